@@ -1,0 +1,475 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cost graph: nodes with work, tensors with sizes, parameters with users, constraints.
+
+A :class:`CostGraph` is immutable and valid by construction; change one with :meth:`replace`.
+It knows nothing of file formats, devices or plans.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import GraphError
+from .units import INT64_MAX
+
+__all__ = ["FIRST", "FREE", "LAST", "CostGraph", "GraphBuilder", "Ragged"]
+
+Int64Array = npt.NDArray[np.int64]
+Int32Array = npt.NDArray[np.int32]
+BoolArray = npt.NDArray[np.bool_]
+
+FREE: Final = 0
+FIRST: Final = 1
+LAST: Final = 2
+
+
+def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    array.setflags(write=False)
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """Rows of unequal length in compressed form: row i is ``values[offsets[i]:offsets[i + 1]]``."""
+
+    offsets: Int64Array
+    values: Int32Array
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]]) -> Ragged:
+        """Pack a list of lists."""
+        offsets = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum([len(row) for row in rows], out=offsets[1:])
+        values = np.fromiter((v for row in rows for v in row), np.int32, int(offsets[-1]))
+        return cls(_frozen(offsets), _frozen(values))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> list[int]:
+        return self.values[self.offsets[row] : self.offsets[row + 1]].tolist()  # type: ignore[no-any-return]  # numpy types tolist() as Any
+
+    def rows(self) -> list[list[int]]:
+        """Unpack to a list of lists."""
+        bounds, values = self.offsets.tolist(), self.values.tolist()
+        return [values[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+
+
+@dataclass(frozen=True, eq=False)
+class CostGraph:
+    """A DAG of nodes with exact integer costs.  Build one with :class:`GraphBuilder`.
+
+    Attributes
+    ----------
+    name
+        Name of the model.
+    node_names, node_ops
+        Unique name and operator of each node; length n.
+    node_dtypes
+        Element type each node computes in (``float16``, ...), ``""`` where unknown.  Chooses the
+        peak rate of a device; not part of the graph file.
+    work
+        int64[n], picoseconds on the target device.
+    flops, nbytes
+        int64[n], floating-point operations (a multiply-add is two) and bytes moved.
+    group
+        int32[n], index into `group_names`, -1 for none.  Nodes of a group share a stage.
+    stage
+        int32[n], ``FREE``, ``FIRST`` or ``LAST``.
+    replicable
+        bool[n].  Tensors of a replicable node cost nothing: stages that need them recompute them.
+    tensor_producer, tensor_consumers
+        int32[t] and one sorted row of consuming nodes per tensor.
+    tensor_bytes, tensor_time
+        int64[t]; exactly one of them is >= 0 for each tensor, the other is -1.  `tensor_time` is
+        in picoseconds, for costs that were given as times.
+    param_bytes, param_users
+        int64[p] and one sorted row of using nodes per parameter.
+    uncuttable
+        int32[u, 2], pairs of nodes that must share a stage.
+    """
+
+    name: str
+    node_names: tuple[str, ...]
+    node_ops: tuple[str, ...]
+    node_dtypes: tuple[str, ...]
+    work: Int64Array
+    flops: Int64Array
+    nbytes: Int64Array
+    group: Int32Array
+    group_names: tuple[str, ...]
+    stage: Int32Array
+    replicable: BoolArray
+    tensor_producer: Int32Array
+    tensor_consumers: Ragged
+    tensor_bytes: Int64Array
+    tensor_time: Int64Array
+    param_bytes: Int64Array
+    param_users: Ragged
+    uncuttable: Int32Array
+    _order: Int32Array = field(repr=False)
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of nodes, n."""
+        return len(self.node_names)
+
+    @property
+    def num_tensors(self) -> int:
+        """Number of tensors."""
+        return len(self.tensor_producer)
+
+    @property
+    def num_edges(self) -> int:
+        """Number of producer-consumer pairs, m."""
+        return len(self.tensor_consumers.values)
+
+    @property
+    def total_work(self) -> int:
+        """Sum of the work of all nodes in picoseconds."""
+        return int(self.work.sum())
+
+    @property
+    def topological_order(self) -> Int32Array:
+        """int32[n], every producer before its consumers; the smallest index first among equals."""
+        return self._order
+
+    @cached_property
+    def index_of(self) -> dict[str, int]:
+        """Map from node name to node index."""
+        return {name: i for i, name in enumerate(self.node_names)}
+
+    @cached_property
+    def sha256(self) -> str:
+        """Content hash over what a plan depends on; docs/formats.md gives the canonical text."""
+        groups = [None if g < 0 else self.group_names[g] for g in self.group.tolist()]
+        pins = [(None, "first", "last")[s] for s in self.stage.tolist()]
+        sizes = zip(self.tensor_bytes.tolist(), self.tensor_time.tolist(), strict=True)
+        content = {
+            "nodes": list(
+                zip(
+                    self.node_names,
+                    self.work.tolist(),
+                    groups,
+                    pins,
+                    self.replicable.tolist(),
+                    strict=True,
+                )
+            ),
+            "tensors": [
+                (p, c, "bytes", b) if b >= 0 else (p, c, "cost", t)
+                for p, c, (b, t) in zip(
+                    self.tensor_producer.tolist(), self.tensor_consumers.rows(), sizes, strict=True
+                )
+            ],
+            "params": list(zip(self.param_bytes.tolist(), self.param_users.rows(), strict=True)),
+            "uncuttable": self.uncuttable.tolist(),
+        }
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def replace(self, **changes: Any) -> CostGraph:
+        """Return a copy with some attributes changed; the result is validated again.
+
+        `work`, `flops`, `nbytes` take any integer array or sequence of length n.
+        """
+        for key in ("work", "flops", "nbytes"):
+            if key in changes:
+                changes[key] = _int64(changes[key], f"graph '{self.name}': {key}", self.num_nodes)
+        changed = replace(self, **changes)
+        _validate_costs(changed)
+        return changed
+
+    def without_constraints(self) -> CostGraph:
+        """Return a copy without groups, pins and uncuttable pairs."""
+        n = self.num_nodes
+        return replace(
+            self,
+            group=_frozen(np.full(n, -1, np.int32)),
+            group_names=(),
+            stage=_frozen(np.zeros(n, np.int32)),
+            uncuttable=_frozen(np.zeros((0, 2), np.int32)),
+        )
+
+
+def _int64(values: Any, item: str, length: int) -> Int64Array:
+    array = np.asarray(values)
+    if array.shape != (length,) or array.dtype.kind not in "iu":
+        raise GraphError(item, f"{length} integers", f"{array.dtype} of shape {array.shape}")
+    return _frozen(array.astype(np.int64))
+
+
+def _validate_costs(graph: CostGraph) -> None:
+    """Refuse negative values and sums that could overflow int64 anywhere in the package."""
+    for what, array, names in (
+        ("work", graph.work, graph.node_names),
+        ("flops", graph.flops, graph.node_names),
+        ("bytes", graph.nbytes, graph.node_names),
+    ):
+        if len(array) and int(array.min()) < 0:
+            worst = int(array.argmin())
+            raise GraphError(f"node '{names[worst]}': {what}", "a value >= 0", str(array[worst]))
+    # Three times the sum of all times must fit: a block pays a tensor at most twice, and
+    # the search adds one block to another before it compares.
+    total = sum(graph.work.tolist()) + 3 * sum(t for t in graph.tensor_time.tolist() if t > 0)
+    if total > INT64_MAX // 4:
+        raise GraphError(
+            f"graph '{graph.name}': sum of work and costs",
+            "at most 2**61 picoseconds (26 days)",
+            f"{total} picoseconds",
+            "Use a smaller time unit or check the values.",
+        )
+    size = sum(b for b in graph.tensor_bytes.tolist() if b > 0) + sum(graph.param_bytes.tolist())
+    if size > INT64_MAX // 4:
+        raise GraphError(
+            f"graph '{graph.name}': sum of tensor and parameter bytes",
+            "at most 2**61 bytes",
+            f"{size} bytes",
+        )
+
+
+class GraphBuilder:
+    """Collects nodes, tensors, parameters and constraints, and checks each as it comes.
+
+    Examples
+    --------
+    >>> b = GraphBuilder("two")
+    >>> conv, relu = b.add_node("conv", op="Conv", work=5), b.add_node("relu", op="Relu", work=1)
+    >>> _ = b.add_tensor(conv, [relu], nbytes=4096)
+    >>> b.build().num_nodes
+    2
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._index: dict[str, int] = {}
+        self._ops: list[str] = []
+        self._dtypes: list[str] = []
+        self._work: list[int] = []
+        self._flops: list[int] = []
+        self._nbytes: list[int] = []
+        self._group: list[int] = []
+        self._groups: dict[str, int] = {}
+        self._stage: list[int] = []
+        self._replicable: list[bool] = []
+        self._producer: list[int] = []
+        self._consumers: list[list[int]] = []
+        self._tensor_bytes: list[int] = []
+        self._tensor_time: list[int] = []
+        self._param_bytes: list[int] = []
+        self._param_users: list[list[int]] = []
+        self._uncuttable: list[tuple[int, int]] = []
+
+    def add_node(
+        self,
+        name: str,
+        *,
+        op: str = "",
+        work: int = 0,
+        flops: int = 0,
+        nbytes: int = 0,
+        dtype: str = "",
+        group: str | None = None,
+        stage: int = FREE,
+        replicable: bool = False,
+    ) -> int:
+        """Add a node and return its index; `work` in picoseconds, the attributes as in CostGraph.
+
+        Raises
+        ------
+        GraphError
+            If the name is taken or empty, or a number is negative or beyond int64.
+        """
+        if not name:
+            raise GraphError(f"node {len(self._index)}: name", "a non-empty text", "''")
+        if name in self._index:
+            raise GraphError(
+                f"node '{name}'", "a unique name", f"a second node (the first is {self._index[name]})"
+            )
+        for what, value in (("work", work), ("flops", flops), ("bytes", nbytes)):
+            _check_int(f"node '{name}': {what}", value)
+        if stage not in (FREE, FIRST, LAST):
+            raise GraphError(f"node '{name}': stage", "'first' or 'last'", repr(stage))
+        index = self._index[name] = len(self._index)
+        self._ops.append(op)
+        self._dtypes.append(dtype)
+        self._work.append(work)
+        self._flops.append(flops)
+        self._nbytes.append(nbytes)
+        self._group.append(-1 if group is None else self._groups.setdefault(group, len(self._groups)))
+        self._stage.append(stage)
+        self._replicable.append(replicable)
+        return index
+
+    def add_tensor(
+        self,
+        producer: int,
+        consumers: Iterable[int],
+        *,
+        nbytes: int | None = None,
+        time: int | None = None,
+    ) -> int:
+        """Add a tensor, sized in bytes or priced in picoseconds (exactly one); return its index.
+
+        Raises
+        ------
+        GraphError
+            If a node is unknown, a consumer comes twice or is the producer, or not exactly one of
+            `nbytes` and `time` is given.
+        """
+        index = len(self._producer)
+        item = f"tensor {index}"
+        self._check_node(f"{item}: producer", producer)
+        item = f"tensor {index} of node '{self._name_of(producer)}'"
+        users = self._check_nodes(f"{item}: consumers", consumers)
+        if producer in users:
+            raise GraphError(item, "consumers other than its producer", "a cycle of one node")
+        if (nbytes is None) == (time is None):
+            raise GraphError(item, "either bytes or cost", "both" if nbytes is not None else "neither")
+        if nbytes is not None:
+            _check_int(f"{item}: bytes", nbytes)
+        if time is not None:
+            _check_int(f"{item}: cost", time)
+        self._producer.append(producer)
+        self._consumers.append(users)
+        self._tensor_bytes.append(-1 if nbytes is None else nbytes)
+        self._tensor_time.append(-1 if time is None else time)
+        return index
+
+    def add_param(self, nbytes: int, users: Iterable[int]) -> int:
+        """Add a parameter of `nbytes` bytes used by the nodes `users`; return its index."""
+        item = f"parameter {len(self._param_bytes)}"
+        _check_int(f"{item}: bytes", nbytes)
+        self._param_users.append(self._check_nodes(f"{item}: users", users))
+        self._param_bytes.append(nbytes)
+        return len(self._param_bytes) - 1
+
+    def never_cut(self, a: int, b: int) -> None:
+        """Demand that the nodes `a` and `b` share a stage."""
+        item = f"uncuttable pair {len(self._uncuttable)}"
+        self._check_node(item, a)
+        self._check_node(item, b)
+        self._uncuttable.append((a, b))
+
+    def build(self) -> CostGraph:
+        """Check the whole and return it.
+
+        Raises
+        ------
+        GraphError
+            If there is no node, a cycle (it is named), or a sum that overflows.
+        """
+        if not self._index:
+            raise GraphError(f"graph '{self.name}'", "at least one node", "none")
+        names = tuple(self._index)
+        consumers = Ragged.of(self._consumers)
+        graph = CostGraph(
+            name=self.name,
+            node_names=names,
+            node_ops=tuple(self._ops),
+            node_dtypes=tuple(self._dtypes),
+            work=_frozen(np.array(self._work, np.int64)),
+            flops=_frozen(np.array(self._flops, np.int64)),
+            nbytes=_frozen(np.array(self._nbytes, np.int64)),
+            group=_frozen(np.array(self._group, np.int32)),
+            group_names=tuple(self._groups),
+            stage=_frozen(np.array(self._stage, np.int32)),
+            replicable=_frozen(np.array(self._replicable, np.bool_)),
+            tensor_producer=_frozen(np.array(self._producer, np.int32)),
+            tensor_consumers=consumers,
+            tensor_bytes=_frozen(np.array(self._tensor_bytes, np.int64)),
+            tensor_time=_frozen(np.array(self._tensor_time, np.int64)),
+            param_bytes=_frozen(np.array(self._param_bytes, np.int64)),
+            param_users=Ragged.of(self._param_users),
+            uncuttable=_frozen(np.array(self._uncuttable, np.int32).reshape(-1, 2)),
+            _order=_frozen(
+                np.array(_topological_order(names, self._producer, self._consumers), np.int32)
+            ),
+        )
+        _validate_costs(graph)
+        return graph
+
+    def _name_of(self, node: int) -> str:
+        return list(self._index)[node] if node < 64 else f"#{node}"
+
+    def _check_node(self, item: str, node: int) -> None:
+        if not isinstance(node, int) or isinstance(node, bool):
+            raise GraphError(item, "a node index", repr(node))
+        if not 0 <= node < len(self._index):
+            raise GraphError(
+                item, f"a node index from 0 to {len(self._index) - 1}", f"{node} (unknown node)"
+            )
+
+    def _check_nodes(self, item: str, nodes: Iterable[int]) -> list[int]:
+        ordered = list(nodes)
+        for node in ordered:
+            self._check_node(item, node)
+        ordered.sort()
+        for a, b in zip(ordered, ordered[1:], strict=False):
+            if a == b:
+                raise GraphError(item, "each node once", f"node {a} twice")
+        return ordered
+
+
+def _check_int(item: str, value: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise GraphError(item, "a whole number >= 0", repr(value))
+    if value < 0:
+        raise GraphError(item, "a whole number >= 0", str(value))
+    if value > INT64_MAX:
+        raise GraphError(item, "a value below 2**63", str(value))
+
+
+def _topological_order(
+    names: Sequence[str], producers: Sequence[int], consumers: Sequence[Sequence[int]]
+) -> list[int]:
+    """Return the Kahn order that always takes the smallest index; name a cycle if there is one."""
+    n = len(names)
+    successors: list[list[int]] = [[] for _ in range(n)]
+    indegree = [0] * n
+    for producer, users in zip(producers, consumers, strict=True):
+        successors[producer].extend(users)
+        for user in users:
+            indegree[user] += 1
+    ready = [v for v in range(n) if indegree[v] == 0]
+    order: list[int] = []
+    while ready:
+        node = heapq.heappop(ready)
+        order.append(node)
+        for user in successors[node]:
+            indegree[user] -= 1
+            if indegree[user] == 0:
+                heapq.heappush(ready, user)
+    if len(order) < n:
+        cycle = _some_cycle(successors, indegree)
+        text = " -> ".join(f"'{names[v]}'" for v in cycle[:8])
+        raise GraphError("graph", "no cycle", f"a cycle: {text}{' ...' if len(cycle) > 8 else ''}")
+    return order
+
+
+def _some_cycle(successors: Sequence[Sequence[int]], indegree: Sequence[int]) -> list[int]:
+    """Return the nodes of one cycle; nodes with indegree > 0 lie on or behind one."""
+    # Every such node has a predecessor of the same kind, so walking backwards must repeat.
+    behind: dict[int, int] = {}
+    for v, users in enumerate(successors):
+        if indegree[v] > 0:
+            for user in users:
+                if indegree[user] > 0:
+                    behind[user] = v
+    node = next(iter(behind))
+    seen: dict[int, int] = {}
+    path: list[int] = []
+    while node not in seen:
+        seen[node] = len(path)
+        path.append(node)
+        node = behind[node]
+    return [*path[seen[node] :][::-1], path[seen[node] :][::-1][0]]

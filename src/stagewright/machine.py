@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The machine: how many stages, how fast the links, how much fast memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from .errors import InputError
+from .units import INT64_MAX, PS_PER_SECOND, seconds_from_ps, to_ps
+
+__all__ = ["Machine"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A pipeline of equal devices.
+
+    Parameters
+    ----------
+    stages
+        Number of devices, k >= 1.
+    bandwidth
+        Bytes per second of a link; None when every tensor's cost was given as a time.
+    latency
+        Picoseconds added to each tensor sent or received (alpha).
+    memory
+        Bytes of fast memory per device; None for no limit.  What exceeds it is streamed through
+        the link on every inference, so a memory needs a bandwidth.
+    """
+
+    stages: int
+    bandwidth: int | None = None
+    latency: int = 0
+    memory: int | None = None
+
+    def __post_init__(self) -> None:
+        if not _is_int(self.stages) or not 1 <= self.stages <= 2**20:
+            raise InputError("stages", "a whole number from 1 to 1048576", repr(self.stages))
+        if self.bandwidth is not None and not (
+            _is_int(self.bandwidth) and 0 < self.bandwidth <= INT64_MAX
+        ):
+            raise InputError("bandwidth", "whole bytes per second above 0", repr(self.bandwidth))
+        if not _is_int(self.latency) or not 0 <= self.latency <= INT64_MAX // 4:
+            raise InputError("latency", "whole picoseconds >= 0", repr(self.latency))
+        if self.memory is None:
+            return
+        if not _is_int(self.memory) or not 0 <= self.memory <= INT64_MAX:
+            raise InputError("memory", "whole bytes >= 0", repr(self.memory))
+        if self.bandwidth is None:
+            raise InputError(
+                "memory",
+                "a bandwidth beside it (what does not fit is streamed through the link)",
+                "none",
+                "Give --bandwidth.",
+            )
+
+    def transfer_time(self, nbytes: int) -> int:
+        """Return ceil(nbytes / bandwidth) in picoseconds, without the latency."""
+        if self.bandwidth is None:
+            raise InputError(
+                "bandwidth", "a value, since some tensor is given in bytes", "none", "Give --bandwidth."
+            )
+        return -(-nbytes * PS_PER_SECOND // self.bandwidth)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the `machine` object of a plan file; seconds as exact decimals."""
+        return {
+            "stages": self.stages,
+            "bandwidth": self.bandwidth,
+            "latency": seconds_from_ps(self.latency),
+            "memory": self.memory,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Machine:
+        """Read the `machine` object of a plan file."""
+        bandwidth = data.get("bandwidth")
+        if bandwidth is not None:
+            exact = Fraction(str(bandwidth))
+            if exact.denominator != 1:
+                raise InputError("machine.bandwidth", "whole bytes per second", str(bandwidth))
+            bandwidth = int(exact)
+        return cls(
+            stages=data["stages"],
+            bandwidth=bandwidth,
+            latency=to_ps(data.get("latency", 0), "s", item="machine.latency"),
+            memory=data.get("memory"),
+        )
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

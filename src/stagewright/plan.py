@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans, and the plain reference of what a plan costs.
+
+This module is the specification: short, slow, exact.  The native code and the independent checker
+are tested against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .errors import InputError
+from .graph import FIRST, LAST, CostGraph
+from .machine import Machine
+
+__all__ = ["Plan", "StageCost", "evaluate", "problems_of", "stage_cost", "tensor_costs"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Stages in pipeline order; each lists its nodes (indices) in the order they run."""
+
+    stages: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def from_assignment(cls, graph: CostGraph, block: Sequence[int]) -> Plan:
+        """Make a plan from the block number of each node; empty blocks vanish.
+
+        Within a stage the nodes run in the graph's topological order.
+        """
+        stages: dict[int, list[int]] = {b: [] for b in sorted(set(block))}
+        for node in graph.topological_order.tolist():
+            stages[block[node]].append(node)
+        return cls(tuple(tuple(nodes) for nodes in stages.values()))
+
+    def assignment(self, num_nodes: int) -> list[int]:
+        """Return the stage number of each node, -1 where the plan does not mention it."""
+        block = [-1] * num_nodes
+        for number, nodes in enumerate(self.stages):
+            for node in nodes:
+                block[node] = number
+        return block
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """The parts of f(S): times in picoseconds, sizes in bytes."""
+
+    work: int
+    io_in: int
+    io_out: int
+    overflow: int
+    param_bytes: int
+    peak_bytes: int
+
+    @property
+    def total(self) -> int:
+        """f(S) = work + io + overflow, picoseconds."""
+        return self.work + self.io_in + self.io_out + self.overflow
+
+
+def tensor_costs(graph: CostGraph, machine: Machine) -> list[int]:
+    """Return c(t) of every tensor in picoseconds.
+
+    ``c = latency + ceil(bytes / bandwidth)``, or the time that the graph gives.  Tensors of
+    replicable nodes cost nothing.
+    """
+    replicable = graph.replicable.tolist()
+    return [
+        0
+        if replicable[producer]
+        else time
+        if time >= 0
+        else machine.latency + machine.transfer_time(nbytes)
+        for producer, nbytes, time in zip(
+            graph.tensor_producer.tolist(),
+            graph.tensor_bytes.tolist(),
+            graph.tensor_time.tolist(),
+            strict=True,
+        )
+    ]
+
+
+def stage_cost(graph: CostGraph, machine: Machine, nodes: Sequence[int]) -> StageCost:
+    """Return the cost of one stage that runs `nodes` in the given order.
+
+    A tensor is paid once by each stage that sends or receives it, however many consumers it has.
+    Memory: received tensors are held from the start of the stage until their last consumer in it
+    has run; produced ones from the run of their producer until their last consumer in the stage
+    has run, or to the end if some consumer is elsewhere.  While a node runs, its inputs and outputs
+    are all held.  Tensors priced as times have no size.
+    """
+    inside = set(nodes)
+    costs = tensor_costs(graph, machine)
+    io_in = io_out = 0
+    alive = [0] * (len(nodes) + 1)  # differences of the bytes alive while the i-th node runs
+    position = {node: i for i, node in enumerate(nodes)}
+    for tensor, producer in enumerate(graph.tensor_producer.tolist()):
+        consumers = graph.tensor_consumers[tensor]
+        within = [position[c] for c in consumers if c in inside]
+        leaves = len(within) < len(consumers)
+        nbytes = max(0, int(graph.tensor_bytes[tensor]))
+        if producer in inside:
+            io_out += costs[tensor] if leaves else 0
+            start = position[producer]
+            end = len(nodes) - 1 if leaves else max(within, default=start)
+        elif within:
+            io_in += costs[tensor]
+            start, end = 0, max(within)
+        else:
+            continue
+        alive[start] += nbytes
+        alive[end + 1] -= nbytes
+    param_bytes = sum(
+        int(graph.param_bytes[p])
+        for p in range(len(graph.param_bytes))
+        if not inside.isdisjoint(graph.param_users[p])
+    )
+    peak = now = 0
+    for change in alive:
+        now += change
+        peak = max(peak, now)
+    overflow = 0
+    if machine.memory is not None:
+        overflow = machine.transfer_time(max(0, param_bytes + peak - machine.memory))
+    work = sum(int(graph.work[v]) for v in nodes)
+    return StageCost(work, io_in, io_out, overflow, param_bytes, peak)
+
+
+def evaluate(graph: CostGraph, machine: Machine, plan: Plan) -> list[StageCost]:
+    """Return the cost of every stage.
+
+    Raises
+    ------
+    InputError
+        If the plan is not valid for the graph and the machine (see :func:`problems_of`).
+    """
+    problems = problems_of(graph, machine, plan)
+    if problems:
+        raise InputError("plan", "a valid plan", problems[0])
+    return [stage_cost(graph, machine, nodes) for nodes in plan.stages]
+
+
+def problems_of(graph: CostGraph, machine: Machine, plan: Plan) -> list[str]:
+    """Return every way in which `plan` breaks the rules, in words; empty when it is valid."""
+    names = graph.node_names
+    problems: list[str] = []
+    if len(plan.stages) > machine.stages:
+        problems.append(f"{len(plan.stages)} stages, the machine has {machine.stages}")
+    position: dict[int, tuple[int, int]] = {}
+    for number, nodes in enumerate(plan.stages):
+        if not nodes:
+            problems.append(f"stage {number} is empty")
+        for i, node in enumerate(nodes):
+            if node in position:
+                problems.append(f"node '{names[node]}' is in stages {position[node][0]} and {number}")
+            position[node] = (number, i)
+    missing = [names[v] for v in range(graph.num_nodes) if v not in position]
+    if missing:
+        return [*problems, f"{len(missing)} nodes are in no stage, first '{missing[0]}'"]
+    for tensor, producer in enumerate(graph.tensor_producer.tolist()):
+        for consumer in graph.tensor_consumers[tensor]:
+            if position[producer] >= position[consumer]:
+                problems.append(
+                    f"node '{names[consumer]}' (stage {position[consumer][0]}) needs a tensor of "
+                    f"'{names[producer]}' (stage {position[producer][0]}), which runs later"
+                )
+    home: dict[int, int] = {}
+    for node, group in enumerate(graph.group.tolist()):
+        if group >= 0 and position[home.setdefault(group, node)][0] != position[node][0]:
+            problems.append(f"group '{graph.group_names[group]}' is cut at node '{names[node]}'")
+    for a, b in graph.uncuttable.tolist():
+        if position[a][0] != position[b][0]:
+            problems.append(f"uncuttable pair '{names[a]}', '{names[b]}' is cut")
+    for node, stage in enumerate(graph.stage.tolist()):
+        if stage == FIRST and position[node][0] != 0:
+            problems.append(f"node '{names[node]}' is pinned to the first stage")
+        if stage == LAST and position[node][0] != len(plan.stages) - 1:
+            problems.append(f"node '{names[node]}' is pinned to the last stage")
+    return problems
