@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+# Nothing lives here: every target is a command of tools/dev.py, which works without make as well.
+DEV := python3 tools/dev.py
+
+.PHONY: help env build demo test bench sweep lint format clean
+
+help: ; @$(DEV) --help
+env: ; @$(DEV) env
+build: ; @$(DEV) build
+demo: ; @$(DEV) demo
+test: ; @$(DEV) test $(ARGS)
+bench: ; @$(DEV) bench $(ARGS)
+sweep: ; @$(DEV) sweep $(ARGS)
+lint: ; @$(DEV) lint
+format: ; @$(DEV) format
+clean: ; @$(DEV) clean
