@@ -9,5 +9,7 @@ namespace nb = nanobind;
 
 NB_MODULE(_native, m) {
     m.doc() = "Stagewright's native core.";
-    m.def("version", [] { return std::string(STAGEWRIGHT_VERSION); }, "Version of the package this module was built for.");
+    m.def(
+        "version", [] { return std::string(STAGEWRIGHT_VERSION); },
+        "Version of the package this module was built for.");
 }

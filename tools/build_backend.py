@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import toolchain
 from scikit_build_core import build as backend
 from scikit_build_core.build import (
     build_sdist,
@@ -21,6 +20,8 @@ from scikit_build_core.build import (
     prepare_metadata_for_build_editable,
     prepare_metadata_for_build_wheel,
 )
+
+import toolchain
 
 __all__ = [
     "build_editable",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-if sys.version_info < (3, 11):  # before anything newer is imported
+if sys.version_info < (3, 11):  # noqa: UP036 - an older Python runs this too; before anything newer is imported
     sys.exit("stagewright needs Python 3.11 or later; this is " + sys.version.split()[0])
 
 import argparse
@@ -23,7 +23,6 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import toolchain
 from toolchain import ROOT, ToolchainError
@@ -70,7 +69,7 @@ def create_venv() -> None:
 
 def install_everything() -> None:
     """Install the build requirements, then the package with its developer extras."""
-    pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
     call([*pip, *build_requirements()])
     build_native()
     call([*pip, "--no-build-isolation", "--editable", f"{ROOT}[dev]"])
@@ -113,6 +112,7 @@ def dependencies_hash() -> str:
     tools = table["tool"]
     assert isinstance(tools, dict)
     relevant = [table["build-system"], table["project"], tools["scikit-build"]]
+    relevant.append(toolchain.package_version())
     return _digest([json.dumps(relevant).encode(), sys.version.encode(), str(ROOT).encode()])
 
 
@@ -120,7 +120,7 @@ def native_hash() -> str:
     """Hash what the native module is built from."""
     files = [ROOT / "CMakeLists.txt", ROOT / "tools" / "toolchain.py"]
     files += sorted(path for path in (ROOT / "native").rglob("*") if path.is_file())
-    chunks = [os.environ.get("CXX", "").encode()]
+    chunks = [os.environ.get("CXX", "").encode(), toolchain.package_version().encode()]
     for file in files:
         chunks += [str(file.relative_to(ROOT)).encode(), file.read_bytes()]
     return _digest(chunks)
@@ -193,33 +193,34 @@ def step(what: str) -> Iterator[None]:
 
 
 def env(_: list[str]) -> None:
-    """Create or update .venv and the native module"""
+    """Create or update .venv and the native module."""
     print(f"[dev] ready: {PYTHON.relative_to(ROOT)}", file=sys.stderr)
 
 
 def build(_: list[str]) -> None:
-    """Build the native module, stamps or not"""
+    """Build the native module, stamps or not."""
     with _lock():
         build_native()
 
 
 def test(args: list[str]) -> None:
-    """Run pytest [ARGS]"""
+    """Run pytest [ARGS]."""
     call([str(PYTHON), "-m", "pytest", *args])
 
 
 def sweep(args: list[str]) -> None:
-    """Run the slow tests: pytest -m slow [ARGS]"""
+    """Run the slow tests: pytest -m slow [ARGS]."""
     call([str(PYTHON), "-m", "pytest", "-m", "slow", *args])
 
 
 def lint(_: list[str]) -> None:
-    """Check style, types and formatting; all of them, also after a failure"""
+    """Check style, types and formatting; all of them, also after a failure."""
     folders = [name for name in LINTED if (ROOT / name).is_dir()]
+    typed = [name for name in TYPED if any((ROOT / name).rglob("*.py"))]
     checks = {
         "ruff check": [str(BIN / "ruff"), "check", *folders],
         "ruff format": [str(BIN / "ruff"), "format", "--check", *folders],
-        "mypy": [str(PYTHON), "-m", "mypy", "--strict", *TYPED],
+        "mypy": [str(PYTHON), "-m", "mypy", "--strict", *typed],
         "clang-format": [str(BIN / "clang-format"), "--dry-run", "-Werror", *native_files()],
     }
     failed = []
@@ -234,7 +235,7 @@ def lint(_: list[str]) -> None:
 
 
 def format_sources(_: list[str]) -> None:
-    """Rewrite sources the way lint wants them"""
+    """Rewrite sources the way lint wants them."""
     folders = [name for name in LINTED if (ROOT / name).is_dir()]
     call([str(BIN / "ruff"), "check", "--fix-only", "--quiet", *folders])
     call([str(BIN / "ruff"), "format", *folders])
@@ -242,19 +243,21 @@ def format_sources(_: list[str]) -> None:
 
 
 def demo(args: list[str]) -> None:
-    """Run examples/demo.py [ARGS]"""
+    """Run examples/demo.py [ARGS]."""
     call([str(PYTHON), "examples/demo.py", *args])
 
 
 def bench(args: list[str]) -> None:
-    """Run the benchmarks: python -m benchmarks [ARGS]"""
+    """Run the benchmarks: python -m benchmarks [ARGS]."""
     call([str(PYTHON), "-m", "benchmarks", *args])
 
 
 def clean(_: list[str]) -> None:
-    """Remove .venv, build trees, the in-place module and caches"""
+    """Remove .venv, build trees, the in-place module and caches."""
     package = ROOT / "src" / "stagewright"
-    caches = [ROOT / name for name in (".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis")]
+    caches = [
+        ROOT / name for name in (".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis")
+    ]
     for folder in (VENV, ROOT / "build", ROOT / "dist", *caches):
         shutil.rmtree(folder, ignore_errors=True)
     for file in (*package.glob("_native*.so"), package / "_native.pyi"):
@@ -264,7 +267,9 @@ def clean(_: list[str]) -> None:
 def native_files() -> list[str]:
     """Return the C++ files that clang-format looks after."""
     folder = ROOT / "native"
-    return sorted(str(path) for pattern in ("*.cpp", "*.h", "*.hpp") for path in folder.rglob(pattern))
+    return sorted(
+        str(path) for pattern in ("*.cpp", "*.h", "*.hpp") for path in folder.rglob(pattern)
+    )
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
@@ -285,7 +290,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Stagewright's developer commands.")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, function in COMMANDS.items():
-        subparsers.add_parser(name, help=function.__doc__, add_help=False)
+        subparsers.add_parser(name, help=(function.__doc__ or "").rstrip("."), add_help=False)
     chosen, rest = parser.parse_known_args(argv)
     try:
         if chosen.command != "clean":

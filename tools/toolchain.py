@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD_DIR = ROOT / "build" / "dev"
+ZIG_DIR = ROOT / "build" / "zig"
 ZIG_REQUIREMENT = "ziglang>=0.13"
 CANDIDATES = (
     "c++",
@@ -128,7 +130,7 @@ def check_python_headers() -> None:
     if not header.is_file():
         raise ToolchainError(
             f"stagewright needs Python's C headers and {header} is missing: "
-            f"install them (apt install python3-dev)."
+            "install them (apt install python3-dev)."
         )
 
 
@@ -137,13 +139,22 @@ def project_table() -> dict[str, object]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def build_in_place(zig_folder: Path = BUILD_DIR.with_name("zig")) -> Compiler:
+def package_version() -> str:
+    """Return `__version__`, the one place where the version is written."""
+    text = (ROOT / "src" / "stagewright" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"', text, re.MULTILINE)
+    if found is None:
+        raise ToolchainError('src/stagewright/__init__.py lacks its line `__version__ = "..."`.')
+    return found.group(1)
+
+
+def build_in_place() -> Compiler:
     """Build `stagewright._native` and its stub into src/stagewright, with this interpreter.
 
     Needs cmake, ninja and nanobind in the environment. A repeated call rebuilds what changed.
     """
     check_python_headers()
-    compiler = find_compiler(zig_folder)
+    compiler = find_compiler(ZIG_DIR)
     environment = {**os.environ, **compiler.environment}
     cmake, ninja = _build_tool("cmake"), _build_tool("ninja")
     nanobind = subprocess.run(

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The build's search for a compiler, and what it says when there is none."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import toolchain
+
+
+def stub_compiler(folder: Path, name: str, status: int) -> Path:
+    script = folder / name
+    script.write_text(f"#!/bin/sh\nexit {status}\n")
+    script.chmod(0o755)
+    return script
+
+
+def test_first_compiler_that_knows_cxx20_is_taken(tmp_path: Path) -> None:
+    stub_compiler(tmp_path, "c++", status=1)
+    newer = stub_compiler(tmp_path, "g++-13", status=0)
+    found = toolchain.system_compiler({"PATH": str(tmp_path)})
+    assert found == toolchain.Compiler(str(newer), {"CXX": str(newer)})
+
+
+def test_chosen_compiler_is_not_silently_replaced(tmp_path: Path) -> None:
+    stub_compiler(tmp_path, "c++", status=0)
+    with pytest.raises(toolchain.ToolchainError, match="CXX=/no/such does not compile C\\+\\+20"):
+        toolchain.system_compiler({"PATH": str(tmp_path), "CXX": "/no/such"})
+
+
+def test_without_any_compiler_one_sentence_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(toolchain, "zig_binary", lambda: None)
+    with pytest.raises(toolchain.ToolchainError) as caught:
+        toolchain.find_compiler(tmp_path)
+    assert str(caught.value) == (
+        "stagewright needs a C++20 compiler and found none (tried c++, g++, clang++ and their "
+        "versioned names): install one (apt install g++), or run `pip install ziglang`, which "
+        "brings one."
+    )
+
+
+def test_zig_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    zig = tmp_path / "zig"
+    zig.write_text('#!/bin/sh\necho "$@"\n')
+    zig.chmod(0o755)
+    monkeypatch.setattr(toolchain, "zig_binary", lambda: zig)
+    compiler = toolchain.find_compiler(tmp_path / "bin")
+    said = subprocess.run(
+        [compiler.environment["CXX"], "-c", "x y.cpp"], capture_output=True, text=True, check=True
+    ).stdout
+    assert said == "c++ -mcpu=baseline -fno-sanitize=undefined -c x y.cpp\n"
+    assert {path.name for path in (tmp_path / "bin").iterdir()} == {"c++", "cc", "ar", "ranlib"}
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++ to try the probe on")
+def test_probe_tells_standards_apart() -> None:
+    assert toolchain.compiles_cxx20(["g++"])
+    assert not toolchain.compiles_cxx20(["g++", "-nostdinc++"])
