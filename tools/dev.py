@@ -291,7 +291,8 @@ def main(argv: list[str]) -> int:
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, function in COMMANDS.items():
         subparsers.add_parser(name, help=(function.__doc__ or "").rstrip("."), add_help=False)
-    chosen, rest = parser.parse_known_args(argv)
+    # What follows the command belongs to the tool that it runs, `--help` included.
+    chosen, rest = parser.parse_args(argv[:1]), argv[1:]
     try:
         if chosen.command != "clean":
             ensure_environment()

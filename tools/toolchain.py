@@ -200,8 +200,10 @@ def _forget_other_compiler(compiler: str) -> None:
 
 def _call(command: list[str], environment: Mapping[str, str]) -> None:
     done = subprocess.run(command, env=environment, check=False, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
+    if done.returncode or "warning:" in done.stdout:
         sys.stdout.write(done.stdout)
+        sys.stdout.flush()
+    if done.returncode:
         raise ToolchainError(f"the native build failed in `{Path(command[0]).name} {command[1]}`.")
 
 
