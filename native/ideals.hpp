@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// All ideals (downsets) of an instance, and the exact dynamic program over them.
+//
+// A plan is a chain of at most k ideals.  For a threshold T the program computes the fewest blocks
+// of cost <= T that reach each ideal, layer by layer; from an ideal I it visits the ideals J that
+// contain I by adding nodes one at a time, and turns back where work + received tensors (both only
+// grow) exceed T.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "instance.hpp"
+#include "stop.hpp"
+
+namespace stagewright {
+
+enum class Answer { yes, no, unknown };
+
+class IdealGraph {
+   public:
+    /// Lists the ideals; complete() is false when there are more than `max_ideals`, they would need
+    /// more than `max_bytes`, or `stop` said so.
+    IdealGraph(const Instance& instance, std::int64_t max_ideals, std::int64_t max_bytes, Stop& stop);
+
+    [[nodiscard]] bool complete() const { return complete_; }
+    [[nodiscard]] std::int64_t count() const { return static_cast<std::int64_t>(work_.size()); }
+
+    /// Is there a plan of at most k blocks of cost <= threshold?  On yes, `block` holds one.
+    Answer decide(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block, Stop& stop);
+
+    /// Pairs of ideals looked at so far by decide().
+    [[nodiscard]] std::int64_t pairs() const { return pairs_; }
+
+   private:
+    struct Visit;  // the state of one walk upwards from an ideal
+
+    void enumerate(std::int64_t max_ideals, std::int64_t max_bytes, Stop& stop);
+    [[nodiscard]] bool last_block_fits(std::int64_t ideal, Picoseconds threshold) const;
+    [[nodiscard]] const std::uint64_t* bits(std::int64_t ideal) const {
+        return bits_.data() + ideal * words_;
+    }
+
+    const Instance& instance_;
+    std::int64_t words_;
+    bool complete_ = false;
+    std::vector<std::uint64_t> bits_;      // words_ per ideal
+    std::vector<Picoseconds> work_;        // work of the ideal
+    std::vector<Picoseconds> live_;        // cost of tensors produced in it and needed outside
+    std::vector<std::int64_t> cover_start_;
+    std::vector<std::int32_t> cover_ideal_;  // ideals with one node more ...
+    std::vector<Node> cover_node_;           // ... and that node
+    std::int64_t pairs_ = 0;
+};
+
+}  // namespace stagewright

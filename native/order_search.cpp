@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "order_search.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "orders.hpp"
+#include "slicing.hpp"
+
+namespace stagewright {
+
+namespace {
+
+constexpr Picoseconds kForever = std::numeric_limits<Picoseconds>::max();
+
+class OrderSearch {
+   public:
+    OrderSearch(const Instance& instance, std::int32_t k, Picoseconds lower, std::uint64_t seed)
+        : instance_(instance), k_(k), lower_(lower), random_(seed), maker_(instance), slicer_(instance) {}
+
+    void start_from(const std::vector<std::int32_t>& block) {
+        maker_.make(OrderKind::depth_first, random_, order_);
+        std::stable_sort(order_.begin(), order_.end(),
+                         [&](Node a, Node b) { return block[a] < block[b]; });
+        const auto blocks = *std::max_element(block.begin(), block.end()) + 1;
+        const auto costs = block_costs(instance_, block, blocks);
+        best_.bottleneck = *std::max_element(costs.begin(), costs.end());
+        best_.block = block;
+        best_order_ = order_;
+        improve_on(order_);
+    }
+
+    void restart() {
+        static constexpr OrderKind kKinds[] = {OrderKind::depth_first, OrderKind::reversed_depth_first,
+                                               OrderKind::random};
+        maker_.make(kKinds[best_.evaluations % 3], random_, order_);
+        improve_on(order_);
+    }
+
+    void local_move() {
+        const auto n = static_cast<std::uint32_t>(order_.size());
+        const std::uint32_t length = 2 + random_.below(std::min<std::uint32_t>(n - 1, 1U << (1 + random_.below(7))));
+        const std::uint32_t begin = random_.below(n - std::min(n - 1, length) + 1);
+        order_ = best_order_;
+        maker_.reshuffle(order_, begin, std::min(n, begin + length), random_);
+        // Equal is accepted: it lets the order drift over plateaus.
+        ++best_.evaluations;
+        if (slicer_.pass(order_, best_.bottleneck) > k_) return;
+        slicer_.blocks(order_, block_);
+        const auto blocks = *std::max_element(block_.begin(), block_.end()) + 1;
+        const auto costs = block_costs(instance_, block_, blocks);
+        const auto cost = *std::max_element(costs.begin(), costs.end());
+        best_order_ = order_;
+        if (cost < best_.bottleneck) accept(cost);
+        if (cost < best_.bottleneck || best_.bottleneck > lower_) improve_on(order_);
+    }
+
+    [[nodiscard]] bool done() const { return best_.bottleneck <= lower_; }
+    [[nodiscard]] Incumbent take() { return std::move(best_); }
+
+   private:
+    void improve_on(const std::vector<Node>& order) {
+        ++best_.evaluations;
+        if (done()) return;
+        const auto upper = best_.block.empty() ? kForever : best_.bottleneck - 1;
+        // One pass answers "better than the best?"; only then is the optimum of the order worth it.
+        if (upper != kForever && slicer_.pass(order, upper) > k_) return;
+        const auto cost = slicer_.optimum(order, k_, lower_, upper, block_);
+        if (best_.block.empty() || cost < best_.bottleneck) {
+            best_order_ = order;
+            accept(cost);
+        }
+    }
+
+    void accept(Picoseconds cost) {
+        best_.bottleneck = cost;
+        best_.block = block_;
+    }
+
+    const Instance& instance_;
+    std::int32_t k_;
+    Picoseconds lower_;
+    Random random_;
+    OrderMaker maker_;
+    Slicer slicer_;
+    Incumbent best_{kForever, {}, 0};
+    std::vector<Node> order_, best_order_;
+    std::vector<std::int32_t> block_;
+};
+
+}  // namespace
+
+Incumbent search_orders(const Instance& instance, std::int32_t k, Picoseconds lower,
+                        const std::vector<std::int32_t>& start, const OrderSearchLimits& limits,
+                        Stop& stop) {
+    OrderSearch search(instance, k, lower, limits.seed);
+    if (!start.empty()) search.start_from(start);
+    else search.restart();
+    for (std::int64_t i = 1; i < limits.restarts && !search.done() && !stop.now(); ++i) search.restart();
+    if (instance.n > 1)
+        for (std::int64_t i = 0; i < limits.local_moves && !search.done() && !stop.now(); ++i)
+            search.local_move();
+    return search.take();
+}
+
+}  // namespace stagewright
