@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+import dev
 import toolchain
 
 
@@ -66,3 +68,29 @@ def test_zig_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_probe_tells_standards_apart() -> None:
     assert toolchain.compiles_cxx20(["g++"])
     assert not toolchain.compiles_cxx20(["g++", "-nostdinc++"])
+
+
+def test_python_without_venv_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(toolchain.ToolchainError, match=r"apt install python3-venv"):
+        dev.create_venv()
+
+
+def test_arguments_after_a_command_belong_to_its_tool(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+    monkeypatch.setattr(dev, "ensure_environment", lambda: None)
+    monkeypatch.setitem(dev.COMMANDS, "test", seen.append)
+    assert dev.main(["test", "--help", "-k", "a or b"]) == 0
+    assert seen == [["--help", "-k", "a or b"]]
+
+
+def test_failing_tool_gives_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dev, "ensure_environment", lambda: None)
+    monkeypatch.setitem(dev.COMMANDS, "test", lambda _: dev.call(["sh", "-c", "exit 5"]))
+    assert dev.main(["test"]) == 5
+
+
+def test_every_make_target_is_a_command_of_dev() -> None:
+    makefile = (toolchain.ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = {line.partition(":")[0] for line in makefile.splitlines() if ": ; @" in line}
+    assert targets == {*dev.COMMANDS, "help"}

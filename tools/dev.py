@@ -113,7 +113,7 @@ def dependencies_hash() -> str:
     assert isinstance(tools, dict)
     relevant = [table["build-system"], table["project"], tools["scikit-build"]]
     relevant.append(toolchain.package_version())
-    return _digest([json.dumps(relevant).encode(), sys.version.encode(), str(ROOT).encode()])
+    return _digest([json.dumps(relevant).encode(), str(ROOT).encode()])
 
 
 def native_hash() -> str:
