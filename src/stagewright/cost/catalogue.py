@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Devices and links: what the catalogue holds, and how it is looked up."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Final
+
+from ..errors import InputError
+
+__all__ = ["ENVIRONMENT_VARIABLE", "Catalogue", "Device", "Link", "load_catalogue"]
+
+ENVIRONMENT_VARIABLE: Final = "STAGEWRIGHT_DEVICES"
+"""Names a catalogue file to add to the built-in one."""
+
+_FALLBACK: Final[Mapping[str, tuple[str, ...]]] = {
+    "float64": ("float64",),
+    "float32": ("float32",),
+    "float16": ("float16", "bfloat16", "float32"),
+    "bfloat16": ("bfloat16", "float16", "float32"),
+    "float8": ("float8", "bfloat16", "float16", "float32"),
+    "int8": ("int8", "bfloat16", "float16", "float32"),
+    "uint8": ("int8", "bfloat16", "float16", "float32"),
+    "int4": ("int8", "bfloat16", "float16", "float32"),
+    "uint4": ("int8", "bfloat16", "float16", "float32"),
+}
+
+
+@dataclass(frozen=True)
+class Device:
+    """One kind of device.
+
+    Attributes
+    ----------
+    name, kind
+        Name in the catalogue, and a word such as ``gpu``.
+    peak
+        Operations per second by element type, dense, at the data sheet's clock.
+    memory_bandwidth
+        Bytes per second between the device's memory and its arithmetic units.
+    memory
+        Bytes of fast memory as the planner uses it: device memory of a GPU or TPU, on-chip memory
+        of an edge accelerator.  None for no limit.
+    overhead
+        Picoseconds to start one operator; an assumption.
+    compute_efficiency, bandwidth_efficiency
+        Fractions of `peak` and `memory_bandwidth` that operators reach; assumptions.
+    link
+        Name of the link between two such devices unless another is asked for.
+    source
+        The public documents of the figures.
+    """
+
+    name: str
+    kind: str
+    peak: Mapping[str, int]
+    memory_bandwidth: int
+    memory: int | None
+    overhead: int
+    compute_efficiency: float
+    bandwidth_efficiency: float
+    link: str
+    source: str
+
+    def peak_rate(self, dtype: str) -> Fraction:
+        """Return operations per second at peak for an element type, ``""`` for unknown.
+
+        A type that the catalogue does not list for the device runs at the rate of the next wider
+        type that it lists; float64 at half of float32; integers of 16 bits and more, and unknown
+        types, as float32.  A device that lists nothing wide enough runs everything at its slowest
+        listed rate: a model of float32 on an int8 device is planned as the int8 model that it has
+        to become.
+        """
+        base = "float8" if dtype.startswith("float8") else dtype
+        for candidate in _FALLBACK.get(base, ("float32",)):
+            if candidate in self.peak:
+                return Fraction(self.peak[candidate])
+        if base == "float64" and "float32" in self.peak:
+            return Fraction(self.peak["float32"], 2)
+        return Fraction(min(self.peak.values()))
+
+    def compute_rate(self, dtype: str) -> Fraction:
+        """Return the operations per second that operators of `dtype` reach."""
+        return self.peak_rate(dtype) * Fraction(str(self.compute_efficiency))
+
+    @property
+    def memory_rate(self) -> Fraction:
+        """The bytes per second that operators reach."""
+        return self.memory_bandwidth * Fraction(str(self.bandwidth_efficiency))
+
+
+@dataclass(frozen=True)
+class Link:
+    """One kind of link between two devices.
+
+    Attributes
+    ----------
+    bandwidth
+        Nominal bytes per second in one direction.
+    latency
+        Picoseconds added to each tensor sent; an assumption.
+    source
+        The public document of the bandwidth.
+    """
+
+    name: str
+    bandwidth: int
+    latency: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Devices and links by name."""
+
+    devices: Mapping[str, Device]
+    links: Mapping[str, Link]
+
+    def device(self, name: str) -> Device:
+        """Return a device.
+
+        Raises
+        ------
+        InputError
+            If there is none of that name; the message lists similar ones.
+        """
+        if name not in self.devices:
+            raise _unknown("device", name, self.devices)
+        return self.devices[name]
+
+    def link(self, name: str) -> Link:
+        """Return a link; errors as in :meth:`device`."""
+        if name not in self.links:
+            raise _unknown("link", name, self.links)
+        return self.links[name]
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> InputError:
+    matches = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    meant = f"Did you mean {' or '.join(matches)}? " if matches else ""
+    return InputError(
+        f"{what} '{name}'",
+        f"the name of a {what} in the catalogue",
+        "an unknown one",
+        f"{meant}The command 'stagewright devices' lists them all.",
+    )
+
+
+def load_catalogue(extra: str | Path | None = None) -> Catalogue:
+    """Return the built-in catalogue with the user's devices and links added.
+
+    The file named by the environment variable ``STAGEWRIGHT_DEVICES`` is added first, then
+    `extra`.  An entry replaces one of the same name.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read or breaks the schema; the message names the file and the key.
+    """
+    from .catalogue_file import BUILT_IN, read_catalogue
+
+    catalogue = read_catalogue(BUILT_IN, Catalogue({}, {}))
+    from_environment = os.environ.get(ENVIRONMENT_VARIABLE)
+    for path in (from_environment, extra):
+        if path:
+            catalogue = read_catalogue(Path(path), catalogue)
+    return catalogue
