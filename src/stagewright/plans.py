@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from .errors import InputError
 from .graph import FIRST, LAST, CostGraph
 from .machine import Machine
 
-__all__ = ["Plan", "StageCost", "evaluate", "problems_of", "stage_cost", "tensor_costs"]
+__all__ = ["Plan", "StageCost", "evaluate", "evaluate_all", "problems_of", "stage_cost", "tensor_costs"]
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,59 @@ def stage_cost(graph: CostGraph, machine: Machine, nodes: Sequence[int]) -> Stag
         overflow = machine.transfer_time(max(0, param_bytes + peak - machine.memory))
     work = sum(int(graph.work[v]) for v in nodes)
     return StageCost(work, io_in, io_out, overflow, param_bytes, peak)
+
+
+def evaluate_all(graph: CostGraph, machine: Machine, plan: Plan) -> list[StageCost]:
+    """Return the cost of every stage of a valid plan in one pass over the tensors.
+
+    The same numbers as :func:`stage_cost` per stage, in time linear in the size of the graph.
+    """
+    stage_of = [0] * graph.num_nodes
+    position = [0] * graph.num_nodes
+    for number, nodes in enumerate(plan.stages):
+        for i, node in enumerate(nodes):
+            stage_of[node], position[node] = number, i
+    count = len(plan.stages)
+    io_in, io_out, params = [0] * count, [0] * count, [0] * count
+    alive = [[0] * (len(nodes) + 1) for nodes in plan.stages]
+    costs, nbytes = tensor_costs(graph, machine), graph.tensor_bytes.tolist()
+    rows = graph.tensor_consumers.rows()
+    for tensor, producer in enumerate(graph.tensor_producer.tolist()):
+        home, start = stage_of[producer], position[producer]
+        last: dict[int, int] = {home: start}  # last position that needs the tensor, per stage
+        for consumer in rows[tensor]:
+            stage = stage_of[consumer]
+            last[stage] = max(last.get(stage, 0), position[consumer])
+        if len(last) > 1:
+            io_out[home] += costs[tensor]
+            last[home] = len(plan.stages[home]) - 1
+        size = max(0, nbytes[tensor])
+        for stage, end in last.items():
+            if stage != home:
+                io_in[stage] += costs[tensor]
+            alive[stage][start if stage == home else 0] += size
+            alive[stage][end + 1] -= size
+    for size, users in zip(graph.param_bytes.tolist(), graph.param_users.rows(), strict=True):
+        for stage in {stage_of[user] for user in users}:
+            params[stage] += size
+    work = graph.work.tolist()
+    result = []
+    for number, nodes in enumerate(plan.stages):
+        peak = max(accumulate(alive[number]), default=0)
+        overflow = 0
+        if machine.memory is not None:
+            overflow = machine.transfer_time(max(0, params[number] + peak - machine.memory))
+        result.append(
+            StageCost(
+                sum(work[v] for v in nodes),
+                io_in[number],
+                io_out[number],
+                overflow,
+                params[number],
+                peak,
+            )
+        )
+    return result
 
 
 def evaluate(graph: CostGraph, machine: Machine, plan: Plan) -> list[StageCost]:

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lower bounds on the bottleneck of every plan."""

@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A graph on a machine as the algorithms see it: every constraint compiled away.
+
+Groups, uncuttable pairs and pins say that nodes share a stage.  Together with acyclicity that forces
+more: what lies on a path between two nodes of a stage is in that stage.  :func:`compile_problem`
+contracts all of it, so that search, exact method and bounds meet plain DAGs only, and any chain of
+ideals of the contracted DAG is a valid plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .graph import FIRST, LAST, CostGraph, Ragged
+from .machine import Machine
+from .plans import tensor_costs
+
+if TYPE_CHECKING:
+    from ._native import Instance
+
+__all__ = ["Problem", "compile_problem", "stage_classes"]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A DAG of contracted nodes with exact costs, and what each stands for.
+
+    Attributes
+    ----------
+    machine
+        Stages, bandwidth, latency, memory.
+    work
+        Picoseconds per contracted node.
+    producer, consumers, cost
+        Per tensor: the node that makes it, the other nodes that read it (sorted), and the
+        picoseconds that each stage pays that sends or receives it.
+    edges
+        Precedence beyond the tensors (pins).
+    param_bytes, params_of
+        Bytes per parameter; parameters used per node.  Empty when memory cannot bind.
+    working_set
+        Bytes that are held at least while the node runs.
+    members
+        Nodes of the cost graph in each contracted node, in topological order.
+    memory_binds
+        Whether overflow can be above zero at all.
+    """
+
+    machine: Machine
+    work: tuple[int, ...]
+    producer: tuple[int, ...]
+    consumers: tuple[tuple[int, ...], ...]
+    cost: tuple[int, ...]
+    edges: tuple[tuple[int, int], ...]
+    param_bytes: tuple[int, ...]
+    params_of: tuple[tuple[int, ...], ...]
+    working_set: tuple[int, ...]
+    members: tuple[tuple[int, ...], ...]
+    memory_binds: bool
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of contracted nodes."""
+        return len(self.work)
+
+    @cached_property
+    def total_work(self) -> int:
+        """Sum of all work in picoseconds."""
+        return sum(self.work)
+
+    @cached_property
+    def instance(self) -> Instance:
+        """The native form, made once."""
+        from ._native import Instance  # noqa: PLC0415 - so that reading a model needs no native code
+
+        rows = Ragged.of(self.consumers)
+        instance = Instance(
+            np.array(self.work, np.int64),
+            np.array(self.producer, np.int32),
+            np.array(self.cost, np.int64),
+            rows.offsets,
+            rows.values,
+            np.array([a for a, _ in self.edges], np.int32),
+            np.array([b for _, b in self.edges], np.int32),
+        )
+        if self.memory_binds:
+            machine, params = self.machine, Ragged.of(self.params_of)
+            instance.set_memory(
+                machine.memory or 0,
+                machine.bandwidth or 1,
+                np.array(self.param_bytes, np.int64),
+                params.offsets,
+                params.values,
+                np.array(self.working_set, np.int64),
+            )
+        return instance
+
+    def successors(self) -> list[list[int]]:
+        """Return the distinct successors of every node."""
+        rows: list[set[int]] = [set() for _ in self.work]
+        for producer, users in zip(self.producer, self.consumers, strict=True):
+            rows[producer].update(users)
+        for a, b in self.edges:
+            rows[a].add(b)
+        return [sorted(row) for row in rows]
+
+    def expand(self, block: Sequence[int], num_nodes: int) -> list[int]:
+        """Return the block of every node of the cost graph from the blocks of contracted nodes."""
+        full = [0] * num_nodes
+        for number, nodes in zip(block, self.members, strict=True):
+            for node in nodes:
+                full[node] = number
+        return full
+
+    def contract(self, label: Sequence[int]) -> Problem:
+        """Merge the nodes of equal label (0, 1, ... without holes); the result must be acyclic.
+
+        Tensors inside a merged node vanish; tensors of one node with the same consumers become one
+        whose cost is the sum, since the same stages pay them.
+        """
+        count = max(label) + 1
+        work = [0] * count
+        working_set = [0] * count
+        params: list[set[int]] = [set() for _ in range(count)]
+        members: list[list[int]] = [[] for _ in range(count)]
+        for v, new in enumerate(label):
+            work[new] += self.work[v]
+            working_set[new] = max(working_set[new], self.working_set[v])
+            params[new].update(self.params_of[v])
+            members[new].extend(self.members[v])
+        merged: dict[tuple[int, tuple[int, ...]], int] = {}
+        for producer, users, cost in zip(self.producer, self.consumers, self.cost, strict=True):
+            home = label[producer]
+            outside = tuple(sorted({label[u] for u in users} - {home}))
+            if outside:
+                key = (home, outside)
+                merged[key] = merged.get(key, 0) + cost
+        return Problem(
+            machine=self.machine,
+            work=tuple(work),
+            producer=tuple(home for home, _ in merged),
+            consumers=tuple(users for _, users in merged),
+            cost=tuple(merged.values()),
+            edges=tuple(sorted({(label[a], label[b]) for a, b in self.edges if label[a] != label[b]})),
+            param_bytes=self.param_bytes,
+            params_of=tuple(tuple(sorted(p)) for p in params),
+            working_set=tuple(working_set),
+            members=tuple(tuple(m) for m in members),
+            memory_binds=self.memory_binds,
+        )
+
+
+def compile_problem(graph: CostGraph, machine: Machine) -> Problem:
+    """Price the tensors of `graph` on `machine` and contract its constraints.
+
+    Raises
+    ------
+    InputError
+        If some tensor is given in bytes and the machine has no bandwidth.
+    """
+    n = graph.num_nodes
+    label, first, last = stage_classes(graph)
+    producer, consumers = graph.tensor_producer.tolist(), graph.tensor_consumers.rows()
+    nbytes = np.maximum(graph.tensor_bytes, 0).tolist()
+    binds = machine.memory is not None and (
+        sum(nbytes) + int(graph.param_bytes.sum()) > machine.memory
+    )
+    working_set = [0] * n
+    params_of: list[list[int]] = [[] for _ in range(n)]
+    if binds:
+        for p, users, size in zip(producer, consumers, nbytes, strict=True):
+            working_set[p] += size
+            for u in users:
+                working_set[u] += size
+        for parameter, users in enumerate(graph.param_users.rows()):
+            for u in users:
+                params_of[u].append(parameter)
+    plain = Problem(
+        machine=machine,
+        work=tuple(graph.work.tolist()),
+        producer=tuple(producer),
+        consumers=tuple(tuple(users) for users in consumers),
+        cost=tuple(tensor_costs(graph, machine)),
+        edges=(),
+        param_bytes=tuple(graph.param_bytes.tolist()) if binds else (),
+        params_of=tuple(tuple(p) for p in params_of),
+        working_set=tuple(working_set),
+        members=tuple((v,) for v in range(n)),
+        memory_binds=binds,
+    )
+    return _pinned(plain.contract(label), first, last)
+
+
+def _pinned(problem: Problem, first: int, last: int) -> Problem:
+    """Put the class `first` into every non-empty ideal and `last` into none but the full one."""
+    if first < 0 and last < 0:
+        return problem
+    successors = problem.successors()
+    has_predecessor = {s for row in successors for s in row}
+    edges = set(problem.edges)
+    for v, row in enumerate(successors):
+        if first >= 0 and v != first and v not in has_predecessor:
+            edges.add((first, v))
+        if last >= 0 and v != last and not row:
+            edges.add((v, last))
+    from dataclasses import replace  # noqa: PLC0415 - used here only
+
+    return replace(problem, edges=tuple(sorted(edges)))
+
+
+def stage_classes(graph: CostGraph) -> tuple[list[int], int, int]:
+    """Return which nodes every plan puts into one stage.
+
+    Returns
+    -------
+    label
+        Class number of each node, 0, 1, ... in order of first appearance in topological order.
+    first, last
+        Class of the nodes pinned to the first and last stage, -1 where there are none.
+    """
+    n = graph.num_nodes
+    successors: list[list[int]] = [[] for _ in range(n)]
+    predecessors: list[list[int]] = [[] for _ in range(n)]
+    for p, users in zip(graph.tensor_producer.tolist(), graph.tensor_consumers.rows(), strict=True):
+        successors[p].extend(users)
+        for u in users:
+            predecessors[u].append(p)
+    stage = graph.stage.tolist()
+    # Whatever feeds a node of the first stage is in the first stage; likewise behind the last.
+    first = _reachable(predecessors, [v for v in range(n) if stage[v] == FIRST])
+    last = _reachable(successors, [v for v in range(n) if stage[v] == LAST])
+    together: list[Iterable[int]] = [first, last, *graph.uncuttable.tolist()]
+    groups: dict[int, list[int]] = {}
+    for v, group in enumerate(graph.group.tolist()):
+        if group >= 0:
+            groups.setdefault(group, []).append(v)
+    together.extend(groups.values())
+    if first and last and not set(first).isdisjoint(last):
+        together.append(range(n))
+    label = merge_classes(successors, together, graph.topological_order.tolist())
+    if first and last and label[first[0]] == label[last[0]]:
+        # First and last stage are one: there is one stage, with everything in it.
+        label = [0] * n
+    return label, label[first[0]] if first else -1, label[last[0]] if last else -1
+
+
+def merge_classes(
+    successors: Sequence[Sequence[int]], together: Iterable[Iterable[int]], order: Sequence[int]
+) -> list[int]:
+    """Return the finest classes that unite each set of `together` and have an acyclic quotient.
+
+    Numbered in order of first appearance in `order`.
+    """
+    n = len(successors)
+    parent = list(range(n))
+
+    def find(v: int) -> int:
+        while parent[v] != v:
+            parent[v] = parent[parent[v]]
+            v = parent[v]
+        return v
+
+    united = False
+    for nodes in together:
+        iterator = iter(nodes)
+        root = next(iterator, None)
+        for v in iterator:
+            a, b = find(root or 0), find(v)
+            if a != b:
+                parent[b] = a
+                united = True
+    if united:
+        rows: list[list[int]] = [[] for _ in range(n)]
+        for v in range(n):
+            rows[find(v)].extend(find(s) for s in successors[v])
+        component = _components(rows)
+        root_of = [component[find(v)] for v in range(n)]
+    else:
+        root_of = list(range(n))
+    number: dict[int, int] = {}
+    label = [0] * n
+    for v in order:
+        label[v] = number.setdefault(root_of[v], len(number))
+    return label
+
+
+def _reachable(rows: Sequence[Sequence[int]], start: Sequence[int]) -> list[int]:
+    """Return `start` and everything reachable from it along `rows`."""
+    seen = dict.fromkeys(start)
+    queue = list(start)
+    for v in queue:
+        for u in rows[v]:
+            if u not in seen:
+                seen[u] = None
+                queue.append(u)
+    return list(seen)
+
+
+def _components(rows: Sequence[Sequence[int]]) -> list[int]:
+    """Return the strongly connected component of each node (Tarjan 1972, without recursion)."""
+    n = len(rows)
+    index = [-1] * n
+    low = [0] * n
+    component = [-1] * n
+    stack: list[int] = []
+    counter = found = 0
+    for root in range(n):
+        if index[root] >= 0:
+            continue
+        walk = [(root, 0)]
+        while walk:
+            v, i = walk.pop()
+            if i == 0:
+                index[v] = low[v] = counter
+                counter += 1
+                stack.append(v)
+            for j in range(i, len(rows[v])):
+                u = rows[v][j]
+                if index[u] < 0:
+                    walk += [(v, j + 1), (u, 0)]
+                    break
+                if component[u] < 0:
+                    low[v] = min(low[v], index[u])
+            else:
+                if low[v] == index[v]:
+                    while component[v] < 0:
+                        component[stack.pop()] = found
+                    found += 1
+                if walk:
+                    low[walk[-1][0]] = min(low[walk[-1][0]], low[v])
+    return component

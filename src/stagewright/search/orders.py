@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Search over topological orders, each sliced optimally by the native core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import _native
+from ..problem import Problem
+
+__all__ = ["Found", "OrderSearch", "search_orders"]
+
+_NEVER = 1e9
+
+
+@dataclass(frozen=True)
+class OrderSearch:
+    """How much to search.
+
+    Attributes
+    ----------
+    restarts
+        Topological orders drawn from scratch: depth first, reversed depth first and random in turn.
+    local_moves
+        Segments of the best order that are drawn again.
+    seed
+        Seed of the generator; equal seeds give equal results unless time runs out.
+    """
+
+    restarts: int = 64
+    local_moves: int = 2000
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A plan of a problem: the block of each contracted node and its bottleneck in picoseconds.
+
+    The bottleneck is the relaxed one: overflow counts parameters and the largest working set.
+    """
+
+    bottleneck: int
+    block: npt.NDArray[np.int32]
+    evaluations: int = 0
+    interrupted: bool = False
+
+
+def search_orders(
+    problem: Problem,
+    lower: int,
+    start: Found | None = None,
+    settings: OrderSearch | None = None,
+    seconds: float = _NEVER,
+) -> Found:
+    """Return the best plan found; at least as good as `start`.
+
+    Stops at a bottleneck of `lower` picoseconds, at the end of the settings or of the time.
+    """
+    settings = settings or OrderSearch()
+    value, block, evaluations, interrupted = _native.search_orders(
+        problem.instance,
+        problem.machine.stages,
+        lower,
+        None if start is None else start.block,
+        restarts=settings.restarts,
+        local_moves=settings.local_moves,
+        seed=settings.seed,
+        seconds=seconds,
+    )
+    return Found(value, block, evaluations, interrupted)
