@@ -13,7 +13,8 @@ from ..errors import ModelError
 from .onnx_types import Value, as_ints
 
 if TYPE_CHECKING:
-    from .onnx_walk import Scope, Step, Walker
+    from .onnx_scope import Scope, Step
+    from .onnx_walk import Walker
 
 __all__ = ["RULES"]
 
@@ -58,15 +59,15 @@ def _if(walker: Walker, node: Any, inputs: Inputs, scope: Scope, item: str) -> S
     names: tuple[str, ...] = ("then_branch", "else_branch")
     if chosen:
         names = names[:1] if chosen[0] else names[1:]
-    runs = [
-        _run(walker, _body(node, name, item), scope, f"{item}: {name}", ()) for name in names
-    ]
+    runs = [_run(walker, _body(node, name, item), scope, f"{item}: {name}", ()) for name in names]
     total = max((step for step, _ in runs), key=lambda s: (s.flops, s.nbytes))
     for step, _ in runs:
         total.reads |= step.reads  # a device holds the parameters of both
     columns = zip(*(outputs for _, outputs in runs), strict=False)
     total.outputs = [column[0] if chosen else _larger(column) for column in columns]
-    if not chosen and any(len({v.shape for v in c}) > 1 for c in zip(*(o for _, o in runs), strict=False)):
+    if not chosen and any(
+        len({v.shape for v in c}) > 1 for c in zip(*(o for _, o in runs), strict=False)
+    ):
         walker.notes.bounded["If"] += 1
     return total
 
@@ -86,11 +87,8 @@ def _loop(walker: Walker, node: Any, inputs: Inputs, scope: Scope, item: str) ->
     counters = [Value(TensorProto.INT64, ()), Value(TensorProto.BOOL, ())]
     body = _body(node, "body", item)
     step, outputs = _run(walker, body, scope, f"{item}: body", [*counters, *carried])
-    states = [
-        _after(first, last, trips)
-        for first, last in zip(carried, outputs[1:], strict=False)
-    ]
-    stacked = [_stacked(v, trips, 0) for v in outputs[1 + len(carried) :]]
+    states = [_after(first, last, trips) for first, last in zip(carried, outputs[1:], strict=False)]
+    stacked = [_stacked(v, trips if limit else None, 0) for v in outputs[1 + len(carried) :]]
     return _repeated(step, trips, [*states, *stacked])
 
 

@@ -47,7 +47,9 @@ def load_model(path: Path) -> Any:
     try:
         model.ParseFromString(content)
     except Exception:  # noqa: BLE001  # protobuf's implementations raise different DecodeErrors
-        raise ModelError(str(path), expected, "a damaged or truncated file, or another kind") from None
+        raise ModelError(
+            str(path), expected, "a damaged or truncated file, or another kind"
+        ) from None
     if not model.HasField("graph") or not model.ir_version:
         raise ModelError(str(path), expected, "a file without a graph or an IR version")
     if not model.opset_import:
@@ -155,7 +157,9 @@ class TensorFile:
             return None
         with place.open("rb") as file:
             file.seek(offset)
-            copy = TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=file.read(size))
+            copy = TensorProto(
+                dims=tensor.dims, data_type=tensor.data_type, raw_data=file.read(size)
+            )
         return _content(copy, item)
 
     def _contained(self, location: str, item: str) -> Path:
@@ -187,7 +191,14 @@ def _content(tensor: Any, item: str) -> Array | None:
         return None
     if count and not any(
         len(getattr(tensor, name))
-        for name in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+        for name in (
+            "raw_data",
+            "float_data",
+            "int32_data",
+            "int64_data",
+            "double_data",
+            "uint64_data",
+        )
     ):
         return None
     try:

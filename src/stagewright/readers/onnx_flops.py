@@ -24,11 +24,13 @@ Rule = Callable[[Call], int]
 _PER_OUTPUT: Final[dict[str, int]] = {
     # one operation per element
     **dict.fromkeys(
-        words("Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr "
-        "BitwiseXor Ceil Cos Cosh Div Equal Erf Exp Floor Greater GreaterOrEqual IsInf IsNaN Less "
-        "LessOrEqual Log Mod Mul Neg Not Or Pow Reciprocal Relu Round Sigmoid Sign Sin Sinh Sqrt "
-        "Sub Tan Tanh ThresholdedRelu Xor BiasAdd Bernoulli RandomNormal RandomNormalLike "
-        "RandomUniform RandomUniformLike QLinearSigmoid"),
+        words(
+            "Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr "
+            "BitwiseXor Ceil Cos Cosh Div Equal Erf Exp Floor Greater GreaterOrEqual IsInf IsNaN Less "
+            "LessOrEqual Log Mod Mul Neg Not Or Pow Reciprocal Relu Round Sigmoid Sign Sin Sinh Sqrt "
+            "Sub Tan Tanh ThresholdedRelu Xor BiasAdd Bernoulli RandomNormal RandomNormalLike "
+            "RandomUniform RandomUniformLike QLinearSigmoid"
+        ),
         1,
     ),
     **dict.fromkeys(words("Clip LeakyRelu PRelu Swish QuickGelu QLinearLeakyRelu"), 2),
@@ -63,7 +65,9 @@ _PER_OUTPUT: Final[dict[str, int]] = {
 
 _PER_INPUT: Final[dict[str, int]] = {
     # statistics over groups: sum, subtract, square, sum, multiply, scale, shift
-    **dict.fromkeys(words("LayerNormalization InstanceNormalization GroupNormalization GroupNorm"), 7),
+    **dict.fromkeys(
+        words("LayerNormalization InstanceNormalization GroupNormalization GroupNorm"), 7
+    ),
     "RMSNormalization": 4,  # square, sum, multiply, scale
     "SimplifiedLayerNormalization": 4,
     "SkipLayerNormalization": 8,
@@ -73,8 +77,10 @@ _PER_INPUT: Final[dict[str, int]] = {
     "LpNormalization": 3,
     # reductions
     **dict.fromkeys(
-        words("ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ArgMax ArgMin CumSum CumProd "
-        "GlobalAveragePool GlobalMaxPool QLinearGlobalAveragePool MaxRoiPool"),
+        words(
+            "ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ArgMax ArgMin CumSum CumProd "
+            "GlobalAveragePool GlobalMaxPool QLinearGlobalAveragePool MaxRoiPool"
+        ),
         1,
     ),
     **dict.fromkeys(
@@ -87,14 +93,16 @@ _PER_INPUT: Final[dict[str, int]] = {
 }
 
 FREE_OPS: Final = frozenset(
-    words("BitCast Cast CastLike Dropout CenterCropPad Concat ConcatFromSequence Constant "
-    "ConstantOfShape DepthToSpace Expand EyeLike Flatten Gather GatherElements GatherND Identity "
-    "ImageDecoder MaxUnpool OneHot Optional OptionalGetElement OptionalHasElement Pad Range "
-    "RegexFullMatch Reshape ReverseSequence Scatter ScatterElements ScatterND SequenceAt "
-    "SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength Shape Size Slice "
-    "SpaceToDepth Split SplitToSequence Squeeze StringConcat StringNormalizer StringSplit "
-    "TensorScatter Tile Transpose Trilu Unsqueeze Where QLinearConcat MemcpyToHost MemcpyFromHost "
-    "If Loop Scan SequenceMap")
+    words(
+        "BitCast Cast CastLike Dropout CenterCropPad Concat ConcatFromSequence Constant "
+        "ConstantOfShape DepthToSpace Expand EyeLike Flatten Gather GatherElements GatherND Identity "
+        "ImageDecoder MaxUnpool OneHot Optional OptionalGetElement OptionalHasElement Pad Range "
+        "RegexFullMatch Reshape ReverseSequence Scatter ScatterElements ScatterND SequenceAt "
+        "SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength Shape Size Slice "
+        "SpaceToDepth Split SplitToSequence Squeeze StringConcat StringNormalizer StringSplit "
+        "TensorScatter Tile Transpose Trilu Unsqueeze Where QLinearConcat MemcpyToHost MemcpyFromHost "
+        "If Loop Scan SequenceMap"
+    )
 )
 """Operators that only move data (the bodies of control flow are counted where they run)."""
 
@@ -233,7 +241,10 @@ def _mel(call: Call) -> int:
 
 
 RULES: Final[dict[str, Rule]] = {
-    "Conv": _conv, "FusedConv": _conv, "NhwcConv": _conv, "ConvInteger": _conv,
+    "Conv": _conv,
+    "FusedConv": _conv,
+    "NhwcConv": _conv,
+    "ConvInteger": _conv,
     "QLinearConv": _quantized_conv,
     "ConvTranspose": _conv_transpose,
     "DeformConv": _deform_conv,
@@ -243,15 +254,23 @@ RULES: Final[dict[str, Rule]] = {
     ),
     "MatMulIntegerToFloat": _scaled_matmul,
     "DynamicQuantizeMatMul": _dynamic_matmul,
-    "MatMulNBits": _matmul_bits, "MatMulBnb4": _matmul_bits,
+    "MatMulNBits": _matmul_bits,
+    "MatMulBnb4": _matmul_bits,
     **dict.fromkeys(("Sum", "Max", "Min"), _variadic),
     "Mean": _mean,
-    "MaxPool": _pool, "AveragePool": _pool, "LpPool": _lp_pool,
+    "MaxPool": _pool,
+    "AveragePool": _pool,
+    "LpPool": _lp_pool,
     "LRN": _lrn,
-    "TopK": _top_k, "Unique": _sort,
-    "Resize": _resize, "Upsample": _resize,
-    "GridSample": _grid_sample, "RoiAlign": _roi_align, "AffineGrid": _affine_grid,
-    "Det": _determinant, "Inverse": _inverse,
+    "TopK": _top_k,
+    "Unique": _sort,
+    "Resize": _resize,
+    "Upsample": _resize,
+    "GridSample": _grid_sample,
+    "RoiAlign": _roi_align,
+    "AffineGrid": _affine_grid,
+    "Det": _determinant,
+    "Inverse": _inverse,
     "NonMaxSuppression": _suppression,
     "Col2Im": _col2im,
     "MelWeightMatrix": _mel,

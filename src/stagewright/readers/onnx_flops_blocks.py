@@ -37,9 +37,7 @@ def _attention(call: Call) -> int:
         return _scores(batch, heads, queries, key[2] + past, size, value[3], masked)
     heads, groups = call.attribute("q_num_heads", 1), call.attribute("kv_num_heads", 1)
     batch, queries, width = query
-    return _scores(
-        batch, heads, queries, key[1] + past, width // heads, value[2] // groups, masked
-    )
+    return _scores(batch, heads, queries, key[1] + past, width // heads, value[2] // groups, masked)
 
 
 def _projected_attention(call: Call) -> int:
@@ -189,15 +187,19 @@ def _swiglu(call: Call) -> int:
 
 
 BLOCK_RULES: Final[dict[str, Callable[[Call], int]]] = {
-    "Attention": _attention, "QAttention": _projected_attention,
-    "MultiHeadAttention": _multi_head, "DecoderMaskedMultiHeadAttention": _multi_head,
+    "Attention": _attention,
+    "QAttention": _projected_attention,
+    "MultiHeadAttention": _multi_head,
+    "DecoderMaskedMultiHeadAttention": _multi_head,
     "GroupQueryAttention": _group_query,
     "LinearAttention": _linear_attention,
     "CausalConvWithState": _causal_conv,
     **dict.fromkeys(_GATES, _recurrent),
     "Einsum": _einsum,
-    "DFT": _dft, "STFT": _stft,
+    "DFT": _dft,
+    "STFT": _stft,
     "EmbedLayerNormalization": _embed_norm,
-    "MoE": _moe, "QMoE": _moe,
+    "MoE": _moe,
+    "QMoE": _moe,
     "SwiGLU": _swiglu,
 }

@@ -14,13 +14,13 @@ from functools import cache
 from typing import Any, Final
 
 import numpy as np
-from onnx import defs, helper, numpy_helper, shape_inference
+from onnx import checker, defs, helper, numpy_helper, shape_inference
 
 from .onnx_contrib import CONTRIB_SHAPES
 from .onnx_types import DATA_LIMIT, Value, as_ints, elem_of, from_type, of_data, to_type
 from .onnx_values import evaluate
 
-__all__ = ["Inference", "attributes_of", "infer", "schema_of"]
+__all__ = ["Inference", "attributes_of", "bounded", "infer", "schema_of"]
 
 
 @cache
@@ -39,7 +39,9 @@ def attributes_of(node: Any) -> dict[str, Any]:
         if attribute.HasField("g") or attribute.graphs or attribute.ref_attr_name:
             continue
         value = helper.get_attribute_value(attribute)
-        values[attribute.name] = value.decode(errors="replace") if isinstance(value, bytes) else value
+        values[attribute.name] = (
+            value.decode(errors="replace") if isinstance(value, bytes) else value
+        )
     return values
 
 
@@ -65,8 +67,7 @@ def infer(
         rule = CONTRIB_SHAPES.get(node.op_type)
         made = rule(attributes_of(node), list(inputs), len(node.output)) if rule else []
         return [*made, *[Value()] * len(node.output)][: len(node.output)]
-    outputs = _by_schema(schema, node, inputs, opsets)
-    return _bounded(node, inputs, _sequences(node, inputs, outputs))
+    return _sequences(node, inputs, _by_schema(schema, node, inputs, opsets))
 
 
 def _known(node: Any, inputs: Sequence[Value | None]) -> list[Value] | None:
@@ -100,12 +101,17 @@ def _by_schema(
             data[name] = numpy_helper.from_array(value.data)
     imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
     try:
-        outputs = shape_inference.infer_node_outputs(schema, node, types, data, opset_imports=imports)
+        outputs = shape_inference.infer_node_outputs(
+            schema, node, types, data, opset_imports=imports
+        )
     except shape_inference.InferenceError as error:
         if any(v is not None and not v.complete for v in inputs):
             # onnx refuses inputs of unknown type; the reader reports those by name.
             return [Value()] * len(node.output)
         raise Inference(" ".join(str(error).split())) from None
+    except (checker.ValidationError, ValueError, RuntimeError):
+        # Optionals are seen here as what is inside them, which onnx may refuse.
+        return [Value()] * len(node.output)
     found = {name: from_type(proto) for name, proto in outputs.items()}
     return [found.get(name, Value()) for name in node.output]
 
@@ -157,13 +163,20 @@ def _split(
 _BOUNDED: Final = frozenset({"NonZero", "Compress", "Unique", "NonMaxSuppression", "TopK", "Slice"})
 
 
-def _bounded(node: Any, inputs: Sequence[Value | None], outputs: list[Value]) -> list[Value]:
+def bounded(node: Any, inputs: Sequence[Value | None], outputs: list[Value]) -> list[Value]:
     """Give outputs whose size depends on the data the largest size they can have.
 
     A cost graph needs sizes; the largest is never too cheap.  The reader says that it did so.
     """
     first = inputs[0] if inputs else None
-    if node.op_type not in _BOUNDED or first is None or all(o.complete for o in outputs):
+    if all(o.complete for o in outputs):
+        return outputs
+    if node.op_type == "Loop":  # stacked outputs of a loop of unknown length: one iteration
+        return [
+            replace(o, shape=(1, *o.shape[1:])) if o.shape and o.shape[0] is None else o
+            for o in outputs
+        ]
+    if node.op_type not in _BOUNDED or first is None:
         return outputs
     if first.numel is None:
         return outputs
@@ -174,15 +187,15 @@ def _bounded(node: Any, inputs: Sequence[Value | None], outputs: list[Value]) ->
         node.op_type in ("Compress", "Unique") and "axis" not in attributes_of(node)
     ):
         limit = (len(first.dims), first.numel) if node.op_type == "NonZero" else (first.numel,)
-    bounded = []
+    made = []
     for output in outputs:
         shape = output.shape if output.shape is not None else (None,) * len(limit)
         if len(shape) == len(limit):
             shape = tuple(b if d is None else d for d, b in zip(shape, limit, strict=True))
         elif len(shape) == 1:  # the index outputs of Unique
             shape = (max(limit, default=0),)
-        bounded.append(replace(output, shape=shape))
-    return bounded
+        made.append(replace(output, shape=shape))
+    return made
 
 
 def _most_boxes(inputs: Sequence[Value | None]) -> int:

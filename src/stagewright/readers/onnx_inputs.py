@@ -26,7 +26,9 @@ class Fixed:
 
 def _real_inputs(graph: Any) -> list[Any]:
     """Return the inputs that are none of the initialisers (before IR version 4 all were listed)."""
-    initial = {t.name for t in graph.initializer} | {s.values.name for s in graph.sparse_initializer}
+    initial = {t.name for t in graph.initializer} | {
+        s.values.name for s in graph.sparse_initializer
+    }
     return [info for info in graph.input if info.name not in initial]
 
 
@@ -83,7 +85,9 @@ def _check_dims(path: Path, names: set[str], dims: Mapping[str, int]) -> None:
     for name, size in dims.items():
         if name not in names:
             known = ", ".join(f"'{n}'" for n in sorted(names)) or "none, since all are fixed"
-            raise ModelError(f"{path}: dimension '{name}'", f"a symbolic dimension ({known})", "an unknown name")
+            raise ModelError(
+                f"{path}: dimension '{name}'", f"a symbolic dimension ({known})", "an unknown name"
+            )
         _check_size(f"{path}: dimension '{name}'", size)
 
 
@@ -105,7 +109,9 @@ def _take_shapes(
         if name not in by_name:
             if name not in inner:
                 known = ", ".join(f"'{n}'" for n in by_name)
-                raise ModelError(item, f"an input ({known}) or a tensor of the model", "an unknown name")
+                raise ModelError(
+                    item, f"an input ({known}) or a tensor of the model", "an unknown name"
+                )
             fixed.inner[name] = tuple(shape)
             continue
         declared = _declared(by_name[name])

@@ -17,9 +17,11 @@ from ..errors import GraphError, ModelError
 from ..graph import CostGraph, GraphBuilder
 from . import StagewrightWarning
 from .onnx_file import bodies_of, captured_names, domain_of, load_model, onnx_node_names
+from .onnx_function import opsets_of
 from .onnx_inputs import fix_inputs
+from .onnx_scope import Notes, Scope, Step
 from .onnx_types import NAMES, STRING, Array, Value
-from .onnx_walk import Notes, Scope, Step, Walker
+from .onnx_walk import Walker
 
 __all__ = ["OnnxReading", "onnx_node_names", "read_onnx", "read_onnx_details"]
 
@@ -90,8 +92,8 @@ def read_onnx_details(
     path = Path(path)
     model = load_model(path)
     fixed = fix_inputs(path, model.graph, shapes or {}, dims or {})
-    walker = Walker(path, model, fold=fold, fixed=fixed.dims)
-    opsets = {domain_of(_Opset(o.domain)): int(o.version) for o in model.opset_import}
+    walker = Walker(path, model, fold=fold, fixed=fixed.dims, given=fixed.inner)
+    opsets = opsets_of(model.opset_import)
     scope = walker.open_graph(model.graph, Scope(str(path), opsets))
     for name, shape in fixed.inner.items():
         scope.declared[name] = replace(scope.declared.get(name, Value()), shape=shape)
@@ -107,13 +109,6 @@ def read_onnx_details(
         walker.notes.stale.clear()  # the user's shapes are meant to differ from the file's
     _warn(path, walker.notes)
     return OnnxReading(graph, tuple(names), assembly.static())
-
-
-@dataclass(frozen=True)
-class _Opset:
-    """An operator set import, as :func:`domain_of` reads it."""
-
-    domain: str
 
 
 class _Assembly:

@@ -11,9 +11,11 @@ from .onnx_types import Value, words
 __all__ = ["bytes_of"]
 
 _VIEWS: Final = frozenset(
-    words("Reshape Squeeze Unsqueeze Flatten Identity Shape Size Optional OptionalGetElement BitCast "
-    "OptionalHasElement SequenceConstruct SequenceAt SequenceInsert SequenceErase SequenceEmpty "
-    "SequenceLength")
+    words(
+        "Reshape Squeeze Unsqueeze Flatten Identity Shape Size Optional OptionalGetElement BitCast "
+        "OptionalHasElement SequenceConstruct SequenceAt SequenceInsert SequenceErase SequenceEmpty "
+        "SequenceLength"
+    )
 )
 """Operators that hand on the same storage."""
 

@@ -12,7 +12,16 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, TypeProto
 
-__all__ = ["DATA_LIMIT", "ELEMENT_BITS", "NAMES", "STRING", "Array", "Value", "from_type", "to_type"]
+__all__ = [
+    "DATA_LIMIT",
+    "ELEMENT_BITS",
+    "NAMES",
+    "STRING",
+    "Array",
+    "Value",
+    "from_type",
+    "to_type",
+]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int | None, ...]
@@ -34,7 +43,9 @@ def _bits(name: str) -> int:
     special = {"bool": 8, "string": 0, "float": 32, "double": 64, "bfloat16": 16}
     if name in special:
         return special[name]
-    digits = name.removeprefix("u").removeprefix("int").removeprefix("float").removeprefix("complex")
+    digits = (
+        name.removeprefix("u").removeprefix("int").removeprefix("float").removeprefix("complex")
+    )
     count = ""
     for letter in digits:
         if not letter.isdigit():

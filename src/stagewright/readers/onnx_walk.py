@@ -12,20 +12,19 @@ constant whatever made the tensor.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
-
-from onnx import NodeProto, TensorProto, helper
 
 from ..errors import ModelError
 from . import onnx_control
 from .onnx_call import Call
 from .onnx_file import TensorFile, bodies_of, captured_names, domain_of
 from .onnx_flops import flops_of
-from .onnx_infer import Inference, attributes_of, infer
+from .onnx_function import constant, opsets_of, with_attributes
+from .onnx_infer import Inference, attributes_of, bounded, infer
+from .onnx_scope import Notes, Scope, Step
 from .onnx_traffic import bytes_of
 from .onnx_types import Value, from_type, words
 
@@ -43,61 +42,6 @@ _RANDOM: Final = frozenset(
 _LAYOUT: Final = frozenset(words("Reshape Squeeze Unsqueeze Flatten Identity Transpose"))
 
 
-@dataclass(slots=True)
-class Notes:
-    """What had to be estimated; the reader puts it into one warning."""
-
-    unknown: Counter[str] = field(default_factory=Counter)
-    loops: Counter[str] = field(default_factory=Counter)
-    bounded: Counter[str] = field(default_factory=Counter)
-    stale: Counter[str] = field(default_factory=Counter)
-    sizeless: Counter[str] = field(default_factory=Counter)
-
-
-@dataclass(slots=True)
-class Step:
-    """What one node, or a whole body, costs and reads."""
-
-    outputs: Sequence[Value] = ()
-    folded: bool = False
-    flops: int = 0
-    nbytes: int = 0
-    reads: dict[str, int] = field(default_factory=dict)
-
-    def add(self, other: Step, times: int = 1) -> None:
-        """Add the cost of a part that runs `times` times."""
-        self.flops += times * other.flops
-        self.nbytes += times * other.nbytes
-        self.reads |= other.reads
-
-
-@dataclass(slots=True)
-class Scope:
-    """Names and their values in a graph, a body (which sees its parent's too) or a function."""
-
-    item: str
-    opsets: Mapping[str, int]
-    parent: Scope | None = None
-    prefix: str = ""
-    depth: int = 0
-    values: dict[str, Value | None] = field(default_factory=dict)
-    declared: dict[str, Value] = field(default_factory=dict)
-
-    def find(self, name: str, item: str) -> Value | None:
-        """Return the value of a name; None for an optional input a function was not given."""
-        scope: Scope | None = self
-        while scope is not None:
-            if name in scope.values:
-                return scope.values[name]
-            scope = scope.parent
-        raise ModelError(
-            f"{item}: input '{name}'",
-            "the output of an earlier node, an input or an initialiser",
-            "an unknown name",
-            "Sort the nodes topologically, or repair the model.",
-        )
-
-
 class Walker:
     """Walks a model; see the module's description.
 
@@ -111,10 +55,20 @@ class Walker:
         False keeps nodes with constant inputs (Constant nodes are parameters all the same).
     fixed
         Values of symbolic dimensions.
+    given
+        Shapes the user gave for inner tensors of the main graph.
     """
 
-    def __init__(self, path: Path, model: Any, *, fold: bool, fixed: Mapping[str, int]) -> None:
-        self.path, self.fold, self.fixed = path, fold, fixed
+    def __init__(
+        self,
+        path: Path,
+        model: Any,
+        *,
+        fold: bool,
+        fixed: Mapping[str, int],
+        given: Mapping[str, tuple[int, ...]],
+    ) -> None:
+        self.path, self.fold, self.fixed, self.given = path, fold, fixed, given
         self.notes = Notes()
         self.file = TensorFile(path)
         self.visits = 0
@@ -138,7 +92,9 @@ class Walker:
                 scope.declared[info.name] = from_type(info.type, self.fixed)
         return scope
 
-    def open_body(self, graph: Any, outer: Scope, item: str, actual: Iterable[Value | None]) -> Scope:
+    def open_body(
+        self, graph: Any, outer: Scope, item: str, actual: Iterable[Value | None]
+    ) -> Scope:
         """Open a body: its inputs get the values given, or what the file declares of them."""
         scope = self._inner(outer, item)
         self.open_graph(graph, scope)
@@ -172,7 +128,7 @@ class Walker:
             raise ModelError(f"{self.path}: functions", f"at most {VISIT_LIMIT} nodes", "more")
         domain = domain_of(node)
         if node.op_type == "Constant" and domain == "":
-            step = Step([self._constant(node, scope, item)], folded=True)
+            step = Step([constant(node, self.file, scope.prefix, item)], folded=True)
         else:
             step = self._operator(node, domain, scope, item)
         for name, value in zip(node.output, step.outputs, strict=False):
@@ -185,10 +141,7 @@ class Walker:
         inputs = [scope.find(name, item) if name else None for name in node.input]
         captured = [scope.find(n, item) for b in bodies_of(node) for n in captured_names(b)]
         step = self._measure(node, domain, inputs, scope, item)
-        outputs = [
-            self._complete(value, name, scope)
-            for value, name in zip(step.outputs, node.output, strict=False)
-        ]
+        outputs = list(step.outputs)
         if self._is_constant(node, domain, inputs, captured):
             return Step(_as_parameters(node, inputs, outputs, scope.prefix), folded=True)
         # Static shapes are known before the run, but the node that computes them still runs.
@@ -210,22 +163,38 @@ class Walker:
         self, node: Any, domain: str, inputs: list[Value | None], scope: Scope, item: str
     ) -> Step:
         """Return outputs and cost, whether or not the node will be folded."""
-        if (function := self.functions.get((domain, node.op_type, node.overload))) is not None:
-            return self._call(function, node, inputs, scope, item)
+        function = self.functions.get((domain, node.op_type, node.overload))
         control = onnx_control.RULES.get(node.op_type) if domain == "" else None
-        if control is not None:
-            step: Step = control(self, node, inputs, scope, item)
-            return step
+        if function is not None:
+            step = self._call(function, node, inputs, scope, item)
+        elif control is not None:
+            step = control(self, node, inputs, scope, item)
+        else:
+            return self._plain(node, domain, inputs, scope, item)
+        step.outputs = self._settled(node, inputs, step.outputs, scope)
+        return step
+
+    def _plain(
+        self, node: Any, domain: str, inputs: list[Value | None], scope: Scope, item: str
+    ) -> Step:
+        """Return outputs and cost of an operator without a body."""
         try:
             outputs = infer(node, domain, inputs, scope.opsets)
         except Inference as error:
             raise ModelError(item, f"inputs that fit {node.op_type}", str(error)) from None
-        outputs = [
-            self._complete(v, n, scope) for v, n in zip(outputs, node.output, strict=True)
-        ]
+        outputs = self._settled(node, inputs, outputs, scope)
         call = Call(node.op_type, domain, node.input, inputs, outputs, attributes_of(node))
-        flops = self._flops(call, item)
-        return Step(outputs, flops=flops, nbytes=bytes_of(call))
+        return Step(outputs, flops=self._flops(call, item), nbytes=bytes_of(call))
+
+    def _settled(
+        self, node: Any, inputs: list[Value | None], outputs: Sequence[Value], scope: Scope
+    ) -> list[Value]:
+        """Fill open shapes from what is declared, then with the largest they can be."""
+        declared = [self._complete(v, n, scope) for v, n in zip(outputs, node.output, strict=False)]
+        settled = bounded(node, inputs, declared)
+        if settled != declared and node.op_type != "Loop":
+            self.notes.bounded[node.op_type] += 1
+        return settled
 
     def _flops(self, call: Call, item: str) -> int:
         known = call.domain in ("", "com.microsoft") or call.domain.startswith("com.microsoft.")
@@ -247,60 +216,36 @@ class Walker:
             return value if declared is None or value.complete else declared
         shape = value.shape if value.shape is not None else declared.shape
         if shape is not None and declared.shape is not None and len(shape) == len(declared.shape):
-            if any(a != b for a, b in zip(shape, declared.shape, strict=True) if a is not None and b is not None):
-                self.notes.stale[name] += 1
+            pairs = zip(shape, declared.shape, strict=True)
+            if any(a != b for a, b in pairs if a is not None and b is not None):
+                self._contradiction(name, shape, scope)
             shape = tuple(b if a is None else a for a, b in zip(shape, declared.shape, strict=True))
         return replace(value, elem=value.elem or declared.elem, shape=shape)
 
-    def _constant(self, node: Any, scope: Scope, item: str) -> Value:
-        """Return the parameter that a Constant node holds."""
-        name = next(iter(node.output), "")
-        root = scope.prefix + name
-        for attribute in node.attribute:
-            if attribute.name == "value":
-                return self.file.value(attribute.t, root)
-            if attribute.name == "sparse_value":
-                return self.file.sparse_value(attribute.sparse_tensor, root)
-            if attribute.name in _CONSTANTS:
-                content = helper.get_attribute_value(attribute)
-                listed = isinstance(content, (list, tuple)) or hasattr(content, "__len__")
-                scalar = not attribute.name.endswith("s")
-                dims = [] if scalar or not listed else [len(content)]
-                if (elem := _CONSTANTS[attribute.name]) == TensorProto.STRING:
-                    return Value(elem, tuple(dims), const=True, root=root)
-                values = [content] if scalar else content
-                return self.file.value(helper.make_tensor(name, elem, dims, values), root)
-        raise ModelError(item, "a Constant with a value", "none")
+    def _contradiction(self, name: str, shape: tuple[int | None, ...], scope: Scope) -> None:
+        if scope.depth == 0 and name in self.given:
+            raise ModelError(
+                f"{self.path}: shape of '{name}'",
+                f"({', '.join('?' if d is None else str(d) for d in shape)}), which is inferred",
+                str(self.given[name]),
+            )
+        self.notes.stale[f"'{name}'"] += 1
 
     def _call(
         self, function: Any, node: Any, inputs: list[Value | None], scope: Scope, item: str
     ) -> Step:
         """Return the summed cost of a model-local function's body."""
         inner = self._inner(scope, item, parent=False)
-        inner.opsets = {**scope.opsets, **_opsets(function.opset_import)}
+        inner.opsets = {**scope.opsets, **opsets_of(function.opset_import)}
         padded = [*inputs, *[None] * len(function.input)]
         inner.values.update(zip(function.input, padded, strict=False))
         for info in function.value_info:
             inner.declared[info.name] = from_type(info.type, self.fixed)
         given = {a.name: a for a in (*function.attribute_proto, *node.attribute)}
-        total = self.run((_with_attributes(n, given) for n in function.node), inner)
+        total = self.run((with_attributes(n, given) for n in function.node), inner)
         outputs = [inner.find(name, item) or Value() for name in function.output]
         total.outputs = outputs[: len(node.output)]
         return total
-
-
-_CONSTANTS: Final = {
-    "value_float": TensorProto.FLOAT,
-    "value_floats": TensorProto.FLOAT,
-    "value_int": TensorProto.INT64,
-    "value_ints": TensorProto.INT64,
-    "value_string": TensorProto.STRING,
-    "value_strings": TensorProto.STRING,
-}
-
-
-def _opsets(imports: Iterable[Any]) -> dict[str, int]:
-    return {("" if o.domain == "ai.onnx" else o.domain): int(o.version) for o in imports}
 
 
 def _as_parameters(
@@ -317,25 +262,4 @@ def _as_parameters(
             parts = {v.root: v.stored for v in inputs if v is not None}
             stored = min(stored, sum(parts.values()))
         made.append(replace(value, const=True, root=prefix + name, stored=stored))
-    return made
-
-
-def _with_attributes(node: Any, given: Mapping[str, Any]) -> Any:
-    """Return the node with references to the function's attributes resolved, bodies included."""
-    if not any(a.ref_attr_name or a.HasField("g") for a in node.attribute):
-        return node
-    made = NodeProto()
-    made.CopyFrom(node)
-    del made.attribute[:]
-    for attribute in node.attribute:
-        if attribute.ref_attr_name:
-            if attribute.ref_attr_name in given:
-                made.attribute.add().CopyFrom(given[attribute.ref_attr_name])
-                made.attribute[-1].name = attribute.name
-            continue
-        copy = made.attribute.add()
-        copy.CopyFrom(attribute)
-        if attribute.HasField("g"):
-            del copy.g.node[:]
-            copy.g.node.extend(_with_attributes(n, given) for n in attribute.g.node)
     return made
