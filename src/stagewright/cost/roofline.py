@@ -22,7 +22,7 @@ __all__ = ["apply_roofline", "roofline_work"]
 
 
 def roofline_work(device: Device, *, flops: int, nbytes: int, dtype: str = "") -> int:
-    """Return the estimated work of one node in picoseconds, rounded up; see :func:`apply_roofline`."""
+    """Return the estimated work of one node in picoseconds; see :func:`apply_roofline`."""
     pace = _pace(device.compute_rate(dtype))
     return _work(device.overhead, pace, _pace(device.memory_rate), flops, nbytes)
 

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a profile holds, and its file ``stagewright-profile/1`` (docs/costs.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from ..errors import InputError
+from ..units import INT64_MAX
+
+__all__ = ["FORMAT", "Profile", "Time"]
+
+FORMAT: Final = "stagewright-profile/1"
+
+
+@dataclass(frozen=True)
+class Time:
+    """Picoseconds over the repetitions: the median, and the 10th and 90th percentile."""
+
+    median: int
+    p10: int
+    p90: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Measured node times of one model on one machine.
+
+    Attributes
+    ----------
+    model_sha256
+        SHA-256 of the model file (not of external data beside it).
+    nodes
+        Time of every node of the model by the name that the reader gives it; 0 for nodes that the
+        runtime folds away.
+    session
+        Time of a whole run without tracing.
+    traced_session
+        Median picoseconds of a whole run while tracing.
+    attributed
+        Median over the runs of (time of kernels that found their nodes) / (time of the traced
+        run).  The rest is the runtime's own time between kernels.
+    shapes
+        Shape of each input that the model was measured with.
+    threads, level, runtime
+        Session options, and the runtime with its version.
+    warmup, repetitions, seed
+        Runs before the measured ones, measured runs, seed of the inputs.
+    cpu, cores
+        Name of the processor, and the cores this process could use.
+    """
+
+    model_sha256: str
+    nodes: Mapping[str, Time]
+    session: Time
+    traced_session: int
+    attributed: float
+    shapes: Mapping[str, tuple[int, ...]]
+    threads: int
+    level: str
+    runtime: str
+    warmup: int
+    repetitions: int
+    seed: int
+    cpu: str
+    cores: int
+
+    @property
+    def kernels(self) -> int:
+        """Sum of the median node times, picoseconds."""
+        return sum(time.median for time in self.nodes.values())
+
+    def save(self, path: str | Path) -> None:
+        """Write the profile; a file of that name is replaced at once or not at all.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written.
+        """
+        content = {field.name: getattr(self, field.name) for field in fields(self)}
+        content["session"] = asdict(self.session)
+        nodes = [{"name": name, **asdict(time)} for name, time in self.nodes.items()]
+        del content["nodes"]
+        document = {"format": FORMAT, "time_unit": "ps", **content, "nodes": nodes}
+        _write(Path(path), json.dumps(document, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Profile:
+        """Read a profile.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read or breaks the format; the message names file and key.
+        """
+        document = _parse(Path(path))
+        values: dict[str, Any] = {}
+        for field in fields(cls):
+            item = f"{path}: {field.name}"
+            if field.name not in document:
+                raise InputError(item, "a value", "no such key")
+            values[field.name] = _READERS[field.type](document.pop(field.name), item)  # type: ignore[index]  # annotations are texts in this module
+        if document:
+            raise InputError(f"{path}: {next(iter(document))}", "no further key", "an unknown key")
+        return cls(**values)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            # mkstemp makes a private file; a profile is meant to be shared.
+            umask = os.umask(0)
+            os.umask(umask)
+            Path(temporary).chmod(0o666 & ~umask)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InputError(str(path), "a writable file", error.strerror or str(error)) from None
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(str(path), "a readable profile", error.strerror or str(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(str(path), "a profile (JSON)", f"a fault: {error}") from None
+    if not isinstance(document, dict):
+        raise InputError(str(path), "a JSON object", type(document).__name__)
+    for key, expected in (("format", FORMAT), ("time_unit", "ps")):
+        found = document.pop(key, None)
+        if found != expected:
+            raise InputError(f"{path}: {key}", f"'{expected}'", repr(found))
+    return document
+
+
+def _count(value: Any, item: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= INT64_MAX:
+        raise InputError(item, "a whole number from 0 to 2**63 - 1", repr(value))
+    return value
+
+
+def _text(value: Any, item: str) -> str:
+    if not isinstance(value, str):
+        raise InputError(item, "a text", repr(value))
+    return value
+
+
+def _fraction(value: Any, item: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
+        raise InputError(item, "a fraction from 0 to 1", repr(value))
+    return float(value)
+
+
+def _object(value: Any, item: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(item, "an object", repr(value))
+    return value
+
+
+def _time(value: Any, item: str) -> Time:
+    table = _object(value, item)
+    if set(table) != {"median", "p10", "p90"}:
+        raise InputError(item, "the keys median, p10 and p90", ", ".join(table) or "none")
+    return Time(**{key: _count(number, f"{item}.{key}") for key, number in table.items()})
+
+
+def _shapes(value: Any, item: str) -> dict[str, tuple[int, ...]]:
+    shapes = {}
+    for name, sizes in _object(value, item).items():
+        if not isinstance(sizes, list):
+            raise InputError(f"{item}.{name}", "a list of sizes", repr(sizes))
+        shapes[name] = tuple(_count(size, f"{item}.{name}") for size in sizes)
+    return shapes
+
+
+def _nodes(value: Any, item: str) -> dict[str, Time]:
+    if not isinstance(value, list):
+        raise InputError(item, "a list of nodes", repr(value))
+    nodes: dict[str, Time] = {}
+    for index, entry in enumerate(value):
+        here = f"{item}[{index}]"
+        rest = dict(_object(entry, here))
+        name = _text(rest.pop("name", None), f"{here}.name")
+        if name in nodes:
+            raise InputError(f"{here}.name", "a unique name", f"'{name}' again")
+        nodes[name] = _time(rest, here)
+    return nodes
+
+
+_READERS: Final = {
+    "str": _text,
+    "int": _count,
+    "float": _fraction,
+    "Time": _time,
+    "Mapping[str, Time]": _nodes,
+    "Mapping[str, tuple[int, ...]]": _shapes,
+}

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading onnxruntime's trace: kernel times of the top-level nodes, run by run."""
+
+from __future__ import annotations
+
+import bisect
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ..errors import RunError
+from ..units import TIME_UNITS
+
+__all__ = ["TracedRun", "read_trace"]
+
+_KERNEL: Final = "_kernel_time"
+_PS_PER_US: Final = TIME_UNITS["us"]
+
+
+@dataclass(frozen=True)
+class TracedRun:
+    """One run of the session.
+
+    Attributes
+    ----------
+    total
+        Picoseconds that the runtime says the run took.
+    kernels
+        Picoseconds by node of the optimised model; the runtime reports whole microseconds.
+    """
+
+    total: int
+    kernels: dict[str, int]
+
+
+def read_trace(path: Path, *, runs: int) -> list[TracedRun]:
+    """Return the last `runs` runs of a trace.
+
+    Nodes inside the bodies of control flow run within the time of their outer node and are left
+    to it.
+
+    Raises
+    ------
+    RunError
+        If the trace is damaged or holds fewer runs (the runtime stops tracing after a million
+        events).
+    """
+    try:
+        events = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+        sessions = sorted((e for e in events if e.get("name") == "model_run"), key=_start)
+        kernels = sorted(
+            (e for e in events if e.get("cat") == "Node" and e["name"].endswith(_KERNEL)),
+            key=lambda e: (_start(e), -int(e["dur"])),
+        )
+        found = _per_run(sessions, kernels)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"The trace of onnxruntime cannot be read: {error!r}") from None
+    complete = max((len(run.kernels) for run in found), default=0)
+    found = [run for run in found if len(run.kernels) == complete]
+    if len(found) < runs or not complete:
+        raise RunError(
+            f"The trace of onnxruntime holds {len(found)} complete runs, {runs} were made. "
+            "Use fewer repetitions: it stops after a million kernels."
+        )
+    return found[-runs:]
+
+
+def _start(event: dict[str, Any]) -> int:
+    return int(event["ts"])
+
+
+def _per_run(sessions: list[dict[str, Any]], kernels: list[dict[str, Any]]) -> list[TracedRun]:
+    starts = [_start(session) for session in sessions]
+    times: list[dict[str, int]] = [defaultdict(int) for _ in sessions]
+    end = -1
+    for event in kernels:
+        run = bisect.bisect_right(starts, _start(event)) - 1
+        if run < 0 or _start(event) < end:
+            continue  # before the first run, or inside the node before
+        end = _start(event) + int(event["dur"])
+        times[run][event["name"].removesuffix(_KERNEL)] += int(event["dur"]) * _PS_PER_US
+    return [
+        TracedRun(int(session["dur"]) * _PS_PER_US, dict(kernel))
+        for session, kernel in zip(sessions, times, strict=True)
+    ]
