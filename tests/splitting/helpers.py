@@ -49,10 +49,13 @@ def folded_nodes(model: onnx.ModelProto) -> set[int]:
     return folded
 
 
-def cost_graph(model: onnx.ModelProto, *, replicable: Iterable[str] = ()) -> CostGraph:
-    """A cost graph as the reader makes it: folded nodes left out, unit work."""
+def cost_graph(
+    model: onnx.ModelProto, *, replicable: Iterable[str] = (), keep: Iterable[str] = ()
+) -> CostGraph:
+    """A cost graph as the reader makes it: folded nodes left out (but `keep`), unit work."""
     builder = GraphBuilder(model.graph.name or "model")
-    names, folded = node_names(model), folded_nodes(model)
+    names, kept = node_names(model), set(keep)
+    folded = {i for i in folded_nodes(model) if names[i] not in kept}
     copies = set(replicable)
     index = {
         i: builder.add_node(names[i], op=node.op_type, work=1000, replicable=names[i] in copies)
@@ -143,6 +146,8 @@ def assert_same(got: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
             assert len(got[name]) == len(value)
             for a, b in zip(got[name], value, strict=True):
                 np.testing.assert_array_equal(a, b)
+        elif value.dtype == object:
+            assert got[name].tolist() == value.tolist()
         else:
             np.testing.assert_allclose(got[name], value, rtol=1e-5, atol=1e-6)
 
@@ -154,7 +159,8 @@ def split(
     proto = onnx.parser.parse_model(model) if isinstance(model, str) else model
     path = folder / "model.onnx"
     onnx.save(proto, path)
-    graph = cost_graph(proto, replicable=options.pop("replicable", ()))
+    constraints = {k: options.pop(k) for k in ("replicable", "keep") if k in options}
+    graph = cost_graph(proto, **constraints)
     out = folder / "stages"
     plan = by_names(graph, *stages)
     return path, out, split_onnx(path, graph, plan, out, document=None, **options)

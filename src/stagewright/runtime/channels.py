@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bounded, ordered channels between stages: in shared memory across processes, or in one process.
+
+Across processes an item of fixed size is copied once, by the sender, into a slot of a ring that both
+sides map; a byte in a pipe says that it is there, a byte in a second pipe gives the slot back.  The
+kernel closes the pipes of a process however it ends, so the other side never waits for the dead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+from collections import deque
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from threading import Condition
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from .wiring import Route, array_dtype, shared_layout
+
+__all__ = [
+    "ChannelClosedError",
+    "LocalChannel",
+    "Receiver",
+    "RingReceiver",
+    "RingSender",
+    "Sender",
+]
+
+_NOTHING_LOOSE = b"."
+
+
+class ChannelClosedError(Exception):
+    """The other side has gone."""
+
+
+class Sender(Protocol):
+    """The giving end of a channel."""
+
+    route: Route
+
+    def send(self, values: Sequence[Any]) -> None:
+        """Hand over the values of one item, in the route's order; wait while it is full."""
+
+    def close(self) -> None:
+        """Let go of this end; the other side learns of it."""
+
+
+class Receiver(Protocol):
+    """The taking end of a channel."""
+
+    route: Route
+
+    def recv(self) -> list[Any]:
+        """Wait for the next item; its values hold until :meth:`release`."""
+
+    def release(self) -> None:
+        """Give the item's place back."""
+
+    def close(self) -> None:
+        """Let go of this end; the other side learns of it."""
+
+
+def _views(route: Route, memory: Any, start: int) -> list[list[npt.NDArray[Any] | None]]:
+    """Return, for each slot, the array of each tensor of fixed size."""
+    offsets, stride = shared_layout(route)
+    return [
+        [
+            None
+            if offset is None
+            else np.ndarray(
+                tuple(d for d in tensor.shape or () if isinstance(d, int)),
+                array_dtype(tensor),
+                memory,
+                start + slot * stride + offset,
+            )
+            for tensor, offset in zip(route.tensors, offsets, strict=True)
+        ]
+        for slot in range(route.slots)
+    ]
+
+
+class RingSender:
+    """Writes items into a ring in shared memory.
+
+    Parameters
+    ----------
+    route
+        What is sent.
+    memory, start
+        The shared memory and where in it the ring begins.
+    items
+        Pipe to the receiver: one message per item, with the values that have no fixed size.
+    credits_fd
+        Pipe from the receiver: one byte per slot given back.
+    """
+
+    def __init__(
+        self, route: Route, memory: Any, start: int, items: Connection, credits_fd: int
+    ) -> None:
+        self.route = route
+        self._slots = _views(route, memory, start)
+        self._items, self._credits_fd = items, credits_fd
+        self._free, self._next = route.slots, 0
+
+    def send(self, values: Sequence[Any]) -> None:
+        """Hand over one item; wait while every slot is taken."""
+        if not self._free:
+            self._wait_for_slot()
+        loose: list[tuple[int, Any]] = []
+        for i, view in enumerate(self._slots[self._next]):
+            value = values[i]
+            # A size that differs from what the model file promised travels like an unknown one.
+            if view is not None and value.shape == view.shape and value.dtype == view.dtype:
+                np.copyto(view, value)
+            else:
+                loose.append((i, value))
+        message = pickle.dumps(loose, protocol=5) if loose else _NOTHING_LOOSE
+        try:
+            self._items.send_bytes(message)
+        except OSError:
+            raise ChannelClosedError from None
+        self._free -= 1
+        self._next = (self._next + 1) % self.route.slots
+
+    def _wait_for_slot(self) -> None:
+        try:
+            given = len(os.read(self._credits_fd, 4096))
+        except OSError:
+            given = 0
+        if not given:
+            raise ChannelClosedError
+        self._free += given
+
+    def close(self) -> None:
+        """Close both pipes."""
+        self._slots = []
+        self._items.close()
+        with contextlib.suppress(OSError):
+            os.close(self._credits_fd)
+
+
+class RingReceiver:
+    """Reads items in place from a ring in shared memory; parameters as of :class:`RingSender`."""
+
+    def __init__(
+        self, route: Route, memory: Any, start: int, items: Connection, credits_fd: int
+    ) -> None:
+        self.route = route
+        self._slots = _views(route, memory, start)
+        self._items, self._credits_fd = items, credits_fd
+        self._next = 0
+
+    def recv(self) -> list[Any]:
+        """Wait for the next item."""
+        try:
+            message = self._items.recv_bytes()
+        except (EOFError, OSError):
+            raise ChannelClosedError from None
+        values: list[Any] = list(self._slots[self._next])
+        if message != _NOTHING_LOOSE:
+            for i, value in pickle.loads(message):
+                values[i] = value
+        self._next = (self._next + 1) % self.route.slots
+        return values
+
+    def release(self) -> None:
+        """Give the slot back."""
+        # A sender that has gone needs no slot; that it has is noticed at the next item.
+        with contextlib.suppress(OSError):
+            os.write(self._credits_fd, b".")
+
+    def close(self) -> None:
+        """Close both pipes."""
+        self._slots = []
+        self._items.close()
+        with contextlib.suppress(OSError):
+            os.close(self._credits_fd)
+
+
+class LocalChannel:
+    """Both ends of a channel within one process; arrays are handed over, not copied."""
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        self._waiting: deque[Sequence[Any]] = deque()
+        self._taken = 0
+        self._changed = Condition()
+        self._closed = False
+
+    def send(self, values: Sequence[Any]) -> None:
+        """Hand over one item; wait while the channel is full."""
+        with self._changed:
+            while not self._closed and len(self._waiting) + self._taken >= self.route.slots:
+                self._changed.wait()
+            if self._closed:
+                raise ChannelClosedError
+            self._waiting.append(values)
+            self._changed.notify_all()
+
+    def recv(self) -> list[Any]:
+        """Wait for the next item."""
+        with self._changed:
+            while not self._closed and not self._waiting:
+                self._changed.wait()
+            if self._closed:
+                raise ChannelClosedError
+            self._taken += 1
+            return list(self._waiting.popleft())
+
+    def release(self) -> None:
+        """Give the item's place back."""
+        with self._changed:
+            self._taken -= 1
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Wake everyone who waits."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A running pipeline of stage files."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+import numpy as np
+
+from ..errors import InputError
+from ..splitting.manifest import MODEL_INPUT, MODEL_OUTPUT, Manifest
+from .channels import ChannelClosedError
+from .engines import Engine, ThreadEngine
+from .inputs import checked_inputs
+from .processes import ProcessEngine
+from .stage_loop import StageSettings
+from .stats import PipelineStats, summary
+from .wiring import routes_of
+
+__all__ = ["Pipeline"]
+
+# How long a closed channel waits for the news of what closed it.
+_CAUSE_SECONDS: Final = 2.0
+_KEPT_ITEMS: Final = 65536
+
+
+@dataclass(frozen=True)
+class _Entered:
+    """An item on its way: when it entered, and the outputs that are inputs handed through."""
+
+    at: float
+    through: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _End:
+    """No more items; the fault that ended them, if one did."""
+
+    fault: BaseException | None = None
+
+
+class Pipeline:
+    """Runs a folder of stage files, several items at a time.
+
+    Use it as a context manager: leaving it ends every worker.
+
+    Parameters
+    ----------
+    folder
+        What ``stagewright split`` wrote.
+    threads
+        Threads per stage for one operator.
+    engine
+        ``process``: one process per stage; ``thread``: one thread per stage.
+    depth
+        Items that may wait between neighbouring stages, >= 1.
+    level
+        Graph optimisation level of onnxruntime.
+    pin_cores
+        Keep stage i on core i (modulo their number), where the system can.
+
+    Raises
+    ------
+    InputError
+        If the folder or an option cannot be used.
+    RunError
+        If a stage file cannot be loaded.
+
+    Examples
+    --------
+    >>> with Pipeline("stages") as pipeline:  # doctest: +SKIP
+    ...     outputs = pipeline.run({"x": array})
+    ...     for outputs in pipeline.map(batches):
+    ...         ...
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        threads: int = 1,
+        engine: Literal["process", "thread"] = "process",
+        depth: int = 2,
+        level: str = "all",
+        pin_cores: bool = True,
+    ) -> None:
+        for what, value in (("threads", threads), ("depth", depth)):
+            if not isinstance(value, int) or value < 1:
+                raise InputError(what, "a whole number >= 1", repr(value))
+        if engine not in ("process", "thread"):
+            raise InputError("engine", "'process' or 'thread'", repr(engine))
+        self.manifest = Manifest.load(folder)
+        self._output_names = [t.name for t in self.manifest.outputs]
+        self._through = [
+            t.name
+            for t in self.manifest.tensors
+            if t.source == MODEL_INPUT and MODEL_OUTPUT in t.targets
+        ]
+        self._busy = threading.Lock()
+        self._feeder: threading.Thread | None = None
+        self._closed = False
+        self._done: deque[tuple[float, float]] = deque(maxlen=_KEPT_ITEMS)
+        settings = _settings(self.manifest, Path(folder), threads, level, pin_cores=pin_cores)
+        kind = ProcessEngine if engine == "process" else ThreadEngine
+        self._engine: Engine = kind(settings, routes_of(self.manifest, depth))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self._engine.kill()
+        self.close()
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Send one item through and return the model's outputs by name.
+
+        Raises
+        ------
+        InputError
+            If the inputs do not fit the model; the pipeline stays usable.
+        RunError
+            If a stage failed or died, now or before.
+        """
+        [outputs] = self.map([inputs])
+        return outputs
+
+    def map(self, items: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Send items through and yield the outputs of each, in order, as they come.
+
+        `items` is read in a thread of its own, as far ahead as the pipeline has room.
+
+        Raises
+        ------
+        InputError
+            If an item does not fit the model, after the outputs of those before it; or if another
+            `map` or `run` is under way.
+        RunError
+            If a stage failed or died, now or before.
+        """
+        if self._closed:
+            raise InputError("pipeline", "an open pipeline", "a closed one")
+        self._engine.failure.check()
+        if not self._busy.acquire(blocking=False):
+            raise InputError("pipeline", "one map or run at a time", "a second one")
+        entered: SimpleQueue[_Entered | _End] = SimpleQueue()
+        stop = threading.Event()
+        self._done.clear()
+        self._feeder = threading.Thread(
+            target=self._feed, args=(iter(items), entered, stop), name="feeder", daemon=True
+        )
+        self._feeder.start()
+        try:
+            while isinstance(token := entered.get(), _Entered):
+                outputs = self._collect(token)
+                self._done.append((token.at, perf_counter()))
+                yield outputs
+        except GeneratorExit:
+            # What has entered must come out, or the next item would meet its outputs.
+            stop.set()
+            while isinstance(token := entered.get(), _Entered):
+                self._collect(token)
+            raise
+        except BaseException:
+            # Items may still be inside, so no later one could be told from them.
+            self._engine.failure.set("an earlier run was interrupted")
+            raise
+        finally:
+            self._busy.release()
+        if token.fault is not None:
+            raise token.fault
+
+    def _feed(
+        self,
+        items: Iterator[Mapping[str, Any]],
+        entered: SimpleQueue[_Entered | _End],
+        stop: threading.Event,
+    ) -> None:
+        try:
+            for item in items:
+                if stop.is_set():
+                    break
+                values = checked_inputs(self.manifest.inputs, item)
+                entered.put(_Entered(perf_counter(), {n: values[n] for n in self._through}))
+                for sender in self._engine.feeds:
+                    sender.send([values[name] for name in sender.route.names])
+        except ChannelClosedError:
+            # The collector meets the same closed pipeline and says why.
+            entered.put(_End(self._engine.failure.error(_CAUSE_SECONDS)))
+        except BaseException as fault:  # noqa: BLE001  # it is raised again where map is used
+            entered.put(_End(fault))
+        else:
+            entered.put(_End())
+
+    def _collect(self, token: _Entered) -> dict[str, Any]:
+        outputs = dict(token.through)
+        try:
+            for receiver in self._engine.results:
+                values = receiver.recv()
+                outputs.update(zip(receiver.route.names, map(_own, values), strict=True))
+                receiver.release()
+        except ChannelClosedError:
+            raise self._engine.failure.error(_CAUSE_SECONDS) from None
+        return {name: outputs[name] for name in self._output_names}
+
+    def stats(self) -> PipelineStats:
+        """Return times of the last map or run, and of the last items of each stage."""
+        return summary([t.last() for t in self._engine.times], list(self._done))
+
+    def close(self) -> None:
+        """End every worker; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._feeder is not None and self._feeder.is_alive():
+            # It may be waiting for room; ends may not be closed under a thread that uses them.
+            self._engine.kill()
+            self._feeder.join(_CAUSE_SECONDS)
+        self._engine.close()
+
+
+def _own(value: Any) -> Any:
+    """Copy what lies in a slot that is about to be given back."""
+    return value.copy() if isinstance(value, np.ndarray) and value.base is not None else value
+
+
+def _settings(
+    manifest: Manifest, folder: Path, threads: int, level: str, *, pin_cores: bool
+) -> list[StageSettings]:
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if not pin_cores:
+        cores = []
+    stages = []
+    for number, entry in enumerate(manifest.stages):
+        path = folder / entry.file
+        if not path.is_file():
+            raise InputError(str(path), "a stage file, as the manifest says", "no file")
+        mine = {cores[(number * threads + i) % len(cores)] for i in range(threads)} if cores else ()
+        outputs = tuple(t.name for t in entry.outputs)
+        stages.append(StageSettings(str(path.resolve()), outputs, threads, level, tuple(mine)))
+    if not stages:
+        raise InputError(str(folder), "at least one stage", "none")
+    return stages

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a stage does: take an item, compute, hand it on.  The same in a process and in a thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import MissingDependencyError
+from .channels import Receiver, Sender
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["RECORDS", "RECORDS_BYTES", "StageSettings", "Times", "open_session", "pin", "run_stage"]
+
+RECORDS: Final = 8192
+RECORDS_BYTES: Final = 8 * 4 * (RECORDS + 1)
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """How a stage computes.
+
+    Parameters
+    ----------
+    path
+        The stage file.
+    outputs
+        Names of its outputs, in order.
+    threads
+        Threads of one operator.
+    level
+        Graph optimisation level of onnxruntime: ``disable``, ``basic``, ``extended`` or ``all``.
+    cores
+        The cores it may use; empty for any.
+    """
+
+    path: str
+    outputs: tuple[str, ...]
+    threads: int
+    level: str
+    cores: tuple[int, ...]
+
+
+class Times:
+    """The last times of a stage, written by it and read by the caller; seconds of one clock.
+
+    Row 0 of `memory` (float64[RECORDS + 1, 4]) counts the items; the others are a ring of
+    (ready, received, computed, sent).
+    """
+
+    def __init__(self, memory: Any, start: int = 0) -> None:
+        self._rows: npt.NDArray[np.float64] = np.ndarray(
+            (RECORDS + 1, 4), np.float64, memory, start
+        )
+
+    def add(self, ready: float, received: float, computed: float, sent: float) -> None:
+        """Note one item."""
+        count = int(self._rows[0, 0])
+        self._rows[1 + count % RECORDS] = (ready, received, computed, sent)
+        self._rows[0, 0] = count + 1
+
+    def last(self) -> npt.NDArray[np.float64]:
+        """Return the kept rows, oldest first, as float64[items, 4]."""
+        count = int(self._rows[0, 0])
+        kept = self._rows[1 : 1 + min(count, RECORDS)].copy()
+        return np.roll(kept, -(count % RECORDS), axis=0) if count > RECORDS else kept
+
+    def detach(self) -> None:
+        """Keep the times, let go of the memory."""
+        self._rows = self._rows.copy()
+
+
+def pin(cores: Sequence[int]) -> None:
+    """Keep the calling thread, and those it starts, on some cores, where the system can."""
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+
+
+def open_session(path: str, threads: int, level: str) -> onnxruntime.InferenceSession:
+    """Open a model file for the CPU.
+
+    Threads wait without spinning: with more of them than cores, spinning takes the time that
+    another stage needs.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingDependencyError("onnxruntime", "run", "running a pipeline") from None
+    options = _session_options(onnxruntime, threads, level)
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _session_options(onnxruntime: Any, threads: int, level: str) -> Any:
+    try:
+        from ..cost.ort_session import session_options
+    except ImportError:
+        pass
+    else:
+        return session_options(threads, level)
+    levels = onnxruntime.GraphOptimizationLevel
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.graph_optimization_level = getattr(
+        levels, f"ORT_ENABLE_{level.upper()}", levels.ORT_DISABLE_ALL
+    )
+    options.log_severity_level = 3
+    for kind in ("intra", "inter"):
+        options.add_session_config_entry(f"session.{kind}_op.allow_spinning", "0")
+    return options
+
+
+def run_stage(
+    run: Callable[[list[str], dict[str, Any]], Sequence[Any]],
+    outputs: Sequence[str],
+    receivers: Sequence[Receiver],
+    senders: Sequence[Sender],
+    times: Times,
+) -> None:
+    """Work until a channel closes.
+
+    Items arrive in order on every channel, so the n-th of each belong together.  Receiving by
+    rising source and sending by rising target cannot deadlock: whoever waits, waits for an earlier
+    item, or for an earlier stage with the same one.
+
+    Raises
+    ------
+    ChannelClosedError
+        When a neighbour has gone; the only way out besides what `run` raises.
+    """
+    position = {name: i for i, name in enumerate(outputs)}
+    picks = [[position[name] for name in sender.route.names] for sender in senders]
+    names = list(outputs)
+    while True:
+        ready = perf_counter()
+        feeds: dict[str, Any] = {}
+        for receiver in receivers:
+            feeds.update(zip(receiver.route.names, receiver.recv(), strict=True))
+        received = perf_counter()
+        results = run(names, feeds)
+        computed = perf_counter()
+        for receiver in receivers:
+            receiver.release()
+        for sender, pick in zip(senders, picks, strict=True):
+            sender.send([results[i] for i in pick])
+        times.add(ready, received, computed, perf_counter())

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Summaries of measured times; all in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["PipelineStats", "StageTimes", "steady_intervals", "summary"]
+
+_PERCENTILES = (50, 90, 99)
+
+
+@dataclass(frozen=True)
+class StageTimes:
+    """Medians of one stage: computing, waiting for inputs, handing outputs on."""
+
+    compute: float | None
+    wait: float | None
+    send: float | None
+
+    @classmethod
+    def of(cls, rows: npt.NDArray[np.float64]) -> StageTimes:
+        """Summarise rows of (ready, received, computed, sent)."""
+        if not len(rows):
+            return cls(None, None, None)
+        wait, compute, send = np.median(np.diff(rows, axis=1), axis=0).tolist()
+        return cls(compute, wait, send)
+
+
+@dataclass(frozen=True)
+class PipelineStats:
+    """A pipeline's times.
+
+    `period` is the median time between completed items once the pipeline is full, `throughput`
+    the items per second over that time; None with too few items.  `latency` maps percentiles to
+    the time from entering to leaving.
+    """
+
+    stages: tuple[StageTimes, ...]
+    items: int
+    period: float | None
+    throughput: float | None
+    latency: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "stages": [vars(s) for s in self.stages],
+            "items": self.items,
+            "period": self.period,
+            "throughput": self.throughput,
+            "latency": self.latency,
+        }
+
+
+def steady_intervals(completed: Sequence[float], stages: int) -> npt.NDArray[np.float64]:
+    """Return the times between completions, without the start and the end of the stream."""
+    skipped = min(stages + 1, len(completed) // 4)
+    middle = completed[skipped : len(completed) - min(stages, skipped)]
+    return np.diff(np.asarray(middle, np.float64))
+
+
+def summary(
+    rows: Sequence[npt.NDArray[np.float64]], done: Sequence[tuple[float, float]]
+) -> PipelineStats:
+    """Summarise the stages' rows and the items' (entered, left) times."""
+    intervals = steady_intervals([left for _, left in done], len(rows))
+    waits = [left - entered for entered, left in done]
+    latency = {f"p{p}": float(np.percentile(waits, p)) for p in _PERCENTILES} if waits else {}
+    total = float(intervals.sum())
+    return PipelineStats(
+        stages=tuple(StageTimes.of(r) for r in rows),
+        items=len(done),
+        period=float(np.median(intervals)) if len(intervals) else None,
+        throughput=len(intervals) / total if total > 0 else None,
+        latency=latency,
+    )
