@@ -7,7 +7,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,11 +73,11 @@ def read_graph_file(path: str | Path) -> CostGraph:
         _add_param(builder, param, item)
     for item, pair in _rows(document, "uncuttable", path):
         _add_pair(builder, pair, item)
-    with _place(str(path)):
+    with _Place(str(path)):
         return builder.build()
 
 
-class _place:  # noqa: N801  # reads as a statement: `with _place(item):`
+class _Place:
     """Prefix the item of a GraphError raised inside with the place in the file."""
 
     def __init__(self, item: str) -> None:
@@ -122,21 +122,27 @@ def _text_of(path: Path) -> str:
 
 
 def _parse(text: str, item: str) -> Any:
-    def refuse(name: str) -> None:
-        raise GraphError(item, "finite numbers", name)
-
     try:
         return json.loads(
-            text, parse_float=Decimal, parse_constant=refuse, object_pairs_hook=_Object.of
+            text,
+            parse_float=_decimal,
+            parse_int=lambda digits: int(digits) if len(digits) < 20 else Decimal(digits),
+            parse_constant=Decimal,
+            object_pairs_hook=_Object.of,
         )
     except json.JSONDecodeError as error:
         where = f"{item}, line {error.lineno} column {error.colno}"
         raise GraphError(where, "JSON", f"a fault ({error.msg})") from None
     except RecursionError:
         raise GraphError(item, "JSON nested a few levels deep", "far deeper nesting") from None
-    except (ValueError, ArithmeticError):
-        # int() refuses thousands of digits, Decimal exponents beyond its range.
-        raise GraphError(item, "numbers below 2**63", "a far larger one") from None
+
+
+def _decimal(text: str) -> Decimal:
+    """Return the number exactly.  What is not finite is refused later, where its path is known."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent of more digits than Decimal takes
+        return Decimal("Infinity")
 
 
 def _check_object(
@@ -201,9 +207,9 @@ def _whole(value: Any, item: str) -> int:
     """Return a whole number from 0 to 2**63 - 1; ``4096.0`` and ``1e9`` are whole too."""
     if isinstance(value, Decimal):
         # The size is looked at first: turning 1e999999 into an int would take all memory.
-        if value.adjusted() > 18:
+        if value.is_finite() and value.adjusted() > 18:
             raise GraphError(item, "a value below 2**63", _describe(value))
-        if value != value.to_integral_value():
+        if not value.is_finite() or value != value.to_integral_value():
             raise GraphError(item, "a whole number >= 0", _describe(value))
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
@@ -227,7 +233,7 @@ def _add_node(builder: GraphBuilder, node: Any, item: str, unit: str) -> None:
         if stage == FREE:
             raise GraphError(f"{item}.stage", "'first' or 'last'", _describe(node["stage"]))
     group = _text(node["group"], f"{item}.group") if "group" in node else None
-    with _place(item):
+    with _Place(item):
         builder.add_node(
             _text(node["name"], f"{item}.name"),
             op=_text(node.get("op", ""), f"{item}.op"),
@@ -246,7 +252,7 @@ def _indices(value: Any, item: str) -> list[int]:
 
 def _add_tensor(builder: GraphBuilder, tensor: Any, item: str, unit: str) -> None:
     _check_object(tensor, item, ("producer", "consumers"), ("bytes", "cost"))
-    with _place(item):
+    with _Place(item):
         builder.add_tensor(
             _whole(tensor["producer"], f"{item}.producer"),
             _indices(tensor["consumers"], f"{item}.consumers"),
@@ -257,7 +263,7 @@ def _add_tensor(builder: GraphBuilder, tensor: Any, item: str, unit: str) -> Non
 
 def _add_param(builder: GraphBuilder, param: Any, item: str) -> None:
     _check_object(param, item, ("bytes", "users"))
-    with _place(item):
+    with _Place(item):
         builder.add_param(
             _whole(param["bytes"], f"{item}.bytes"), _indices(param["users"], f"{item}.users")
         )
@@ -267,5 +273,5 @@ def _add_pair(builder: GraphBuilder, pair: Any, item: str) -> None:
     nodes = _indices(pair, item)
     if len(nodes) != 2:
         raise GraphError(item, "two node indices", f"{len(nodes)}")
-    with _place(item):
+    with _Place(item):
         builder.never_cut(*nodes)

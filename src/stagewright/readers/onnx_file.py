@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 from typing import Any, Final
 
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no stubs
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from ..errors import ModelError
@@ -46,7 +47,7 @@ def load_model(path: Path) -> Any:
     model = ModelProto()
     try:
         model.ParseFromString(content)
-    except Exception:  # noqa: BLE001  # protobuf's implementations raise different DecodeErrors
+    except DecodeError:
         raise ModelError(
             str(path), expected, "a damaged or truncated file, or another kind"
         ) from None
@@ -203,8 +204,9 @@ def _content(tensor: Any, item: str) -> Array | None:
         return None
     try:
         return numpy_helper.to_array(tensor)
-    except (ValueError, TypeError) as error:
-        raise ModelError(item, f"data for {list(tensor.dims)}", str(error)) from None
+    except (ValueError, TypeError):
+        expected = f"{count} elements for {list(tensor.dims)}"
+        raise ModelError(item, expected, "data of another length") from None
 
 
 def bodies_of(node: Any) -> Iterator[Any]:

@@ -25,11 +25,11 @@ _PER_OUTPUT: Final[dict[str, int]] = {
     # one operation per element
     **dict.fromkeys(
         words(
-            "Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr "
-            "BitwiseXor Ceil Cos Cosh Div Equal Erf Exp Floor Greater GreaterOrEqual IsInf IsNaN Less "
-            "LessOrEqual Log Mod Mul Neg Not Or Pow Reciprocal Relu Round Sigmoid Sign Sin Sinh Sqrt "
-            "Sub Tan Tanh ThresholdedRelu Xor BiasAdd Bernoulli RandomNormal RandomNormalLike "
-            "RandomUniform RandomUniformLike QLinearSigmoid"
+            "Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot "
+            "BitwiseOr BitwiseXor Ceil Cos Cosh Div Equal Erf Exp Floor Greater GreaterOrEqual "
+            "IsInf IsNaN Less LessOrEqual Log Mod Mul Neg Not Or Pow Reciprocal Relu Round "
+            "Sigmoid Sign Sin Sinh Sqrt Sub Tan Tanh ThresholdedRelu Xor BiasAdd Bernoulli "
+            "RandomNormal RandomNormalLike RandomUniform RandomUniformLike QLinearSigmoid"
         ),
         1,
     ),
@@ -95,13 +95,13 @@ _PER_INPUT: Final[dict[str, int]] = {
 FREE_OPS: Final = frozenset(
     words(
         "BitCast Cast CastLike Dropout CenterCropPad Concat ConcatFromSequence Constant "
-        "ConstantOfShape DepthToSpace Expand EyeLike Flatten Gather GatherElements GatherND Identity "
-        "ImageDecoder MaxUnpool OneHot Optional OptionalGetElement OptionalHasElement Pad Range "
-        "RegexFullMatch Reshape ReverseSequence Scatter ScatterElements ScatterND SequenceAt "
-        "SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength Shape Size Slice "
-        "SpaceToDepth Split SplitToSequence Squeeze StringConcat StringNormalizer StringSplit "
-        "TensorScatter Tile Transpose Trilu Unsqueeze Where QLinearConcat MemcpyToHost MemcpyFromHost "
-        "If Loop Scan SequenceMap"
+        "ConstantOfShape DepthToSpace Expand EyeLike Flatten Gather GatherElements GatherND "
+        "Identity ImageDecoder MaxUnpool OneHot Optional OptionalGetElement "
+        "OptionalHasElement Pad Range RegexFullMatch Reshape ReverseSequence Scatter "
+        "ScatterElements ScatterND SequenceAt SequenceConstruct SequenceEmpty SequenceErase "
+        "SequenceInsert SequenceLength Shape Size Slice SpaceToDepth Split SplitToSequence "
+        "Squeeze StringConcat StringNormalizer StringSplit TensorScatter Tile Transpose Trilu "
+        "Unsqueeze Where QLinearConcat MemcpyToHost MemcpyFromHost If Loop Scan SequenceMap"
     )
 )
 """Operators that only move data (the bodies of control flow are counted where they run)."""
@@ -127,7 +127,7 @@ def _conv_transpose(call: Call) -> int:
 
 
 def _deform_conv(call: Call) -> int:
-    """Count a convolution, and a bilinear sample (4 taps) of the input for each tap of the kernel."""
+    """Count a convolution, and a bilinear sample (4 taps) of the input per tap of the kernel."""
     kernel = product(call.dims(1)[2:])
     samples = product((call.dims(0)[0], call.dims(0)[1], *call.out_dims()[2:])) * kernel
     return _convolution(call, 1, len(call.inputs) > 3 and call.inputs[3] is not None) + 8 * samples

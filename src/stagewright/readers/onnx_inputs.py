@@ -15,7 +15,7 @@ __all__ = ["Fixed", "fix_inputs"]
 
 
 class Fixed:
-    """Inputs with their fixed values, the dimensions fixed on the way, and shapes of inner tensors."""
+    """Inputs with their values, the dimensions fixed on the way, shapes of inner tensors."""
 
     def __init__(self) -> None:
         self.inputs: dict[str, Value] = {}

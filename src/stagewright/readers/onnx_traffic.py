@@ -12,9 +12,9 @@ __all__ = ["bytes_of"]
 
 _VIEWS: Final = frozenset(
     words(
-        "Reshape Squeeze Unsqueeze Flatten Identity Shape Size Optional OptionalGetElement BitCast "
-        "OptionalHasElement SequenceConstruct SequenceAt SequenceInsert SequenceErase SequenceEmpty "
-        "SequenceLength"
+        "Reshape Squeeze Unsqueeze Flatten Identity Shape Size Optional OptionalGetElement "
+        "BitCast OptionalHasElement SequenceConstruct SequenceAt SequenceInsert SequenceErase "
+        "SequenceEmpty SequenceLength"
     )
 )
 """Operators that hand on the same storage."""

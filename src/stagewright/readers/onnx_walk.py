@@ -106,7 +106,12 @@ class Walker:
 
     def _inner(self, outer: Scope, item: str, parent: bool = True) -> Scope:
         if outer.depth >= DEPTH_LIMIT:
-            raise ModelError(item, f"at most {DEPTH_LIMIT} nested bodies and functions", "more")
+            name = item.rpartition("node ")[2]
+            raise ModelError(
+                f"{self.path}: bodies and functions",
+                f"at most {DEPTH_LIMIT} levels",
+                f"more, at node {name}",
+            )
         return Scope(
             item, outer.opsets, outer if parent else None, f"{item}/", depth=outer.depth + 1
         )
@@ -125,7 +130,9 @@ class Walker:
         """Look at one node, record its outputs in `scope`, return what it costs."""
         self.visits += 1
         if self.visits > VISIT_LIMIT:
-            raise ModelError(f"{self.path}: functions", f"at most {VISIT_LIMIT} nodes", "more")
+            raise ModelError(
+                f"{self.path}: functions", f"at most {VISIT_LIMIT} nodes when expanded", "more"
+            )
         domain = domain_of(node)
         if node.op_type == "Constant" and domain == "":
             step = Step([constant(node, self.file, scope.prefix, item)], folded=True)
