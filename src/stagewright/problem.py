@@ -234,19 +234,29 @@ def stage_classes(graph: CostGraph) -> tuple[list[int], int, int]:
     # Whatever feeds a node of the first stage is in the first stage; likewise behind the last.
     first = _reachable(predecessors, [v for v in range(n) if stage[v] == FIRST])
     last = _reachable(successors, [v for v in range(n) if stage[v] == LAST])
-    together: list[Iterable[int]] = [first, last, *graph.uncuttable.tolist()]
+    together: list[Iterable[int]] = list(graph.uncuttable.tolist())
     groups: dict[int, list[int]] = {}
     for v, group in enumerate(graph.group.tolist()):
         if group >= 0:
             groups.setdefault(group, []).append(v)
     together.extend(groups.values())
-    if first and last and not set(first).isdisjoint(last):
-        together.append(range(n))
-    label = merge_classes(successors, together, graph.topological_order.tolist())
-    if first and last and label[first[0]] == label[last[0]]:
-        # First and last stage are one: there is one stage, with everything in it.
-        label = [0] * n
-    return label, label[first[0]] if first else -1, label[last[0]] if last else -1
+    order = graph.topological_order.tolist()
+    while True:
+        if not set(first).isdisjoint(last):
+            # First and last stage are one: there is one stage, with everything in it.
+            return [0] * n, 0, 0
+        label = merge_classes(successors, [first, last, *together], order)
+        # The merge may have drawn in nodes whose own predecessors or successors now follow.
+        sizes = len(first), len(last)
+        first = _reachable(predecessors, _class_of(first, label))
+        last = _reachable(successors, _class_of(last, label))
+        if (len(first), len(last)) == sizes:
+            return label, label[first[0]] if first else -1, label[last[0]] if last else -1
+
+
+def _class_of(nodes: Sequence[int], label: Sequence[int]) -> list[int]:
+    """Return all nodes that share the class of the given ones (which is one class)."""
+    return [v for v in range(len(label)) if label[v] == label[nodes[0]]] if nodes else []
 
 
 def merge_classes(

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything the solver claims about one random graph, held against brute force."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+
+from stagewright import _native
+from stagewright.bound.anchor import anchor_bound
+from stagewright.bound.simple import simple_bound
+from stagewright.exact.must_link import contract_at
+from stagewright.exact.program import ExactLimits, prove
+from stagewright.plans import evaluate_all, problems_of, stage_cost
+from stagewright.problem import compile_problem
+from stagewright.reduce import reduce_problem
+from stagewright.search.orders import Found, search_orders
+from stagewright.solve import solve
+
+from tests.solver import brute
+from tests.solver.random_graphs import random_case
+
+
+def run_battery(seed: int) -> None:
+    """Raise AssertionError, naming the seed, when anything is off."""
+    graph, machine = random_case(seed)
+    context = f"seed {seed}"
+    optimum = brute.graph_optimum(graph, machine, relaxed=True)
+    assert optimum < brute.NEVER, context
+
+    # Constraints compiled away, then reduced: the same optimum each time.
+    problem = compile_problem(graph, machine)
+    reduced = reduce_problem(problem)
+    assert brute.problem_optimum(problem) == optimum, context
+    assert brute.problem_optimum(reduced) == optimum, context
+
+    # Slicing: an order's optimum, and the cost of what it returns.
+    order = _native.random_order(reduced.instance, "random", seed)
+    value, block, _ = _native.slice_order(reduced.instance, order, machine.stages, 0)
+    assert value == brute.order_optimum(reduced, order.tolist()), context
+    assert max(_native.block_costs(reduced.instance, block)) == value, context
+    if not reduced.memory_binds:
+        assert _native.slice_directly(reduced.instance, order, machine.stages) == value, context
+
+    # Bounds never exceed the optimum; the anchor bound is what its definition says.
+    assert simple_bound(problem).value <= optimum, context
+    anchor, _ = anchor_bound(problem, graph)
+    assert anchor.value == brute.anchor_optimum(problem), context
+    assert anchor.value <= optimum, context
+
+    # The exact method, from a poor incumbent and through contraction at the threshold.
+    start = Found(
+        int(_native.block_costs(reduced.instance, np.zeros(reduced.num_nodes, np.int32))[0]),
+        np.zeros(reduced.num_nodes, np.int32),
+    )
+    proof = prove(reduced, start, 0, ExactLimits(), lambda: 60.0)
+    assert proof.complete, context
+    assert proof.best.bottleneck == optimum, context
+    assert proof.lower <= optimum, context
+    above = optimum + random.Random(seed).randint(0, 3)
+    contracted = contract_at(reduced, above)
+    assert brute.problem_optimum(contracted) == optimum, context
+
+    # The search is sound; the whole method is exact and its plan costs what it says.
+    found = search_orders(reduced, 0, settings=None)
+    assert found.bottleneck >= optimum, context
+    solution = solve(graph, machine)
+    assert problems_of(graph, machine, solution.plan) == [], context
+    stages = [stage_cost(graph, machine, nodes) for nodes in solution.plan.stages]
+    assert evaluate_all(graph, machine, solution.plan) == stages, context
+    assert solution.bottleneck == max(stage.total for stage in stages), context
+    if problem.memory_binds:
+        # Peak memory depends on the order within a stage; the bound holds for every order.
+        assert solution.lower_bound <= optimum, context
+        assert solution.lower_bound <= brute.graph_optimum(graph, machine, relaxed=False), context
+    else:
+        assert solution.bottleneck == optimum == solution.lower_bound, context
