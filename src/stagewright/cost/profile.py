@@ -11,12 +11,10 @@ import hashlib
 import os
 import platform
 import statistics
-import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy.typing as npt
 
@@ -24,14 +22,17 @@ from ..errors import InputError, ModelError
 from ..graph import CostGraph
 from ..units import TIME_UNITS
 from .attribution import Shares, attribute, marked_name
-from .ort_session import PROVIDERS, onnxruntime, session_options
+from .ort_session import onnxruntime
 from .profile_file import FORMAT, Profile, Time
+from .runs import Runner
 from .samples import given_inputs, sample_inputs
-from .trace import TracedRun, read_trace
+from .trace import TracedRun
 
 __all__ = ["FORMAT", "Profile", "Time", "apply_profile", "profile_onnx"]
 
 _MAX_RUNS: Final = 100_000
+_MAX_TRACE_OVERHEAD: Final = 20 * TIME_UNITS["us"]
+_LEAST_KERNEL: Final = TIME_UNITS["us"] // 10
 
 
 def profile_onnx(
@@ -48,8 +49,9 @@ def profile_onnx(
 ) -> Profile:
     """Measure the time of every node of an ONNX model.
 
-    The model runs twice: traced, for the times of kernels, and untraced, for the time of a whole
-    run.  Temporary files need about the size of the model.
+    The model runs untraced, for the time of a whole run, then traced, for the times of kernels.
+    Node times are those of the kernels, corrected for tracing so that they add up to the untraced
+    run (docs/costs.md).
 
     Parameters
     ----------
@@ -88,27 +90,25 @@ def profile_onnx(
     names = onnx_node_names(model)
     for index, node in enumerate(model.graph.node):
         node.name = marked_name(index)
-    content = model.SerializeToString()
-    options = session_options(threads, level)
-    session = _session(content, options, path)
+    runner = Runner(path, model.SerializeToString(), threads, level, warmup, repetitions)
+    session = runner.session()
     given = given_inputs(session, path, inputs or {})
     shapes = {**(shapes or {}), **{name: array.shape for name, array in given.items()}}
     fixed = fix_inputs(path, model.graph, shapes, dims or {}).inputs
-    wanted = {name: value.shape or () for name, value in fixed.items() if name not in given}
+    wanted = {name: value.dims for name, value in fixed.items() if name not in given}
     feeds = {**given, **sample_inputs(session, path, wanted, seed=seed)}
-    times = _timed_runs(session, feeds, warmup, repetitions, path)
-    del session
+    whole = _summary(runner.time(session, feeds))
+    del session  # before the second one: a large model should not be in memory twice
     weights = _weights(path, names, shapes, dims)
-    with tempfile.TemporaryDirectory(prefix="stagewright-") as folder:
-        runs, optimised = _traced_runs(
-            content, Path(folder), threads, level, feeds, warmup, repetitions, path
-        )
+    runs, optimised = runner.trace(feeds)
     shares = attribute(model.graph, optimised, weights)
+    correction = _Correction.of(runs, whole)
     return Profile(
         model_sha256=_sha256(path),
-        nodes=_node_times(names, runs, shares),
-        session=_summary(times),
+        nodes=_node_times(names, runs, shares, correction),
+        session=whole,
         traced_session=round(statistics.median(run.total for run in runs)),
+        trace_overhead=correction.overhead,
         attributed=min(1.0, statistics.median(_attributed(run, shares) for run in runs)),
         shapes={name: tuple(array.shape) for name, array in feeds.items()},
         threads=threads,
@@ -118,20 +118,14 @@ def profile_onnx(
         repetitions=repetitions,
         seed=seed,
         cpu=_cpu_name(),
-        cores=len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
+        cores=_cores(),
     )
 
 
 def apply_profile(
-    graph: CostGraph,
-    profile: Profile,
-    *,
-    model: str | Path | None = None,
-    whole_run: bool = True,
+    graph: CostGraph, profile: Profile, *, model: str | Path | None = None
 ) -> CostGraph:
-    """Return the graph with measured times as work, rounded up.
+    """Return the graph with the measured median times as work.
 
     Parameters
     ----------
@@ -141,10 +135,6 @@ def apply_profile(
         The measurements.
     model
         The file that `graph` was read from; if given, it must be the one that was measured.
-    whole_run
-        Whether to scale the median times so that they add up to the median time of a whole
-        untraced run.  That undoes the cost of tracing and spreads the runtime's own time between
-        kernels over the nodes.  False takes the medians as they were traced.
 
     Raises
     ------
@@ -167,11 +157,7 @@ def apply_profile(
             f"none for {len(missing)} of them, first '{missing[0]}'",
             remedy,
         )
-    work = [profile.nodes[name].median for name in graph.node_names]
-    total = sum(work)
-    if whole_run and total:
-        work = [-(-ps * profile.session.median // total) for ps in work]
-    return graph.replace(work=work)
+    return graph.replace(work=[profile.nodes[name].median for name in graph.node_names])
 
 
 def _check_count(item: str, value: int, least: int) -> None:
@@ -197,65 +183,29 @@ def _weights(
     return [float(work.get(name, 0)) for name in names]
 
 
-def _session(content: bytes, options: Any, path: Path) -> Any:
-    ort = onnxruntime("Profiling a model")
-    # The model comes as bytes, for its nodes were renamed; external data is still beside the file.
-    options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", str(path.resolve().parent)
-    )
-    return _guarded(path, lambda: ort.InferenceSession(content, options, providers=PROVIDERS))
+@dataclass(frozen=True)
+class _Correction:
+    """Traced to untraced time of a kernel: subtract `overhead`, then multiply by `scale`.
 
+    Tracing adds nearly the same to every kernel, however short, which the fastest runs tell
+    (negative: the runtime's own time between kernels exceeds it).  What then still differs from
+    the untraced run came from outside and hit all kernels alike.
+    """
 
-def _guarded(path: Path, action: Callable[[], Any]) -> Any:
-    """Turn the runtime's own exceptions into one of ours that names the model."""
-    try:
-        return action()
-    except Exception as error:  # the runtime's exceptions share no other base
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(
-            str(path),
-            "a model that onnxruntime runs on the given inputs",
-            lines[0],
-            "Check the shapes (--shape, --dim), or give the inputs themselves.",
-        ) from error
+    overhead: int
+    scale: float = 1.0
 
+    @classmethod
+    def of(cls, runs: Sequence[TracedRun], whole: Time) -> _Correction:
+        kernels = [[run.kernels[name] for run in runs] for name in runs[0].kernels]
+        fastest = _summary([sum(run.kernels.values()) for run in runs]).p10
+        overhead = round((fastest - whole.p10) / len(kernels))
+        bounded = cls(max(-_MAX_TRACE_OVERHEAD, min(overhead, _MAX_TRACE_OVERHEAD)))
+        total = sum(bounded.apply(_summary(times).median) for times in kernels)
+        return replace(bounded, scale=whole.median / total)
 
-def _timed_runs(
-    session: Any, feeds: Mapping[str, Any], warmup: int, repetitions: int, path: Path
-) -> list[int]:
-    """Return the picoseconds of each measured run."""
-    times = []
-    for _ in range(warmup + repetitions):
-        begin = time.perf_counter_ns()
-        _guarded(path, lambda: session.run(None, feeds))
-        times.append((time.perf_counter_ns() - begin) * TIME_UNITS["ns"])
-    return times[warmup:]
-
-
-def _traced_runs(
-    content: bytes,
-    folder: Path,
-    threads: int,
-    level: str,
-    feeds: Mapping[str, Any],
-    warmup: int,
-    repetitions: int,
-    path: Path,
-) -> tuple[list[TracedRun], Any]:
-    """Return the traced runs and the graph that the runtime made of the model."""
-    import onnx
-
-    options = session_options(threads, level, profile_dir=folder)
-    options.optimized_model_filepath = str(folder / "optimised.onnx")
-    for key, value in (("file_name", "optimised.bin"), ("min_size_in_bytes", "1024")):
-        options.add_session_config_entry(
-            f"session.optimized_model_external_initializers_{key}", value
-        )
-    session = _session(content, options, path)
-    _timed_runs(session, feeds, warmup, repetitions, path)
-    trace = Path(session.end_profiling())
-    optimised = onnx.load(folder / "optimised.onnx", load_external_data=False)
-    return read_trace(trace, runs=repetitions), optimised.graph
+    def apply(self, ps: int) -> float:
+        return max(ps - self.overhead, _LEAST_KERNEL) * self.scale
 
 
 def _attributed(run: TracedRun, shares: Mapping[str, Shares]) -> float:
@@ -264,14 +214,17 @@ def _attributed(run: TracedRun, shares: Mapping[str, Shares]) -> float:
 
 
 def _node_times(
-    names: Sequence[str], runs: Sequence[TracedRun], shares: Mapping[str, Shares]
+    names: Sequence[str],
+    runs: Sequence[TracedRun],
+    shares: Mapping[str, Shares],
+    correction: _Correction,
 ) -> dict[str, Time]:
     sums = [[0.0, 0.0, 0.0] for _ in names]
     for kernel in runs[0].kernels:
-        summary = _summary([run.kernels.get(kernel, 0) for run in runs])
+        summary = _summary([run.kernels[kernel] for run in runs])
         for node, fraction in shares.get(kernel, {}).items():
             for i, ps in enumerate((summary.median, summary.p10, summary.p90)):
-                sums[node][i] += fraction * ps
+                sums[node][i] += fraction * correction.apply(ps)
     # Rounded up: a cost is never understated.
     rounded = [[-int(-ps // 1) for ps in row] for row in sums]
     return {name: Time(*row) for name, row in zip(names, rounded, strict=True)}
@@ -303,3 +256,9 @@ def _cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine() or "unknown"
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

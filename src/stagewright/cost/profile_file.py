@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import Field, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,11 +38,12 @@ class Profile:
         SHA-256 of the model file (not of external data beside it).
     nodes
         Time of every node of the model by the name that the reader gives it; 0 for nodes that the
-        runtime folds away.
+        runtime folds away.  The medians add up to that of `session`.
     session
         Time of a whole run without tracing.
-    traced_session
-        Median picoseconds of a whole run while tracing.
+    traced_session, trace_overhead
+        Median picoseconds of a whole run while tracing, and those that were subtracted from each
+        kernel for it (less than 0: added for the runtime's own time between kernels).
     attributed
         Median over the runs of (time of kernels that found their nodes) / (time of the traced
         run).  The rest is the runtime's own time between kernels.
@@ -60,6 +61,7 @@ class Profile:
     nodes: Mapping[str, Time]
     session: Time
     traced_session: int
+    trace_overhead: int
     attributed: float
     shapes: Mapping[str, tuple[int, ...]]
     threads: int
@@ -106,7 +108,7 @@ class Profile:
             item = f"{path}: {field.name}"
             if field.name not in document:
                 raise InputError(item, "a value", "no such key")
-            values[field.name] = _READERS[field.type](document.pop(field.name), item)  # type: ignore[index]  # annotations are texts in this module
+            values[field.name] = _reader(field)(document.pop(field.name), item)
         if document:
             raise InputError(f"{path}: {next(iter(document))}", "no further key", "an unknown key")
         return cls(**values)
@@ -149,6 +151,12 @@ def _parse(path: Path) -> dict[str, Any]:
 def _count(value: Any, item: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= INT64_MAX:
         raise InputError(item, "a whole number from 0 to 2**63 - 1", repr(value))
+    return value
+
+
+def _signed(value: Any, item: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > INT64_MAX:
+        raise InputError(item, "a whole number of 64 bits", repr(value))
     return value
 
 
@@ -200,7 +208,12 @@ def _nodes(value: Any, item: str) -> dict[str, Time]:
     return nodes
 
 
-_READERS: Final = {
+def _reader(field: Field[Any]) -> Callable[[Any, str], Any]:
+    """Return the parser for a field of a profile; annotations are texts in this module."""
+    return _signed if field.name == "trace_overhead" else _READERS[str(field.type)]
+
+
+_READERS: Final[dict[str, Callable[[Any, str], Any]]] = {
     "str": _text,
     "int": _count,
     "float": _fraction,

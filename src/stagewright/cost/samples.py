@@ -36,7 +36,7 @@ def given_inputs(session: Any, path: Path, inputs: Mapping[str, npt.ArrayLike]) 
     for name in inputs:
         if name not in kinds:
             raise InputError(f"{path}: inputs", f"names out of {', '.join(kinds)}", repr(name))
-    types = {**_FLOATS, **_INTEGERS, "bool": np.bool_}
+    types: dict[str, npt.DTypeLike] = {**_FLOATS, **_INTEGERS, "bool": np.bool_}
     return {name: np.asarray(array, types.get(kinds[name])) for name, array in inputs.items()}
 
 

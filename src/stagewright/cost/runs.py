@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running a model with onnxruntime: untraced for whole runs, traced for kernels."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelError
+from ..units import TIME_UNITS
+from .ort_session import PROVIDERS, onnxruntime, session_options
+from .trace import TracedRun, read_trace
+
+__all__ = ["Runner"]
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A model, the options to run it with, and how often.
+
+    Attributes
+    ----------
+    path
+        Where the model came from: names it in messages, and its folder holds external data.
+    content
+        The serialised model.
+    threads, level
+        As :func:`stagewright.cost.ort_session.session_options`.
+    warmup, repetitions
+        Runs before the measured ones, and measured runs.
+    """
+
+    path: Path
+    content: bytes
+    threads: int
+    level: str
+    warmup: int
+    repetitions: int
+
+    def session(self, options: Any | None = None) -> Any:
+        """Return a new session.
+
+        Raises
+        ------
+        ModelError
+            If the runtime refuses the model.
+        """
+        ort = onnxruntime("Profiling a model")
+        options = options or session_options(self.threads, self.level)
+        # The model comes as bytes, for its nodes were renamed; external data is beside the file.
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(self.path.resolve().parent)
+        )
+        return self._guarded(
+            lambda: ort.InferenceSession(self.content, options, providers=PROVIDERS)
+        )
+
+    def time(self, session: Any, feeds: Mapping[str, Any]) -> list[int]:
+        """Return the picoseconds of each measured run.
+
+        Raises
+        ------
+        ModelError
+            If a run fails.
+        """
+        times = []
+        for _ in range(self.warmup + self.repetitions):
+            begin = time.perf_counter_ns()
+            self._guarded(lambda: session.run(None, feeds))
+            times.append((time.perf_counter_ns() - begin) * TIME_UNITS["ns"])
+        return times[self.warmup :]
+
+    def trace(self, feeds: Mapping[str, Any]) -> tuple[list[TracedRun], Any]:
+        """Return the measured runs with their kernels, and the graph that the runtime made.
+
+        Temporary files need about the size of the model.
+
+        Raises
+        ------
+        ModelError, RunError
+            If a run fails, or its trace cannot be used.
+        """
+        import onnx
+
+        with tempfile.TemporaryDirectory(prefix="stagewright-") as name:
+            folder = Path(name)
+            options = session_options(self.threads, self.level, profile_dir=folder)
+            options.optimized_model_filepath = str(folder / "optimised.onnx")
+            for key, value in (("file_name", "optimised.bin"), ("min_size_in_bytes", "1024")):
+                options.add_session_config_entry(
+                    f"session.optimized_model_external_initializers_{key}", value
+                )
+            session = self.session(options)
+            self.time(session, feeds)
+            trace = Path(session.end_profiling())
+            optimised = onnx.load(folder / "optimised.onnx", load_external_data=False)
+            return read_trace(trace, runs=self.repetitions), optimised.graph
+
+    def _guarded(self, action: Callable[[], Any]) -> Any:
+        """Turn the runtime's own exceptions into one of ours that names the model."""
+        try:
+            return action()
+        except Exception as error:  # the runtime's exceptions share no other base
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise ModelError(
+                str(self.path),
+                "a model that onnxruntime runs on the given inputs",
+                lines[0],
+                "Check the shapes (--shape, --dim), or give the inputs themselves.",
+            ) from error
