@@ -7,6 +7,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -136,8 +137,20 @@ class Pipeline:
         RunError
             If a stage failed or died, now or before.
         """
-        [outputs] = self.map([inputs])
-        return outputs
+        with self._alone():
+            values = checked_inputs(self.manifest.inputs, inputs)
+            self._done.clear()
+            token = _Entered(perf_counter(), {n: values[n] for n in self._through})
+            try:
+                self._send(values)
+                outputs = self._collect(token)
+            except ChannelClosedError:
+                raise self._engine.failure.error(_CAUSE_SECONDS) from None
+            except BaseException:
+                self._engine.failure.set("an earlier run was interrupted")
+                raise
+            self._done.append((token.at, perf_counter()))
+            return outputs
 
     def map(self, items: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         """Send items through and yield the outputs of each, in order, as they come.
@@ -152,37 +165,48 @@ class Pipeline:
         RunError
             If a stage failed or died, now or before.
         """
+        with self._alone():
+            entered: SimpleQueue[_Entered | _End] = SimpleQueue()
+            stop = threading.Event()
+            self._done.clear()
+            self._feeder = threading.Thread(
+                target=self._feed, args=(iter(items), entered, stop), name="feeder", daemon=True
+            )
+            self._feeder.start()
+            try:
+                while isinstance(token := entered.get(), _Entered):
+                    outputs = self._collect(token)
+                    self._done.append((token.at, perf_counter()))
+                    yield outputs
+            except GeneratorExit:
+                # What has entered must come out, or the next item would meet its outputs.
+                stop.set()
+                while isinstance(token := entered.get(), _Entered):
+                    self._collect(token)
+                raise
+            except BaseException:
+                # Items may still be inside, so no later one could be told from them.
+                self._engine.failure.set("an earlier run was interrupted")
+                raise
+            if token.fault is not None:
+                raise token.fault
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Refuse work on a closed or failed pipeline, and two streams at once."""
         if self._closed:
             raise InputError("pipeline", "an open pipeline", "a closed one")
         self._engine.failure.check()
         if not self._busy.acquire(blocking=False):
             raise InputError("pipeline", "one map or run at a time", "a second one")
-        entered: SimpleQueue[_Entered | _End] = SimpleQueue()
-        stop = threading.Event()
-        self._done.clear()
-        self._feeder = threading.Thread(
-            target=self._feed, args=(iter(items), entered, stop), name="feeder", daemon=True
-        )
-        self._feeder.start()
         try:
-            while isinstance(token := entered.get(), _Entered):
-                outputs = self._collect(token)
-                self._done.append((token.at, perf_counter()))
-                yield outputs
-        except GeneratorExit:
-            # What has entered must come out, or the next item would meet its outputs.
-            stop.set()
-            while isinstance(token := entered.get(), _Entered):
-                self._collect(token)
-            raise
-        except BaseException:
-            # Items may still be inside, so no later one could be told from them.
-            self._engine.failure.set("an earlier run was interrupted")
-            raise
+            yield
         finally:
             self._busy.release()
-        if token.fault is not None:
-            raise token.fault
+
+    def _send(self, values: Mapping[str, Any]) -> None:
+        for sender in self._engine.feeds:
+            sender.send([values[name] for name in sender.route.names])
 
     def _feed(
         self,
@@ -196,8 +220,7 @@ class Pipeline:
                     break
                 values = checked_inputs(self.manifest.inputs, item)
                 entered.put(_Entered(perf_counter(), {n: values[n] for n in self._through}))
-                for sender in self._engine.feeds:
-                    sender.send([values[name] for name in sender.route.names])
+                self._send(values)
         except ChannelClosedError:
             # The collector meets the same closed pipeline and says why.
             entered.put(_End(self._engine.failure.error(_CAUSE_SECONDS)))

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MissingDependencyError
 from .channels import Receiver, Sender
 
 if TYPE_CHECKING:
-    import onnxruntime
+    import onnxruntime as onnxruntime_types
 
 __all__ = ["RECORDS", "RECORDS_BYTES", "StageSettings", "Times", "open_session", "pin", "run_stage"]
 
@@ -37,7 +36,7 @@ class StageSettings:
     threads
         Threads of one operator.
     level
-        Graph optimisation level of onnxruntime: ``disable``, ``basic``, ``extended`` or ``all``.
+        Graph optimisation level of onnxruntime: ``all``, ``basic`` or ``disabled``.
     cores
         The cores it may use; empty for any.
     """
@@ -84,37 +83,19 @@ def pin(cores: Sequence[int]) -> None:
         os.sched_setaffinity(0, cores)
 
 
-def open_session(path: str, threads: int, level: str) -> onnxruntime.InferenceSession:
+def open_session(path: str, threads: int, level: str) -> onnxruntime_types.InferenceSession:
     """Open a model file for the CPU.
 
     Threads wait without spinning: with more of them than cores, spinning takes the time that
     another stage needs.
     """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise MissingDependencyError("onnxruntime", "run", "running a pipeline") from None
-    options = _session_options(onnxruntime, threads, level)
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    from ..cost.ort_session import PROVIDERS, onnxruntime, session_options
 
-
-def _session_options(onnxruntime: Any, threads: int, level: str) -> Any:
-    try:
-        from ..cost.ort_session import session_options
-    except ImportError:
-        pass
-    else:
-        return session_options(threads, level)
-    levels = onnxruntime.GraphOptimizationLevel
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.graph_optimization_level = getattr(
-        levels, f"ORT_ENABLE_{level.upper()}", levels.ORT_DISABLE_ALL
+    ort = onnxruntime("Running a pipeline")
+    session: onnxruntime_types.InferenceSession = ort.InferenceSession(
+        path, session_options(threads, level), providers=PROVIDERS
     )
-    options.log_severity_level = 3
-    for kind in ("intra", "inter"):
-        options.add_session_config_entry(f"session.{kind}_op.allow_spinning", "0")
-    return options
+    return session
 
 
 def run_stage(

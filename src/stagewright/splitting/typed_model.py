@@ -9,7 +9,6 @@ than one protobuf message can be.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -55,28 +54,9 @@ def load_proto(path: Path) -> onnx.ModelProto:
 
 def node_names(model: onnx.ModelProto) -> list[str]:
     """Return the cost graph's name of every node of the main graph, in file order."""
-    try:
-        from ..readers.onnx_model import onnx_node_names
-    except ImportError:
-        return _own_names(model)
+    from ..readers.onnx_model import onnx_node_names
+
     return onnx_node_names(model)
-
-
-def _own_names(model: onnx.ModelProto) -> list[str]:
-    counts = Counter(node.name for node in model.graph.node)
-    taken = set(counts)
-    names = []
-    for node in model.graph.node:
-        name = node.name
-        if not name or counts[name] > 1:
-            base = name = f"{node.op_type}:{node.output[0]}"
-            number = 1
-            while name in taken:
-                number += 1
-                name = f"{base}#{number}"
-            taken.add(name)
-        names.append(name)
-    return names
 
 
 def file_sha256(path: Path) -> str:
