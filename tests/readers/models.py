@@ -87,8 +87,8 @@ def one_node(
     for i, given in enumerate(inputs):
         name = f"i{i}"
         names.append("" if given is None else name)
-        if isinstance(given, np.ndarray):
-            initial.append(numpy_helper.from_array(given, name))
+        if isinstance(given, (np.ndarray, np.generic)):
+            initial.append(numpy_helper.from_array(np.asarray(given), name))
         elif isinstance(given, tuple) and given and isinstance(given[0], (tuple, list)):
             infos.append(info(name, given[0], given[1]))
         elif given is not None:

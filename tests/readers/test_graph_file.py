@@ -155,7 +155,9 @@ def test_expansion_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none/g\.json: expected a writable file, got No such file"):
+    with pytest.raises(
+        InputError, match=r"none/g\.json: expected a writable file, got No such file"
+    ):
         write_graph_file(full(), tmp_path / "none" / "g.json")
     (tmp_path / "g.json").mkdir()  # a folder cannot be replaced by a file
     with pytest.raises(InputError, match="expected a writable file, got"):

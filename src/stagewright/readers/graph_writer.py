@@ -31,7 +31,7 @@ def write_graph_file(graph: CostGraph, path: str | Path) -> None:
     """
     path = Path(path)
     try:
-        content = _document(graph).encode()
+        content = graph_text(graph).encode()
     except UnicodeEncodeError as error:
         raise GraphError(f"graph '{graph.name}'", "names of valid Unicode", str(error)) from None
     if path.name.endswith(".gz"):
@@ -47,7 +47,7 @@ def write_graph_file(graph: CostGraph, path: str | Path) -> None:
         raise InputError(str(path), "a writable file", error.strerror or str(error)) from None
 
 
-def _document(graph: CostGraph) -> str:
+def graph_text(graph: CostGraph) -> str:
     """Return the JSON text, one node, tensor, parameter or pair per line."""
     parts = [
         f'"format": {_json(FORMAT)}',

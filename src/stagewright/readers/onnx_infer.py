@@ -25,11 +25,20 @@ __all__ = ["Inference", "attributes_of", "bounded", "infer", "schema_of"]
 
 @cache
 def schema_of(op: str, version: int, domain: str) -> Any:
-    """Return the operator's schema, None where the installed onnx knows none."""
-    try:
-        return defs.get_schema(op, version, domain)
-    except defs.SchemaError:
-        return None
+    """Return the operator's schema with an inference function, None where onnx has none.
+
+    The oldest operator sets came without inference; the next version that has it stands in.
+    """
+    while True:
+        try:
+            schema = defs.get_schema(op, version, domain)
+        except defs.SchemaError:
+            return None
+        if schema.has_type_and_shape_inference_function:
+            return schema
+        if version >= defs.onnx_opset_version():
+            return None
+        version += 1
 
 
 def attributes_of(node: Any) -> dict[str, Any]:
@@ -63,7 +72,7 @@ def infer(
     if known is not None:
         return known
     schema = schema_of(node.op_type, opsets.get(domain, 1), domain)
-    if schema is None or not schema.has_type_and_shape_inference_function:
+    if schema is None:
         rule = CONTRIB_SHAPES.get(node.op_type)
         made = rule(attributes_of(node), list(inputs), len(node.output)) if rule else []
         return [*made, *[Value()] * len(node.output)][: len(node.output)]
