@@ -17,7 +17,7 @@ from .onnx_call import Call
 from .onnx_flops_blocks import BLOCK_RULES
 from .onnx_types import product, words
 
-__all__ = ["FREE_OPS", "RULES", "flops_of"]
+__all__ = ["FREE_OPS", "RULES", "flops_of", "has_rule"]
 
 Rule = Callable[[Call], int]
 
@@ -278,12 +278,17 @@ RULES: Final[dict[str, Rule]] = {
 }
 
 
-def flops_of(call: Call) -> int | None:
-    """Return the floating-point operations of one node, None for an operator without a rule.
+def has_rule(op: str) -> bool:
+    """Return True if the operator's cost is known."""
+    return op in FREE_OPS or op in _PER_OUTPUT or op in _PER_INPUT or op in RULES
+
+
+def flops_of(call: Call) -> int:
+    """Return the floating-point operations of one node, whose operator must have a rule.
 
     Raises
     ------
-    IndexError, ValueError, TypeError, KeyError
+    IndexError, ValueError, TypeError, KeyError, ArithmeticError
         If the inputs have not the ranks the operator asks for; the caller names the node.
     """
     op = call.op
@@ -293,5 +298,4 @@ def flops_of(call: Call) -> int | None:
         return factor * call.out()
     if (factor := _PER_INPUT.get(op)) is not None:
         return factor * call.size(0)
-    rule = RULES.get(op)
-    return None if rule is None else rule(call)
+    return RULES[op](call)

@@ -21,7 +21,7 @@ from ..errors import ModelError
 from . import onnx_control
 from .onnx_call import Call
 from .onnx_file import TensorFile, bodies_of, captured_names, domain_of
-from .onnx_flops import flops_of
+from .onnx_flops import flops_of, has_rule
 from .onnx_function import constant, opsets_of, with_attributes
 from .onnx_infer import Inference, attributes_of, bounded, infer
 from .onnx_scope import Notes, Scope, Step
@@ -204,17 +204,17 @@ class Walker:
         return settled
 
     def _flops(self, call: Call, item: str) -> int:
-        known = call.domain in ("", "com.microsoft") or call.domain.startswith("com.microsoft.")
+        known = call.domain == "" or call.domain.split(".")[:2] == ["com", "microsoft"]
+        if not (known and has_rule(call.op)):
+            self.notes.unknown[f"{call.domain}.{call.op}" if call.domain else call.op] += 1
+            return 0
         if any(v is not None and v.numel is None for v in (*call.inputs, *call.outputs)):
             return 0  # the reader reports what is missing
         try:
-            flops = flops_of(call) if known else None
+            return flops_of(call)
         except (IndexError, ValueError, TypeError, KeyError, ArithmeticError):
             shapes = ", ".join(str(list(v.dims)) for v in call.inputs if v is not None)
             raise ModelError(item, f"inputs that fit {call.op}", f"the shapes {shapes}") from None
-        if flops is None:
-            self.notes.unknown[f"{call.domain}.{call.op}" if call.domain else call.op] += 1
-        return flops or 0
 
     def _complete(self, value: Value, name: str, scope: Scope) -> Value:
         """Fill in what inference left open with what the file (or the user) declares."""
