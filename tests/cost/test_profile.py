@@ -31,6 +31,7 @@ EXAMPLE = Profile(
     model_sha256="0" * 64,
     nodes={"a": Time(10, 9, 12), "b": Time(0, 0, 0)},
     session=Time(10, 9, 14),
+    cpu_time=9,
     traced_session=15,
     trace_overhead=-2,
     attributed=0.9,
@@ -222,6 +223,13 @@ def test_other_graph_is_refused_by_names() -> None:
         "profile for graph 'other': expected times for all 3 nodes, got none for 2 of them, "
         "first 'c'. Measure this model: stagewright profile MODEL -o profile.json."
     )
+
+
+def test_a_thread_without_its_core_is_noticed() -> None:
+    assert not EXAMPLE.disturbed
+    assert dataclasses.replace(EXAMPLE, cpu_time=8).disturbed
+    # Several threads may well wait for each other.
+    assert not dataclasses.replace(EXAMPLE, cpu_time=8, threads=2).disturbed
 
 
 def test_file_round_trip(tmp_path: Path) -> None:

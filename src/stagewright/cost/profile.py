@@ -97,7 +97,8 @@ def profile_onnx(
     fixed = fix_inputs(path, model.graph, shapes, dims or {}).inputs
     wanted = {name: value.dims for name, value in fixed.items() if name not in given}
     feeds = {**given, **sample_inputs(session, path, wanted, seed=seed)}
-    whole = _summary(runner.time(session, feeds))
+    wall, cpu = runner.time(session, feeds)
+    whole = _summary(wall)
     del session  # before the second one: a large model should not be in memory twice
     weights = _weights(path, names, shapes, dims)
     runs, optimised = runner.trace(feeds)
@@ -107,6 +108,7 @@ def profile_onnx(
         model_sha256=_sha256(path),
         nodes=_node_times(names, runs, shares, correction),
         session=whole,
+        cpu_time=round(statistics.median(cpu)),
         traced_session=round(statistics.median(run.total for run in runs)),
         trace_overhead=correction.overhead,
         attributed=min(1.0, statistics.median(_attributed(run, shares) for run in runs)),

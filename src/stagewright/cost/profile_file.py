@@ -41,6 +41,8 @@ class Profile:
         runtime folds away.  The medians add up to that of `session`.
     session
         Time of a whole run without tracing.
+    cpu_time
+        Median picoseconds of processor time of an untraced run, all threads together.
     traced_session, trace_overhead
         Median picoseconds of a whole run while tracing, and those that were subtracted from each
         kernel for it (less than 0: added for the runtime's own time between kernels).
@@ -60,6 +62,7 @@ class Profile:
     model_sha256: str
     nodes: Mapping[str, Time]
     session: Time
+    cpu_time: int
     traced_session: int
     trace_overhead: int
     attributed: float
@@ -77,6 +80,11 @@ class Profile:
     def kernels(self) -> int:
         """Sum of the median node times, picoseconds."""
         return sum(time.median for time in self.nodes.values())
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether one thread had its core for less than nine tenths of the time: measure again."""
+        return self.threads == 1 and self.cpu_time < 0.9 * self.session.median
 
     def save(self, path: str | Path) -> None:
         """Write the profile; a file of that name is replaced at once or not at all.
