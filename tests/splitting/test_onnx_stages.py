@@ -175,7 +175,10 @@ def test_a_fixed_size_can_be_replaced(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"dims": {"M": 4}}, "dimension 'M': expected a symbolic size of an input (N), got none"),
-        ({"shapes": {"z": [4, 3]}}, "shape of 'z': expected an input (x), got none"),
+        (
+            {"shapes": {"z": [4, 3]}},
+            "shape of 'z': expected an input (x) or another tensor of the model, got an unknown name",
+        ),
         ({"shapes": {"x": [4]}}, "shape of 'x': expected 2 sizes, got 1: [4]"),
         ({"shapes": {"x": [4, -1]}}, "shape of 'x': expected sizes >= 0, got [4, -1]"),
         (
@@ -422,6 +425,37 @@ def test_external_data_outside_the_folder_is_refused(tmp_path: Path) -> None:
             document=None,
         )
     assert sorted(f.name for f in folder.iterdir()) == ["model.onnx"]
+
+
+def test_operators_that_only_the_runtime_knows_are_typed_by_it(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+        m (float[N, 64] x) => (float[N, 64] y) {
+            [a] p = com.microsoft.FastGelu(x)
+            [b] q = MatMul(p, w)
+            [c] y = Add(p, q)
+        }"""
+    )
+    weight = np.eye(64, dtype=np.float32)  # large enough to be left out of the inference
+    model.graph.initializer.append(numpy_helper.from_array(weight, "w"))
+    feeds = {"x": np.linspace(-1, 1, 128, dtype=np.float32).reshape(2, 64)}
+    manifest = check(model, tmp_path, feeds, ["a"], ["b"], ["c"])
+    assert [(t.type, t.shape) for t in manifest.stages[2].inputs] == [
+        ("tensor(float)", ("N", 64)),
+        ("tensor(float)", ("N", 64)),
+    ]
+
+
+def test_the_shape_of_an_inner_tensor_can_be_given(tmp_path: Path) -> None:
+    model = f"""{HEAD} m (float[4] x, int64[1] n) => (float[M] y) {{
+        [a] p = Tile(x, n)
+        [b] q = Relu(p)
+        [c] y = Exp(q)
+    }}"""
+    feeds = {"x": np.arange(4, dtype=np.float32), "n": np.array([2])}
+    manifest = check(model, tmp_path, feeds, ["a"], ["b"], ["c"], shapes={"p": [8]})
+    assert manifest.stages[1].inputs[0].nbytes == 32
+    assert manifest.stages[2].inputs[0].nbytes == 32
 
 
 def test_a_crossing_tensor_without_a_type_is_named(tmp_path: Path) -> None:

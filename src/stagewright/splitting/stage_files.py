@@ -98,8 +98,7 @@ def write_stage(model: ir.Model, facts: ModelFacts, stage: Contents, path: Path)
         with _sizes_as_constants(stage.constants):
             graph = _stage_graph(model, facts, stage)
         part = _stage_model(model, graph)
-        weights = sum(v.const_value.nbytes for v in graph.initializers.values() if v.const_value)
-        if weights > _INLINE_BYTES:
+        if _weight_bytes(part) > _INLINE_BYTES:
             data = f"{path.name}.data"
             ir.save(part, path, external_data=data, size_threshold_bytes=_EXTERNAL_FROM_BYTES)
         else:
@@ -113,6 +112,12 @@ def write_stage(model: ir.Model, facts: ModelFacts, stage: Contents, path: Path)
         raise ModelError(
             f"model: stage file '{path.name}'", "a valid ONNX model", str(cause).strip()
         ) from fault
+
+
+def _weight_bytes(part: ir.Model) -> int:
+    """Return the size of all initialisers, those of bodies included."""
+    values = (v for graph in part.graphs() for v in graph.initializers.values())
+    return sum(0 if v.const_value is None else v.const_value.nbytes for v in values)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InputError, MissingDependencyError, ModelError
+from .session_types import session_types
 
 if TYPE_CHECKING:
     import onnx
@@ -86,8 +87,13 @@ def typed_ir(
     """
     import onnx_ir as ir
 
-    _fix_sizes(model, shapes, dims)
+    inner = _fix_sizes(model, shapes, dims)
     inferred = _inferred_types(model)
+    if inner:
+        kept = [value for value in model.graph.value_info if value.name not in inner]
+        del model.graph.value_info[:]
+        model.graph.value_info.extend([*kept, *_inner_types(inner, inferred)])
+        inferred = _inferred_types(model)
     try:
         result = ir.serde.deserialize_model(model)
     except Exception as fault:
@@ -99,7 +105,17 @@ def typed_ir(
             continue
         value.type = ir.serde.deserialize_type_proto_for_type(proto) or value.type
         value.shape = ir.serde.deserialize_type_proto_for_shape(proto) or value.shape
+    _ask_the_runtime(model, result.graph)
     return result
+
+
+def _ask_the_runtime(model: onnx.ModelProto, graph: ir.Graph) -> None:
+    """Type what stands behind operators that the standard does not have."""
+    missing = {v.name: v for v in _values(graph) if v.name and v.type is None}
+    if missing:
+        found = session_types(_without_weights(model), list(missing))
+        for name, (kind, shape) in found.items():
+            missing[name].type, missing[name].shape = kind, shape
 
 
 def _values(graph: ir.Graph) -> Iterator[ir.Value]:
@@ -117,10 +133,11 @@ def _first_line(fault: BaseException) -> str:
 
 def _fix_sizes(
     model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], dims: Mapping[str, int]
-) -> None:
-    """Write given sizes into the inputs and, where they are named, into the other values."""
-    if not shapes and not dims:
-        return
+) -> dict[str, Sequence[int]]:
+    """Write given sizes into the inputs and, where they are named, into the other values.
+
+    Returns the shapes that were given for inner tensors.
+    """
     graph = model.graph
     inputs = {value.name: value for value in graph.input}
     named = {d.dim_param for v in graph.input for d in _dims_of(v) if d.dim_param}
@@ -130,10 +147,16 @@ def _fix_sizes(
             raise InputError(
                 f"dimension '{name}'", f"a symbolic size of an input ({known})", "none"
             )
+    made = {output for node in graph.node for output in node.output}
     sizes, contradicted = dict(dims), False
     for name, shape in shapes.items():
+        if name not in inputs and name not in made:
+            expected = f"an input ({', '.join(inputs)}) or another tensor of the model"
+            raise InputError(f"shape of '{name}'", expected, "an unknown name")
+        if any(size < 0 for size in shape):
+            raise InputError(f"shape of '{name}'", "sizes >= 0", str(list(shape)))
         if name not in inputs:
-            raise InputError(f"shape of '{name}'", f"an input ({', '.join(inputs)})", "none")
+            continue
         contradicted |= _fix_input(inputs[name], shape, sizes)
     if contradicted:
         # What the file says about other tensors holds for the old size only.
@@ -144,6 +167,20 @@ def _fix_sizes(
         for dim in _dims_of(value):
             if dim.dim_param in sizes:
                 dim.dim_value = sizes[dim.dim_param]
+    return {name: shape for name, shape in shapes.items() if name not in inputs}
+
+
+def _inner_types(
+    shapes: Mapping[str, Sequence[int]], inferred: Mapping[str, onnx.TypeProto]
+) -> Iterator[onnx.ValueInfoProto]:
+    """Yield declarations of inner tensors whose shape was given and whose type is known."""
+    import onnx
+
+    for name, shape in shapes.items():
+        kind = inferred.get(name)
+        if kind is not None and kind.HasField("tensor_type"):
+            element = kind.tensor_type.elem_type
+            yield onnx.helper.make_tensor_value_info(name, element, list(shape))
 
 
 def _dims_of(value: onnx.ValueInfoProto) -> Sequence[Any]:
@@ -155,8 +192,6 @@ def _dims_of(value: onnx.ValueInfoProto) -> Sequence[Any]:
 def _fix_input(value: onnx.ValueInfoProto, shape: Sequence[int], sizes: dict[str, int]) -> bool:
     """Give one input its shape and note the symbolic sizes; tell if a fixed size changed."""
     item = f"shape of '{value.name}'"
-    if any(size < 0 for size in shape):
-        raise InputError(item, "sizes >= 0", str(list(shape)))
     old = _dims_of(value)
     if value.type.tensor_type.HasField("shape") and len(old) != len(shape):
         raise InputError(item, f"{len(old)} sizes", f"{len(shape)}: {list(shape)}")
