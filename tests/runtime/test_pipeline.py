@@ -318,6 +318,83 @@ def _runs(pid: int) -> bool:
         return False
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_iterator_that_never_goes_on_blocks_nobody(tmp_path: Path, engine: Any) -> None:
+    _, folder, _ = split(SKIP, tmp_path, ["a"], ["b", "c"], ["d"])
+    go_on = threading.Event()
+
+    def items() -> Iterator[dict[str, Any]]:
+        yield item(1)
+        go_on.wait(30)
+        yield item(2)
+
+    with Pipeline(folder, engine=engine) as pipeline:
+        results = pipeline.map(items())
+        next(results)
+        results.close()
+        assert pipeline.run(item(3))["p"][0, 0] == 3
+        go_on.set()
+        assert pipeline.run(item(4))["p"][0, 0] == 4
+
+
+def test_a_death_is_told_while_the_callers_iterator_waits(tmp_path: Path) -> None:
+    _, folder, _ = split(SKIP, tmp_path, ["a"], ["b", "c"], ["d"])
+    go_on = threading.Event()
+
+    def items() -> Iterator[dict[str, Any]]:
+        yield item(1)
+        go_on.wait(30)
+
+    with Pipeline(folder) as pipeline:
+        results = pipeline.map(items())
+        next(results)
+        os.kill(pipeline._engine._processes[2].pid, signal.SIGKILL)
+        with pytest.raises(RunError, match="stage 2 died: killed by SIGKILL"):
+            next(results)
+        go_on.set()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_caller_may_reuse_its_arrays(tmp_path: Path, engine: Any) -> None:
+    _, folder, _ = split(SKIP, tmp_path, ["a"], ["b", "c"], ["d"])
+    feeds = item(0)
+
+    def items() -> Iterator[dict[str, Any]]:
+        for i in range(30):
+            feeds["x"][:] = i
+            yield feeds
+
+    with Pipeline(folder, engine=engine) as pipeline:
+        kept = list(pipeline.map(items()))
+        assert [got["p"][0, 0] for got in kept] == list(range(30))
+
+
+def test_interrupted_from_the_keyboard_nothing_stays(tmp_path: Path) -> None:
+    _, folder, _ = split(SKIP, tmp_path, ["a"], ["b", "c"], ["d"])
+    program = (
+        "import numpy as np, itertools; from stagewright.runtime import Pipeline\n"
+        "x = np.ones((1, 3), np.float32)\n"
+        f"with Pipeline({str(folder)!r}) as p:\n"
+        "  print(*[w.pid for w in p._engine._processes], flush=True)\n"
+        "  for y in p.map({'x': x, 'z': x} for _ in itertools.count()): pass"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as caller:
+        assert caller.stdout is not None
+        workers = [int(pid) for pid in caller.stdout.readline().split()]
+        time.sleep(0.2)
+        os.killpg(caller.pid, signal.SIGINT)
+        _, errors = caller.communicate(timeout=5)
+    assert caller.returncode == -signal.SIGINT
+    assert errors.count(b"Traceback") == 1
+    assert errors.rstrip().endswith(b"KeyboardInterrupt")
+    assert [pid for pid in workers if _runs(pid)] == []
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -23,7 +23,7 @@ from .channels import ChannelClosedError
 from .engines import Engine, ThreadEngine
 from .inputs import checked_inputs
 from .processes import ProcessEngine
-from .stage_loop import StageSettings
+from .settings import stage_settings
 from .stats import PipelineStats, summary
 from .wiring import routes_of
 
@@ -32,6 +32,8 @@ __all__ = ["Pipeline"]
 # How long a closed channel waits for the news of what closed it.
 _CAUSE_SECONDS: Final = 2.0
 _KEPT_ITEMS: Final = 65536
+# How often someone who waits for the caller's iterator looks whether the pipeline still works.
+_LOOK_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,18 @@ class _End:
     """No more items; the fault that ended them, if one did."""
 
     fault: BaseException | None = None
+
+
+class _Stream:
+    """What a map and its feeder share.
+
+    `sending` is held while an item enters; once `stop` is set, none does.
+    """
+
+    def __init__(self) -> None:
+        self.entered: SimpleQueue[_Entered | _End] = SimpleQueue()
+        self.stop = threading.Event()
+        self.sending = threading.Lock()
 
 
 class Pipeline:
@@ -110,9 +124,12 @@ class Pipeline:
         self._feeder: threading.Thread | None = None
         self._closed = False
         self._done: deque[tuple[float, float]] = deque(maxlen=_KEPT_ITEMS)
-        settings = _settings(self.manifest, Path(folder), threads, level, pin_cores=pin_cores)
+        settings = stage_settings(self.manifest, Path(folder), threads, level, pin_cores=pin_cores)
         kind = ProcessEngine if engine == "process" else ThreadEngine
+        self._copies_all = engine == "thread"
         self._engine: Engine = kind(settings, routes_of(self.manifest, depth))
+        # A pipeline that nobody closed still ends its workers.
+        weakref.finalize(self, self._engine.kill)
 
     def __enter__(self) -> Self:
         return self
@@ -138,9 +155,9 @@ class Pipeline:
             If a stage failed or died, now or before.
         """
         with self._alone():
-            values = checked_inputs(self.manifest.inputs, inputs)
+            values = self._values(inputs)
             self._done.clear()
-            token = _Entered(perf_counter(), {n: values[n] for n in self._through})
+            token = self._token(values)
             try:
                 self._send(values)
                 outputs = self._collect(token)
@@ -166,30 +183,54 @@ class Pipeline:
             If a stage failed or died, now or before.
         """
         with self._alone():
-            entered: SimpleQueue[_Entered | _End] = SimpleQueue()
-            stop = threading.Event()
+            stream = _Stream()
             self._done.clear()
             self._feeder = threading.Thread(
-                target=self._feed, args=(iter(items), entered, stop), name="feeder", daemon=True
+                target=self._feed, args=(iter(items), stream), name="feeder", daemon=True
             )
             self._feeder.start()
             try:
-                while isinstance(token := entered.get(), _Entered):
+                while isinstance(token := self._next_token(stream), _Entered):
                     outputs = self._collect(token)
                     self._done.append((token.at, perf_counter()))
                     yield outputs
             except GeneratorExit:
-                # What has entered must come out, or the next item would meet its outputs.
-                stop.set()
-                while isinstance(token := entered.get(), _Entered):
-                    self._collect(token)
+                self._drain(stream)
                 raise
             except BaseException:
                 # Items may still be inside, so no later one could be told from them.
                 self._engine.failure.set("an earlier run was interrupted")
+                stream.stop.set()
                 raise
             if token.fault is not None:
                 raise token.fault
+
+    def _next_token(self, stream: _Stream) -> _Entered | _End:
+        """Wait for the feeder, but not past a fault of the pipeline."""
+        while True:
+            try:
+                return stream.entered.get(timeout=_LOOK_SECONDS)
+            except Empty:
+                self._engine.failure.check()
+
+    def _drain(self, stream: _Stream) -> None:
+        """Take out what has entered, or the next item would meet its outputs.
+
+        The caller's iterator may never give another item, so its thread is not waited for.
+        """
+        stream.stop.set()
+        while True:
+            try:
+                token = stream.entered.get(timeout=_LOOK_SECONDS)
+            except Empty:
+                if stream.sending.acquire(blocking=False):
+                    stream.sending.release()
+                    if stream.entered.empty():
+                        return
+                continue
+            if isinstance(token, _End):
+                return
+            self._collect(token)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -208,26 +249,33 @@ class Pipeline:
         for sender in self._engine.feeds:
             sender.send([values[name] for name in sender.route.names])
 
-    def _feed(
-        self,
-        items: Iterator[Mapping[str, Any]],
-        entered: SimpleQueue[_Entered | _End],
-        stop: threading.Event,
-    ) -> None:
+    def _feed(self, items: Iterator[Mapping[str, Any]], stream: _Stream) -> None:
+        """Send items until they end, the caller stops, or the pipeline fails; runs in a thread."""
         try:
             for item in items:
-                if stop.is_set():
-                    break
-                values = checked_inputs(self.manifest.inputs, item)
-                entered.put(_Entered(perf_counter(), {n: values[n] for n in self._through}))
-                self._send(values)
+                values = self._values(item)
+                with stream.sending:
+                    if stream.stop.is_set():
+                        break
+                    stream.entered.put(self._token(values))
+                    self._send(values)
         except ChannelClosedError:
             # The collector meets the same closed pipeline and says why.
-            entered.put(_End(self._engine.failure.error(_CAUSE_SECONDS)))
+            stream.entered.put(_End(self._engine.failure.error(_CAUSE_SECONDS)))
         except BaseException as fault:  # noqa: BLE001  # it is raised again where map is used
-            entered.put(_End(fault))
+            stream.entered.put(_End(fault))
         else:
-            entered.put(_End())
+            stream.entered.put(_End())
+
+    def _values(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return checked inputs that stay as they are, whatever the caller does with their arrays."""
+        values = checked_inputs(self.manifest.inputs, inputs)
+        # Other processes get copies anyway.
+        kept = values if self._copies_all else self._through
+        return {**values, **{name: _copy(values[name]) for name in kept}}
+
+    def _token(self, values: Mapping[str, Any]) -> _Entered:
+        return _Entered(perf_counter(), {name: values[name] for name in self._through})
 
     def _collect(self, token: _Entered) -> dict[str, Any]:
         outputs = dict(token.through)
@@ -256,25 +304,10 @@ class Pipeline:
         self._engine.close()
 
 
+def _copy(value: Any) -> Any:
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
 def _own(value: Any) -> Any:
     """Copy what lies in a slot that is about to be given back."""
     return value.copy() if isinstance(value, np.ndarray) and value.base is not None else value
-
-
-def _settings(
-    manifest: Manifest, folder: Path, threads: int, level: str, *, pin_cores: bool
-) -> list[StageSettings]:
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    if not pin_cores:
-        cores = []
-    stages = []
-    for number, entry in enumerate(manifest.stages):
-        path = folder / entry.file
-        if not path.is_file():
-            raise InputError(str(path), "a stage file, as the manifest says", "no file")
-        mine = {cores[(number * threads + i) % len(cores)] for i in range(threads)} if cores else ()
-        outputs = tuple(t.name for t in entry.outputs)
-        stages.append(StageSettings(str(path.resolve()), outputs, threads, level, tuple(mine)))
-    if not stages:
-        raise InputError(str(folder), "at least one stage", "none")
-    return stages
