@@ -169,7 +169,7 @@ def _sequence_map(walker: Walker, node: Any, inputs: Inputs, scope: Scope, item:
     return _repeated(step, 1 if length is None else length, made)
 
 
-RULES: Final[dict[str, Callable[..., Any]]] = {
+RULES: Final[dict[str, Callable[[Walker, Any, Inputs, Scope, str], Step]]] = {
     "If": _if,
     "Loop": _loop,
     "Scan": _scan,

@@ -55,9 +55,47 @@ def load_model(path: Path) -> Any:
         raise ModelError(str(path), expected, "a file without a graph or an IR version")
     if not model.opset_import:
         raise ModelError(f"{path}: opset_import", "at least one operator set", "none")
+    _check_texts(model, path)
     if not model.graph.node:
         raise ModelError(f"{path}: graph", "at least one node", "none")
     return model
+
+
+def _check_texts(model: Any, path: Path) -> None:
+    """Refuse names that are no UTF-8; protobuf hands those out as bytes."""
+    texts: list[Any] = [o.domain for o in model.opset_import]
+    for function in model.functions:
+        texts += [function.name, function.domain, function.overload]
+        texts += [*function.input, *function.output, *(o.domain for o in function.opset_import)]
+        texts += (text for node in function.node for text in _texts_of_node(node))
+    texts += _texts_of_graph(model.graph)
+    for text in texts:
+        if isinstance(text, bytes):
+            raise ModelError(f"{path}: names", "UTF-8 text", repr(text))
+
+
+def _texts_of_graph(graph: Any) -> Iterator[Any]:
+    yield graph.name
+    for info in (*graph.input, *graph.output, *graph.value_info):
+        yield info.name
+        yield from (d.dim_param for d in info.type.tensor_type.shape.dim)
+    for tensor in (*graph.initializer, *(s.values for s in graph.sparse_initializer)):
+        yield tensor.name
+        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
+    for node in graph.node:
+        yield from _texts_of_node(node)
+
+
+def _texts_of_node(node: Any) -> Iterator[Any]:
+    yield from (node.name, node.op_type, node.domain, node.overload, *node.input, *node.output)
+    for attribute in node.attribute:
+        yield attribute.name
+        yield attribute.ref_attr_name
+        yield from (
+            text for entry in attribute.t.external_data for text in (entry.key, entry.value)
+        )
+        if attribute.HasField("g"):
+            yield from _texts_of_graph(attribute.g)
 
 
 def domain_of(node: Any) -> str:

@@ -39,6 +39,16 @@ DEPTH_LIMIT: Final = 64
 _RANDOM: Final = frozenset(
     words("RandomNormal RandomNormalLike RandomUniform RandomUniformLike Multinomial Bernoulli")
 )
+_FAULTS: Final = (
+    IndexError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    ArithmeticError,
+)
+"""What the rules raise on ranks and attributes that no operator's documentation allows."""
+
 _LAYOUT: Final = frozenset(words("Reshape Squeeze Unsqueeze Flatten Identity Transpose"))
 
 
@@ -171,27 +181,30 @@ class Walker:
     ) -> Step:
         """Return outputs and cost, whether or not the node will be folded."""
         function = self.functions.get((domain, node.op_type, node.overload))
-        control = onnx_control.RULES.get(node.op_type) if domain == "" else None
         if function is not None:
             step = self._call(function, node, inputs, scope, item)
-        elif control is not None:
-            step = control(self, node, inputs, scope, item)
-        else:
-            return self._plain(node, domain, inputs, scope, item)
-        step.outputs = self._settled(node, inputs, step.outputs, scope)
-        return step
-
-    def _plain(
-        self, node: Any, domain: str, inputs: list[Value | None], scope: Scope, item: str
-    ) -> Step:
-        """Return outputs and cost of an operator without a body."""
+            step.outputs = self._settled(node, inputs, step.outputs, scope)
+            return step
+        control = onnx_control.RULES.get(node.op_type) if domain == "" else None
         try:
-            outputs = infer(node, domain, inputs, scope.opsets)
+            if control is None:
+                return self._plain(node, domain, inputs, scope)
+            step = control(self, node, inputs, scope, item)
+            step.outputs = self._settled(node, inputs, step.outputs, scope)
         except Inference as error:
             raise ModelError(item, f"inputs that fit {node.op_type}", str(error)) from None
+        except _FAULTS as error:
+            shapes = ", ".join(str(list(v.dims)) for v in inputs if v is not None)
+            fit = f"inputs and attributes that fit {node.op_type}"
+            raise ModelError(item, fit, f"the shapes {shapes}") from error
+        return step
+
+    def _plain(self, node: Any, domain: str, inputs: list[Value | None], scope: Scope) -> Step:
+        """Return outputs and cost of an operator without a body."""
+        outputs = infer(node, domain, inputs, scope.opsets)
         outputs = self._settled(node, inputs, outputs, scope)
         call = Call(node.op_type, domain, node.input, inputs, outputs, attributes_of(node))
-        return Step(outputs, flops=self._flops(call, item), nbytes=bytes_of(call))
+        return Step(outputs, flops=self._flops(call), nbytes=bytes_of(call))
 
     def _settled(
         self, node: Any, inputs: list[Value | None], outputs: Sequence[Value], scope: Scope
@@ -203,18 +216,14 @@ class Walker:
             self.notes.bounded[node.op_type] += 1
         return settled
 
-    def _flops(self, call: Call, item: str) -> int:
+    def _flops(self, call: Call) -> int:
         known = call.domain == "" or call.domain.split(".")[:2] == ["com", "microsoft"]
         if not (known and has_rule(call.op)):
             self.notes.unknown[f"{call.domain}.{call.op}" if call.domain else call.op] += 1
             return 0
         if any(v is not None and v.numel is None for v in (*call.inputs, *call.outputs)):
             return 0  # the reader reports what is missing
-        try:
-            return flops_of(call)
-        except (IndexError, ValueError, TypeError, KeyError, ArithmeticError):
-            shapes = ", ".join(str(list(v.dims)) for v in call.inputs if v is not None)
-            raise ModelError(item, f"inputs that fit {call.op}", f"the shapes {shapes}") from None
+        return flops_of(call)
 
     def _complete(self, value: Value, name: str, scope: Scope) -> Value:
         """Fill in what inference left open with what the file (or the user) declares."""
