@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -34,10 +34,11 @@ def model_of(nodes: Sequence[tuple[str, list[str], list[str]]], stored: Sequence
 def shares_of(
     model: Any, optimised: Any, weights: Sequence[float] = (1,) * 20
 ) -> dict[str, dict[int, float]]:
-    found: Mapping[str, Mapping[int, float]] = attribute(model, optimised, weights)
-    for name, shares in found.items():
+    found: dict[str, dict[int, float]] = {}
+    for (name, _, number), shares in attribute(model, optimised, weights).items():
         assert sum(shares.values()) == pytest.approx(1), name
-    return {name: dict(shares) for name, shares in found.items()}
+        found[f"{name}#{number}" if number else name] = dict(shares)
+    return found
 
 
 CONV_RELU = [
@@ -148,11 +149,39 @@ def test_unknown_name_with_unknown_output_goes_to_the_consumer() -> None:
     assert set(found["new"]) == {0, 1, 2}
 
 
-def test_node_named_after_one_of_the_model() -> None:
+def test_extended_name_stands_for_its_main_node() -> None:
+    model = model_of(
+        [
+            ("MatMul", ["x", "w"], ["m"]),
+            ("Add", ["m", "b"], ["a"]),
+            ("Pow", ["a", "two"], ["p"]),
+            ("Sqrt", ["p"], ["out"]),
+        ],
+        ["w", "b", "two"],
+    )
     optimised = graph_of(
         [
+            (f"{marked_name(0)}/MatMulAddFusion", "Gemm", ["x", "w", "b"], ["new"]),
+            ("reshape", "Reshape", ["new", "shape"], ["a"]),
+            ("", "Fused", ["a"], ["inner"]),
+            ("", "Fused", ["inner"], ["out"]),
+        ],
+        ["w", "b", "shape"],
+    )
+    assert shares_of(model, optimised) == {
+        f"{marked_name(0)}/MatMulAddFusion": {0: 1.0},
+        "reshape": {1: 1.0},
+        "": {2: 0.5, 3: 0.5},
+        "#1": {2: 0.5, 3: 0.5},
+    }
+
+
+def test_second_node_of_one_name_shares_its_node() -> None:
+    optimised = graph_of(
+        [
+            (marked_name(0), "Conv", ["x", "w"], ["c"]),
+            (marked_name(1), "Relu", ["c"], ["r"]),
             (f"{marked_name(1)}/expanded", "Max", ["x", "w"], ["nobody reads this"]),
-            (marked_name(2), "MaxPool", ["r"], ["out"]),
         ],
         ["w"],
     )

@@ -20,7 +20,13 @@ def run(begin: int, length: int) -> dict[str, Any]:
 
 
 def kernel(name: str, begin: int, length: int) -> dict[str, Any]:
-    return {"cat": "Node", "name": f"{name}_kernel_time", "ts": begin, "dur": length}
+    return {
+        "cat": "Node",
+        "name": f"{name}_kernel_time",
+        "ts": begin,
+        "dur": length,
+        "args": {"op_name": "Op"},
+    }
 
 
 def written(tmp_path: Path, events: object) -> Path:
@@ -41,7 +47,9 @@ def test_last_runs_in_order(tmp_path: Path) -> None:
         kernel("b", 18, 2),
     ]
     runs = read_trace(written(tmp_path, events), runs=1)
-    assert [(r.total, r.kernels) for r in runs] == [(20 * US, {"a": 4 * US, "b": 5 * US})]
+    assert [(r.total, r.kernels) for r in runs] == [
+        (20 * US, {("a", "Op", 0): 4 * US, ("b", "Op", 0): 5 * US})
+    ]
     assert len(read_trace(written(tmp_path, events), runs=2)) == 2
 
 
@@ -54,7 +62,20 @@ def test_nodes_inside_a_body_belong_to_the_outer_one(tmp_path: Path) -> None:
         kernel("next", 60, 1),
     ]
     (found,) = read_trace(written(tmp_path, events), runs=1)
-    assert found.kernels == {"if": 50 * US, "next": 1 * US}
+    assert found.kernels == {("if", "Op", 0): 50 * US, ("next", "Op", 0): 1 * US}
+
+
+def test_nameless_nodes_are_told_apart(tmp_path: Path) -> None:
+    events = [run(0, 10), kernel("Op_7", 1, 2), kernel("Op_9", 4, 3), kernel("Op_8", 3, 1)]
+    for event in events[1:]:
+        event["args"]["node_index"] = event["name"][3]
+    events[1]["args"]["node_index"] = "6"  # so Op_7 is a name that a node really has
+    (found,) = read_trace(written(tmp_path, events), runs=1)
+    assert found.kernels == {
+        ("Op_7", "Op", 0): 2 * US,
+        ("", "Op", 0): 1 * US,
+        ("", "Op", 1): 3 * US,
+    }
 
 
 def test_incomplete_runs_are_left_out(tmp_path: Path) -> None:

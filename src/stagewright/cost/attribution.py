@@ -4,9 +4,10 @@
 The runtime fuses, renames, folds and inserts nodes.  Fusions keep the names of the tensors at
 their boundary, so a node of the optimised model stands for the part of the model between the
 tensors that it reads and those that it makes.  Four kinds of knowledge name the tensor that it
-makes: the name of the output itself; the node's name, where the runtime kept it; the node's name
-without the endings that the blocked-layout pass appends to the tensor's name; and, where that
-pass absorbed an addition or an activation without renaming, the extra input or the attribute.
+makes: the name of the output itself; the node's name, where the runtime kept or extended it; the
+node's name without the endings that the blocked-layout pass appends to the tensor's name; and,
+where that pass absorbed an addition or an activation without renaming, the extra input or the
+attribute.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+from .trace import Kernel, kernels_of
 
 __all__ = ["Shares", "attribute", "marked_name"]
 
@@ -73,8 +76,8 @@ def _inputs(node: Any) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def attribute(graph: Any, optimised: Any, weights: Sequence[float]) -> dict[str, Shares]:
-    """Return, for each node of the optimised model by name, the nodes that it stands for.
+def attribute(graph: Any, optimised: Any, weights: Sequence[float]) -> dict[Kernel, Shares]:
+    """Return, for each node of the optimised model, the nodes that it stands for.
 
     Time of a node that stands for several is split in proportion to `weights` (equally if they
     are all 0).  An inserted node (layout change, cast) belongs to the producer if its output is a
@@ -108,7 +111,7 @@ class _Attribution:
         for index, node in enumerate(self.nodes):
             self._resolve(index, node)
 
-    def shares(self, weights: Sequence[float]) -> dict[str, Shares]:
+    def shares(self, weights: Sequence[float]) -> dict[Kernel, Shares]:
         """Return the result of :func:`attribute`."""
         regions: list[list[int]] = [[] for _ in self.nodes]
         owned: dict[int, list[str]] = {}
@@ -121,12 +124,13 @@ class _Attribution:
             if not regions[index] and match:
                 regions[index] = [int(match[1])]
         self._lend(regions)
-        return {node.name: _split(regions[index], weights) for index, node in enumerate(self.nodes)}
+        keys = kernels_of((node.name, node.op_type) for node in self.nodes)
+        return {key: _split(region, weights) for key, region in zip(keys, regions, strict=True)}
 
     def _named_after(self, node: Any) -> list[str] | None:
         """Return the tensors that the node's name says it makes; None if it says nothing."""
-        match = _MARKED.fullmatch(node.name)
-        if match:
+        match = _MARKED.match(node.name)
+        if match:  # also with an ending: fusions append one to the name of their main node
             return list(self.model.nodes[int(match[1])].output)
         base = _LAYOUT_ENDING.sub("", node.name)
         return [base] if base != node.name and base in self.model.producer else None

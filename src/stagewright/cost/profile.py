@@ -26,7 +26,7 @@ from .ort_session import onnxruntime
 from .profile_file import FORMAT, Profile, Time
 from .runs import Runner
 from .samples import given_inputs, sample_inputs
-from .trace import TracedRun
+from .trace import Kernel, TracedRun
 
 __all__ = ["FORMAT", "Profile", "Time", "apply_profile", "profile_onnx"]
 
@@ -103,7 +103,7 @@ def profile_onnx(
     weights = _weights(path, names, shapes, dims)
     runs, optimised = runner.trace(feeds)
     shares = attribute(model.graph, optimised, weights)
-    correction = _Correction.of(runs, whole)
+    correction = _Correction.of(runs, whole, shares)
     return Profile(
         model_sha256=_sha256(path),
         nodes=_node_times(names, runs, shares, correction),
@@ -198,19 +198,22 @@ class _Correction:
     scale: float = 1.0
 
     @classmethod
-    def of(cls, runs: Sequence[TracedRun], whole: Time) -> _Correction:
-        kernels = [[run.kernels[name] for run in runs] for name in runs[0].kernels]
+    def of(
+        cls, runs: Sequence[TracedRun], whole: Time, shares: Mapping[Kernel, Shares]
+    ) -> _Correction:
         fastest = _summary([sum(run.kernels.values()) for run in runs]).p10
-        overhead = round((fastest - whole.p10) / len(kernels))
+        overhead = round((fastest - whole.p10) / len(runs[0].kernels))
         bounded = cls(max(-_MAX_TRACE_OVERHEAD, min(overhead, _MAX_TRACE_OVERHEAD)))
-        total = sum(bounded.apply(_summary(times).median) for times in kernels)
-        return replace(bounded, scale=whole.median / total)
+        found = [kernel for kernel in runs[0].kernels if shares.get(kernel)]
+        medians = [_summary([run.kernels[kernel] for run in runs]).median for kernel in found]
+        total = sum(bounded.apply(median) for median in medians)
+        return replace(bounded, scale=whole.median / total if total else 1.0)
 
     def apply(self, ps: int) -> float:
         return max(ps - self.overhead, _LEAST_KERNEL) * self.scale
 
 
-def _attributed(run: TracedRun, shares: Mapping[str, Shares]) -> float:
+def _attributed(run: TracedRun, shares: Mapping[Kernel, Shares]) -> float:
     found = sum(ps for name, ps in run.kernels.items() if shares.get(name))
     return found / run.total if run.total else 1.0
 
@@ -218,7 +221,7 @@ def _attributed(run: TracedRun, shares: Mapping[str, Shares]) -> float:
 def _node_times(
     names: Sequence[str],
     runs: Sequence[TracedRun],
-    shares: Mapping[str, Shares],
+    shares: Mapping[Kernel, Shares],
     correction: _Correction,
 ) -> dict[str, Time]:
     sums = [[0.0, 0.0, 0.0] for _ in names]

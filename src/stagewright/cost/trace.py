@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import bisect
 import json
-from collections import defaultdict
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +14,11 @@ from typing import Any, Final
 from ..errors import RunError
 from ..units import TIME_UNITS
 
-__all__ = ["TracedRun", "read_trace"]
+__all__ = ["Kernel", "TracedRun", "kernels_of", "read_trace"]
+
+Kernel = tuple[str, str, int]
+"""Name and operator of a node of the optimised model, and how many alike came before it: the
+runtime leaves nodes that it makes out of function bodies without a name."""
 
 _KERNEL: Final = "_kernel_time"
 _PS_PER_US: Final = TIME_UNITS["us"]
@@ -32,7 +37,17 @@ class TracedRun:
     """
 
     total: int
-    kernels: dict[str, int]
+    kernels: dict[Kernel, int]
+
+
+def kernels_of(nodes: Iterable[tuple[str, str]]) -> list[Kernel]:
+    """Return the keys of nodes, given as name and operator in the order in which they run."""
+    seen: Counter[tuple[str, str]] = Counter()
+    keys = []
+    for name, op in nodes:
+        keys.append((name, op, seen[name, op]))
+        seen[name, op] += 1
+    return keys
 
 
 def read_trace(path: Path, *, runs: int) -> list[TracedRun]:
@@ -73,15 +88,27 @@ def _start(event: dict[str, Any]) -> int:
 
 def _per_run(sessions: list[dict[str, Any]], kernels: list[dict[str, Any]]) -> list[TracedRun]:
     starts = [_start(session) for session in sessions]
-    times: list[dict[str, int]] = [defaultdict(int) for _ in sessions]
+    found: list[list[dict[str, Any]]] = [[] for _ in sessions]
     end = -1
     for event in kernels:
         run = bisect.bisect_right(starts, _start(event)) - 1
         if run < 0 or _start(event) < end:
             continue  # before the first run, or inside the node before
         end = _start(event) + int(event["dur"])
-        times[run][event["name"].removesuffix(_KERNEL)] += int(event["dur"]) * _PS_PER_US
+        found[run].append(event)
     return [
-        TracedRun(int(session["dur"]) * _PS_PER_US, dict(kernel))
-        for session, kernel in zip(sessions, times, strict=True)
+        TracedRun(int(session["dur"]) * _PS_PER_US, _times(events))
+        for session, events in zip(sessions, found, strict=True)
     ]
+
+
+def _times(events: list[dict[str, Any]]) -> dict[Kernel, int]:
+    keys = kernels_of((_name(event), str(event["args"]["op_name"])) for event in events)
+    return {key: int(event["dur"]) * _PS_PER_US for key, event in zip(keys, events, strict=True)}
+
+
+def _name(event: dict[str, Any]) -> str:
+    """Return the name of an event's node; the trace makes one up for a node without."""
+    name = str(event["name"]).removesuffix(_KERNEL)
+    made_up = f"{event['args']['op_name']}_{event['args'].get('node_index')}"
+    return "" if name == made_up else name
