@@ -211,6 +211,10 @@ class Walker:
     ) -> list[Value]:
         """Fill open shapes from what is declared, then with the largest they can be."""
         declared = [self._complete(v, n, scope) for v, n in zip(outputs, node.output, strict=False)]
+        if any(not v.elem and n in self.given for v, n in zip(declared, node.output, strict=False)):
+            # The user knows the shape; an operator nobody knows most likely keeps the element type.
+            elem = next((v.elem for v in inputs if v is not None and v.elem), 0)
+            declared = [v if v.elem else replace(v, elem=elem) for v in declared]
         settled = bounded(node, inputs, declared)
         if settled != declared and node.op_type != "Loop":
             self.notes.bounded[node.op_type] += 1
