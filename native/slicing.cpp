@@ -6,14 +6,22 @@
 namespace stagewright {
 
 namespace {
+
 constexpr Picoseconds kForever = std::numeric_limits<Picoseconds>::max();
-}
+constexpr std::int32_t kChunkBits = 4;
+constexpr std::int32_t kChunk = 1 << kChunkBits;
+constexpr Picoseconds kNarrow = 40;  // stop enclosing at a fortieth of the lower bound
+
+}  // namespace
 
 Slicer::Slicer(const Instance& instance)
     : instance_(instance),
       difference_(static_cast<std::size_t>(instance.n) + 1, 0),
+      chunk_sum_((static_cast<std::size_t>(instance.n) >> kChunkBits) + 1, 0),
+      chunk_start_(chunk_sum_.size() + 1, 0),
       fewest_(static_cast<std::size_t>(instance.n) + 1, 0),
       last_of_first_(static_cast<std::size_t>(instance.n) + 1, 0),
+      least_queue_(static_cast<std::size_t>(instance.n) + 1, 0),
       next_use_(static_cast<std::size_t>(instance.tensors()), instance.n),
       last_use_(static_cast<std::size_t>(instance.tensors()), 0) {
     if (instance.has_memory) {
@@ -27,86 +35,132 @@ std::int32_t Slicer::pass(std::span<const Node> order, Picoseconds threshold) {
     return instance_.has_memory ? run<true>(order, threshold) : run<false>(order, threshold);
 }
 
+void Slicer::reset() {
+    std::fill(next_use_.begin(), next_use_.end(), instance_.n);
+    std::fill(next_param_use_.begin(), next_param_use_.end(), instance_.n);
+}
+
+/// Turns the row f(l + 1, .) into f(l, .).
+template <bool kWithMemory>
+void Slicer::move_left(std::span<const Node> order, std::int32_t l) {
+    const auto& g = instance_;
+    const Node v = order[l];
+    if ((l & (kChunk - 1)) == kChunk - 1 || l == g.n - 1) chunk_sum_[l >> kChunkBits] = 0;
+    const auto add = [this](std::int32_t r, Picoseconds c) {
+        difference_[r] += c;
+        chunk_sum_[r >> kChunkBits] += c;
+    };
+    Picoseconds base = g.work[v];
+    difference_[l] = 0;
+    for (const auto t : g.reads[v]) {
+        // Received by every block that starts at l and ends before the next consumer, which
+        // already counts it.
+        const auto c = g.cost[t];
+        base += c;
+        if (next_use_[t] < g.n) {
+            add(next_use_[t], -c);
+        } else {
+            last_use_[t] = l;
+        }
+        next_use_[t] = l;
+    }
+    for (const auto t : g.writes[v]) {
+        // Sent while the last consumer is outside; from the first consumer on, the block no
+        // longer receives it.
+        const auto c = g.cost[t];
+        base += c;
+        add(last_use_[t], -c);
+        add(next_use_[t], -c);
+    }
+    add(l, base);
+    if constexpr (kWithMemory) {
+        const auto& m = g.memory;
+        param_difference_[l] = 0;
+        for (const auto p : m.params_of[v]) {
+            param_difference_[l] += m.param_bytes[p];
+            if (next_param_use_[p] < g.n) param_difference_[next_param_use_[p]] -= m.param_bytes[p];
+            next_param_use_[p] = l;
+        }
+    }
+}
+
 template <bool kWithMemory>
 std::int32_t Slicer::run(std::span<const Node> order, Picoseconds threshold) {
     const auto& g = instance_;
     const std::int32_t n = g.n;
-    Picoseconds next = kForever;
     Picoseconds window_work = 0;  // work of positions l .. end - 1
     std::int32_t end = n;
     fewest_[n] = 0;
-    std::fill(next_use_.begin(), next_use_.end(), n);
-    if constexpr (kWithMemory) std::fill(next_param_use_.begin(), next_param_use_.end(), n);
+    // Sliding minimum of fewest_ over l + 1 .. end: candidates from right to left, decreasing values
+    // are kept in least_queue_[head .. tail - 1].
+    std::int32_t head = 0;
+    std::int32_t tail = 0;
+    reset();
     for (std::int32_t l = n - 1; l >= 0; --l) {
-        const Node v = order[l];
-        Picoseconds base = g.work[v];
-        difference_[l] = 0;
-        for (const auto t : g.reads[v]) {
-            // Received by every block that starts at l and ends before the next consumer, which
-            // already counts it.
-            const auto c = g.cost[t];
-            base += c;
-            if (next_use_[t] < n) {
-                difference_[next_use_[t]] -= c;
-            } else {
-                last_use_[t] = l;
-            }
-            next_use_[t] = l;
-        }
-        for (const auto t : g.writes[v]) {
-            // Sent while the last consumer is outside; from the first consumer on, the block no
-            // longer receives it.
-            const auto c = g.cost[t];
-            base += c;
-            difference_[last_use_[t]] -= c;
-            difference_[next_use_[t]] -= c;
-        }
-        difference_[l] += base;
-        window_work += g.work[v];
-        while (end > l && window_work > threshold) {
-            next = std::min(next, window_work);
-            window_work -= g.work[order[--end]];
-        }
-        Picoseconds cost = 0;
-        std::int32_t best = kNever;
-        std::int32_t best_end = l;
+        move_left<kWithMemory>(order, l);
+        window_work += g.work[order[l]];
+        while (end > l && window_work > threshold) window_work -= g.work[order[--end]];
+        while (tail > head && fewest_[least_queue_[tail - 1]] >= fewest_[l + 1]) --tail;
+        least_queue_[tail++] = l + 1;
+        while (head < tail && least_queue_[head] > end) ++head;
+        fewest_[l] = kNever;
+        if (end == l) continue;
         if constexpr (kWithMemory) {
-            const auto& m = g.memory;
-            param_difference_[l] = 0;
-            for (const auto p : m.params_of[v]) {
-                param_difference_[l] += m.param_bytes[p];
-                if (next_param_use_[p] < n) param_difference_[next_param_use_[p]] -= m.param_bytes[p];
-                next_param_use_[p] = l;
-            }
-            Bytes params = 0;
-            Bytes largest = 0;
-            for (std::int32_t r = l; r < end; ++r) {
-                cost += difference_[r];
-                params += param_difference_[r];
-                largest = std::max(largest, m.working_set[order[r]]);
-                const auto total = cost + m.overflow(params + largest);
-                if (total > threshold) {
-                    next = std::min(next, total);
-                } else if (fewest_[r + 1] < best) {
-                    best = fewest_[r + 1];
-                    best_end = r;
-                }
-            }
+            scan_with_memory(order, l, end, threshold);
         } else {
-            for (std::int32_t r = l; r < end; ++r) {
-                cost += difference_[r];
-                const auto above = cost > threshold ? cost : kForever;
-                next = above < next ? above : next;
-                const auto blocks = cost > threshold ? kNever : fewest_[r + 1];
-                best_end = blocks < best ? r : best_end;
-                best = blocks < best ? blocks : best;
-            }
+            scan_chunks(l, end, threshold, fewest_[least_queue_[head]]);
         }
-        fewest_[l] = best >= kNever ? kNever : best + 1;
-        last_of_first_[l] = best_end;
     }
-    next_threshold_ = next;
     return fewest_[0];
+}
+
+/// Sets fewest_[l] and last_of_first_[l] from the blocks l .. r with r < end, farthest chunk first;
+/// `enough` is the least value of fewest_ over l + 1 .. end.
+void Slicer::scan_chunks(std::int32_t l, std::int32_t end, Picoseconds threshold, std::int32_t enough) {
+    if (enough >= kNever) return;
+    const std::int32_t first = l >> kChunkBits;
+    const std::int32_t last = (end - 1) >> kChunkBits;
+    Picoseconds start = 0;
+    for (auto c = first; c <= last; ++c) {
+        chunk_start_[c] = start;
+        start += chunk_sum_[c];
+    }
+    std::int32_t best = kNever;
+    std::int32_t best_end = l;
+    for (auto c = last; c >= first; --c) {
+        auto cost = chunk_start_[c];
+        const auto from = std::max(l, c << kChunkBits);
+        const auto to = std::min(end, (c + 1) << kChunkBits);
+        for (auto r = from; r < to; ++r) {
+            cost += difference_[r];
+            const auto blocks = cost > threshold ? kNever : fewest_[r + 1];
+            best_end = blocks < best ? r : best_end;
+            best = blocks < best ? blocks : best;
+        }
+        if (best == enough) break;
+    }
+    if (best >= kNever) return;
+    fewest_[l] = best + 1;
+    last_of_first_[l] = best_end;
+}
+
+void Slicer::scan_with_memory(std::span<const Node> order, std::int32_t l, std::int32_t end,
+                              Picoseconds threshold) {
+    const auto& m = instance_.memory;
+    Picoseconds cost = 0;
+    Bytes params = 0;
+    Bytes largest = 0;
+    std::int32_t best = kNever;
+    for (std::int32_t r = l; r < end; ++r) {
+        cost += difference_[r];
+        params += param_difference_[r];
+        largest = std::max(largest, m.working_set[order[r]]);
+        if (fewest_[r + 1] >= best || cost > threshold) continue;
+        if (cost + m.overflow(params + largest) > threshold) continue;
+        best = fewest_[r + 1];
+        last_of_first_[l] = r;
+    }
+    fewest_[l] = best >= kNever ? kNever : best + 1;
 }
 
 void Slicer::blocks(std::span<const Node> order, std::vector<std::int32_t>& block) const {
@@ -118,33 +172,114 @@ void Slicer::blocks(std::span<const Node> order, std::vector<std::int32_t>& bloc
     }
 }
 
-Picoseconds Slicer::optimum(std::span<const Node> order, std::int32_t k, Picoseconds lower,
-                            Picoseconds upper, std::vector<std::int32_t>& block) {
-    // lower is feasible or below the optimum at all times; found is the best known bottleneck.
-    Picoseconds found = upper == kForever ? kForever : upper + 1;
-    Picoseconds step = std::max<Picoseconds>(1, lower / 16);
-    while (lower < found) {
-        // Gallop upwards until something is feasible (wide windows are dear), then bisect.
-        Picoseconds middle = 0;
-        if (found == kForever || found > upper) {
-            middle = std::min(upper, lower > kForever - step ? kForever - 1 : lower + step);
-            step *= 2;
-        } else {
-            middle = lower + (found - lower) / 2;
-            if (middle >= found) middle = found - 1;
-        }
-        if (pass(order, middle) <= k) {
-            blocks(order, block);
-            std::int32_t count = 0;
-            for (const auto b : block) count = std::max(count, b + 1);
-            const auto costs = block_costs(instance_, block, count);
-            found = *std::max_element(costs.begin(), costs.end());
-        } else {
-            lower = std::max(middle + 1, next_threshold_);
-            if (middle >= upper) break;
+void Slicer::keep(Kept& kept, Picoseconds threshold) {
+    kept.threshold = threshold;
+    kept.fewest.swap(fewest_);
+    kept.last_of_first.swap(last_of_first_);
+    fewest_.resize(kept.fewest.size());
+    last_of_first_.resize(kept.last_of_first.size());
+}
+
+/// Least bottleneck of the suffix from l in at most so many blocks, rounded up to the low threshold;
+/// kForever when it exceeds the high one.
+Picoseconds Slicer::value_of(std::int32_t l, std::int32_t blocks) const {
+    if (blocks >= low_.fewest[l]) return low_.threshold;
+    if (blocks < high_.fewest[l]) return kForever;
+    return value_[value_start_[l] + blocks - high_.fewest[l]];
+}
+
+template <bool kWithMemory>
+Picoseconds Slicer::run_values(std::span<const Node> order, std::int32_t k) {
+    const auto& g = instance_;
+    const std::int32_t n = g.n;
+    const auto threshold = high_.threshold;
+    Picoseconds window_work = 0;
+    std::int32_t end = n;
+    reset();
+    value_.clear();
+    choice_.clear();
+    value_start_.assign(static_cast<std::size_t>(n) + 1, 0);
+    for (std::int32_t l = n - 1; l >= 0; --l) {
+        move_left<kWithMemory>(order, l);
+        window_work += g.work[order[l]];
+        while (end > l && window_work > threshold) window_work -= g.work[order[--end]];
+        const auto least = high_.fewest[l];
+        const auto count = std::min(low_.fewest[l] - 1, k) - least + 1;
+        const auto begin = static_cast<std::int64_t>(value_.size());
+        value_start_[l] = begin;
+        if (least > k || count <= 0) continue;
+        value_.resize(value_.size() + count, kForever);
+        choice_.resize(value_.size(), l);
+        Picoseconds cost = 0;
+        Bytes params = 0;
+        Bytes largest = 0;
+        for (std::int32_t r = l; r < end; ++r) {
+            cost += difference_[r];
+            auto total = cost;
+            if constexpr (kWithMemory) {
+                params += param_difference_[r];
+                largest = std::max(largest, g.memory.working_set[order[r]]);
+                total += g.memory.overflow(params + largest);
+            }
+            if (total > threshold) continue;
+            for (auto i = std::max(0, high_.fewest[r + 1] + 1 - least); i < count; ++i) {
+                const auto value = std::max(total, value_of(r + 1, least + i - 1));
+                if (value >= value_[begin + i]) continue;
+                value_[begin + i] = value;
+                choice_[begin + i] = r;
+            }
         }
     }
-    return found;
+    return value_of(0, k);
+}
+
+void Slicer::follow_values(std::span<const Node> order, std::int32_t k,
+                           std::vector<std::int32_t>& block) const {
+    block.resize(order.size());
+    auto left = k;
+    std::int32_t number = 0;
+    for (std::int32_t l = 0; l < instance_.n; ++number, --left) {
+        const auto last = left >= low_.fewest[l]
+                              ? low_.last_of_first[l]
+                              : choice_[value_start_[l] + left - high_.fewest[l]];
+        for (; l <= last; ++l) block[order[l]] = number;
+    }
+}
+
+Picoseconds Slicer::optimum(std::span<const Node> order, std::int32_t k, Picoseconds lower,
+                            Picoseconds upper, std::vector<std::int32_t>& block) {
+    low_.threshold = high_.threshold = -1;
+    // Gallop upwards to something feasible, since wide windows are dear; then halve a few times.
+    Picoseconds step = std::max<Picoseconds>(1, lower / 8);
+    for (Picoseconds middle = lower > upper - step ? upper : lower + step;;) {
+        if (pass(order, middle) <= k) {
+            keep(high_, middle);
+            if (middle <= lower) break;
+        } else {
+            if (middle >= upper) return upper == kForever ? kForever : upper + 1;
+            keep(low_, middle);
+        }
+        if (high_.threshold < 0) {
+            step *= 2;
+            middle = low_.threshold > upper - step ? upper : low_.threshold + step;
+        } else if (low_.threshold < 0) {
+            middle = std::min(lower, upper);
+        } else if (high_.threshold - low_.threshold > std::max<Picoseconds>(1, lower / kNarrow)) {
+            middle = low_.threshold + (high_.threshold - low_.threshold) / 2;
+        } else {
+            break;
+        }
+    }
+    if (low_.threshold < 0) {
+        // The lower bound itself is feasible.
+        fewest_.swap(high_.fewest);
+        last_of_first_.swap(high_.last_of_first);
+        blocks(order, block);
+        return high_.threshold;
+    }
+    const auto value = instance_.has_memory ? run_values<true>(order, k) : run_values<false>(order, k);
+    follow_values(order, k, block);
+    return value;
 }
 
 Picoseconds slice_directly(const Instance& g, std::span<const Node> order, std::int32_t k) {

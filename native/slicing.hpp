@@ -2,11 +2,16 @@
 // Optimal slicing of a topological order into at most k consecutive blocks.
 //
 // f(l, r) is the cost of the block of positions l .. r.  f(l, r) - f(l + 1, r) is piecewise constant
-// in r and changes only where a tensor of the node at l has its first, next or last consumer.  The
-// pass keeps the row f(l, .) as differences, so that moving l costs one update per tensor, and one
-// scan over r within the window {r : work(l .. r) <= T} finds the fewest blocks for the suffix.
-// O(n) memory; O(m + n * window) time per threshold, against O(n^2) memory and O(n^2 k) time for the
-// direct method (Archer et al. 2024, SliceGraph).
+// in r and changes only where a tensor of the node at l has its first, next or last consumer.  A
+// pass walks l downwards and keeps the row f(l, .) as differences, with sums per chunk of 16, so that
+// moving l costs two updates per tensor.  Within the window {r : work(l .. r) <= T} it looks at the far
+// chunks first and stops at the first block that leaves as few blocks as the window allows.
+// O(n) memory; O(m + n * window) time per threshold at worst, against O(n^2) memory and O(n^2 k) time
+// for the direct method (Archer et al. 2024, SliceGraph).
+//
+// The optimum of an order takes a few passes that enclose it: lo is too small, hi is not.  A suffix
+// that needs as many blocks at lo as at hi holds no further news; for the others one more walk finds
+// the least bottleneck of each block count in between, and with it the optimum.
 #pragma once
 
 #include <limits>
@@ -25,9 +30,6 @@ class Slicer {
     /// Fewest blocks of cost <= threshold each, or kNever.  blocks() may be called afterwards.
     std::int32_t pass(std::span<const Node> order, Picoseconds threshold);
 
-    /// After a pass: no threshold below this one gives fewer blocks at any position.
-    [[nodiscard]] Picoseconds next_threshold() const { return next_threshold_; }
-
     /// After a pass that found blocks: the block number of each node.
     void blocks(std::span<const Node> order, std::vector<std::int32_t>& block) const;
 
@@ -42,15 +44,41 @@ class Slicer {
    private:
     template <bool kWithMemory>
     std::int32_t run(std::span<const Node> order, Picoseconds threshold);
+    template <bool kWithMemory>
+    Picoseconds run_values(std::span<const Node> order, std::int32_t k);
+    [[nodiscard]] Picoseconds value_of(std::int32_t l, std::int32_t blocks) const;
+    void follow_values(std::span<const Node> order, std::int32_t k,
+                       std::vector<std::int32_t>& block) const;
+    template <bool kWithMemory>
+    void move_left(std::span<const Node> order, std::int32_t l);
+    void reset();
+    void scan_chunks(std::int32_t l, std::int32_t end, Picoseconds threshold, std::int32_t enough);
+    void scan_with_memory(std::span<const Node> order, std::int32_t l, std::int32_t end,
+                          Picoseconds threshold);
 
     const Instance& instance_;
-    std::vector<Picoseconds> difference_;     // f(l, r) - f(l, r - 1)
-    std::vector<Bytes> param_difference_;     // the same for parameter bytes
-    std::vector<std::int32_t> fewest_;        // blocks for the suffix from each position
-    std::vector<std::int32_t> last_of_first_; // last position of the first block of that suffix
+    std::vector<Picoseconds> difference_;      // f(l, r) - f(l, r - 1)
+    std::vector<Picoseconds> chunk_sum_;       // of difference_ over 16 positions
+    std::vector<Picoseconds> chunk_start_;     // f(l, .) just before each chunk of the window
+    std::vector<Bytes> param_difference_;      // as difference_, for parameter bytes
+    std::vector<std::int32_t> fewest_;         // blocks for the suffix from each position
+    std::vector<std::int32_t> last_of_first_;  // last position of the first block of that suffix
+    std::vector<std::int32_t> least_queue_;    // positions of the window with least fewest_
     std::vector<std::int32_t> next_use_, last_use_;  // per tensor, positions seen so far
     std::vector<std::int32_t> next_param_use_;       // per parameter
-    Picoseconds next_threshold_ = 0;
+
+    /// A pass that is kept: its threshold, fewest_ and last_of_first_.
+    struct Kept {
+        Picoseconds threshold = 0;
+        std::vector<std::int32_t> fewest, last_of_first;
+    };
+    void keep(Kept& kept, Picoseconds threshold);
+
+    Kept low_, high_;  // the largest threshold known to be too small, the smallest known not to be
+    // Per position, for hi.fewest <= blocks < lo.fewest: least bottleneck and end of the first block.
+    std::vector<std::int64_t> value_start_;
+    std::vector<Picoseconds> value_;
+    std::vector<std::int32_t> choice_;
     std::int64_t passes_ = 0;
 };
 
