@@ -11,6 +11,7 @@ import hashlib
 import os
 import platform
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ __all__ = ["FORMAT", "Profile", "Time", "apply_profile", "profile_onnx"]
 _MAX_RUNS: Final = 100_000
 _MAX_TRACE_OVERHEAD: Final = 20 * TIME_UNITS["us"]
 _LEAST_KERNEL: Final = TIME_UNITS["us"] // 10
+_CPU_CLOCK_IS_FINE: Final = time.get_clock_info("process_time").resolution <= 1e-6
 
 
 def profile_onnx(
@@ -97,18 +99,18 @@ def profile_onnx(
     fixed = fix_inputs(path, model.graph, shapes, dims or {}).inputs
     wanted = {name: value.dims for name, value in fixed.items() if name not in given}
     feeds = {**given, **sample_inputs(session, path, wanted, seed=seed)}
-    wall, cpu = runner.time(session, feeds)
-    whole = _summary(wall)
+    wall, cpu = (_summary(times) for times in runner.time(session, feeds))
     del session  # before the second one: a large model should not be in memory twice
     weights = _weights(path, names, shapes, dims)
     runs, optimised = runner.trace(feeds)
     shares = attribute(model.graph, optimised, weights)
+    whole = min(cpu.median, wall.median) if threads == 1 and _CPU_CLOCK_IS_FINE else wall.median
     correction = _Correction.of(runs, whole, shares)
     return Profile(
         model_sha256=_sha256(path),
         nodes=_node_times(names, runs, shares, correction),
-        session=whole,
-        cpu_time=round(statistics.median(cpu)),
+        session=wall,
+        cpu_time=cpu.median,
         traced_session=round(statistics.median(run.total for run in runs)),
         trace_overhead=correction.overhead,
         attributed=min(1.0, statistics.median(_attributed(run, shares) for run in runs)),
@@ -189,9 +191,9 @@ def _weights(
 class _Correction:
     """Traced to untraced time of a kernel: subtract `overhead`, then multiply by `scale`.
 
-    Tracing adds nearly the same to every kernel, however short, which the fastest runs tell
-    (negative: the runtime's own time between kernels exceeds it).  What then still differs from
-    the untraced run came from outside and hit all kernels alike.
+    Tracing adds nearly the same to every kernel, however short (negative: the runtime's own time
+    between kernels exceeds it).  What then still differs from the untraced run came from outside
+    and hit all kernels alike.
     """
 
     overhead: int
@@ -199,15 +201,15 @@ class _Correction:
 
     @classmethod
     def of(
-        cls, runs: Sequence[TracedRun], whole: Time, shares: Mapping[Kernel, Shares]
+        cls, runs: Sequence[TracedRun], whole: int, shares: Mapping[Kernel, Shares]
     ) -> _Correction:
-        fastest = _summary([sum(run.kernels.values()) for run in runs]).p10
-        overhead = round((fastest - whole.p10) / len(runs[0].kernels))
+        # Medians of kernels, not of runs: a busy machine disturbs some kernels of every long run,
+        # but each kernel in few runs only.
+        medians = {k: _summary([run.kernels[k] for run in runs]).median for k in runs[0].kernels}
+        overhead = round((sum(medians.values()) - whole) / len(medians))
         bounded = cls(max(-_MAX_TRACE_OVERHEAD, min(overhead, _MAX_TRACE_OVERHEAD)))
-        found = [kernel for kernel in runs[0].kernels if shares.get(kernel)]
-        medians = [_summary([run.kernels[kernel] for run in runs]).median for kernel in found]
-        total = sum(bounded.apply(median) for median in medians)
-        return replace(bounded, scale=whole.median / total if total else 1.0)
+        total = sum(bounded.apply(ps) for kernel, ps in medians.items() if shares.get(kernel))
+        return replace(bounded, scale=whole / total if total else 1.0)
 
     def apply(self, ps: int) -> float:
         return max(ps - self.overhead, _LEAST_KERNEL) * self.scale

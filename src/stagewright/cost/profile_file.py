@@ -38,7 +38,8 @@ class Profile:
         SHA-256 of the model file (not of external data beside it).
     nodes
         Time of every node of the model by the name that the reader gives it; 0 for nodes that the
-        runtime folds away.  The medians add up to that of `session`.
+        runtime folds away.  The medians add up to `cpu_time` with one thread, else to the
+        median of `session`.
     session
         Time of a whole run without tracing.
     cpu_time
