@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans, bounds and runs in plain words; all rounding is on the careful side.
+
+A gap is rounded up and a share down, so that no text claims more than was proven: 99.96 % is never
+written as 100 %.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Final
+
+from ..units import PS_PER_SECOND, format_time
+from .view import PlanView, RunView, StageView
+
+__all__ = [
+    "EVIDENCE",
+    "METHODS",
+    "PARTS",
+    "explanation",
+    "gap_text",
+    "headline",
+    "limits",
+    "number",
+    "outputs_text",
+    "percent_below",
+    "rate",
+    "run_headline",
+    "span",
+    "stopped",
+    "verdict",
+]
+
+PARTS: Final = {
+    "receive": "receive: fetch tensors from earlier stages",
+    "work": "work: compute",
+    "send": "send: hand tensors to later stages",
+    "overflow": "overflow: stream what does not fit in fast memory",
+}
+
+METHODS: Final = {
+    "simple": "all work shared out evenly, or the heaviest node",
+    "anchor": "for each node, the cheapest stage that could hold it",
+    "bottleneck": "the cheapest stage that holds its share of the work",
+    "guess": "the best of guessed bottlenecks",
+    "superblock": "three stages at once, their neighbours merged",
+    "lp": "the exact program, relaxed to fractions",
+    "mip": "the exact program, solved as far as time allowed",
+    "exact": "all plans that could be better, ruled out",
+}
+
+EVIDENCE: Final = {
+    "recomputed": "a formula that anyone can recompute",
+    "flow": "proven by the maximum flow in the plan file",
+    "exhaustive": "every case was looked at",
+    "claimed": "a solver says so; not proven",
+}
+
+
+def percent_below(part: int, whole: int) -> str:
+    """Write part / whole in per cent, rounded down to a tenth."""
+    if whole <= 0:
+        return "-"
+    tenths = 1000 * part // whole
+    return "<0.1 %" if part > 0 and tenths == 0 else f"{tenths // 10}.{tenths % 10} %"
+
+
+def gap_text(upper: int, lower: int) -> str:
+    """Write upper / lower - 1 in per cent, rounded up; two digits below 1 %."""
+    gap = (Fraction(upper, lower) - 1) * 100
+    if gap == 0:
+        return "0 %"
+    places = 1
+    while places < 5 and gap * 10 ** (places - 1) < 1:
+        places += 1
+    scaled = -(-gap * 10**places // 1)
+    return f"{scaled / 10**places:.{places}f} %"
+
+
+def number(value: float) -> str:
+    """Write a number with three or four digits, without an exponent where people expect none."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
+
+
+def rate(period: int) -> str:
+    """Write a period in picoseconds as a rate: ``292 inferences/s``."""
+    if period <= 0:
+        return "no time per inference"
+    if period > PS_PER_SECOND:
+        return f"one inference every {format_time(period)}"
+    return f"{number(PS_PER_SECOND / period)} inferences/s"
+
+
+def span(stage: StageView) -> tuple[str, str]:
+    """Return the first and the last node of a stage."""
+    return (stage.nodes[0], stage.nodes[-1]) if stage.nodes else ("", "")
+
+
+def verdict(plan: PlanView) -> str:
+    """Say how good the plan is, and how that is known."""
+    upper, proven = plan.bottleneck, plan.proven
+    if proven == upper:
+        return "Proven optimal"
+    best = max((b.value for b in plan.bounds), default=0)
+    claim = ""
+    if best > proven:
+        claim = "optimal" if best == upper else f"within {gap_text(upper, best)}"
+        claim = f"{claim} if a solver's claim holds"
+    if not proven:
+        return claim.capitalize() or "Valid, with nothing proven about better plans"
+    if upper > 2 * proven:
+        tenths = -(-upper * 10 // proven)
+        words = f"At most {tenths / 10:.1f} times the best possible (proven)"
+    else:
+        words = f"Within {gap_text(upper, proven)} of the best possible (proven)"
+    return f"{words}, {claim}" if claim else words
+
+
+def headline(plan: PlanView) -> str:
+    """Return the verdict with the bottleneck, the rate and the latency."""
+    return (
+        f"{verdict(plan)}: bottleneck {format_time(plan.bottleneck)} "
+        f"({rate(plan.bottleneck)} with all stages busy), latency about {format_time(plan.latency)}"
+    )
+
+
+def explanation(plan: PlanView) -> str:
+    """Say what the verdict means."""
+    pace = f"no other plan for this graph and machine has a bottleneck below {format_time(plan.proven)}"
+    if plan.proven == plan.bottleneck:
+        return f"It is proven that {pace}, which is what this one has."
+    if plan.proven:
+        return f"It is proven that {pace}; whether one lies in between is not known."
+    return "No lower bound above 0 is known, so better plans may exist."
+
+
+def limits(plan: PlanView) -> list[str]:
+    """Say what sets the pace, and what could and could not help."""
+    found = []
+    worst = plan.worst
+    if worst and plan.bottleneck:
+        who = ", ".join(str(s.number) for s in worst[:4]) + (", ..." if len(worst) > 4 else "")
+        parts = ", ".join(
+            f"{percent_below(time, plan.bottleneck)} {name}"
+            for name, time in worst[0].parts
+            if time
+        )
+        many = len(worst) > 1
+        who = f"Stages {who} share" if many else f"Stage {who} of {len(plan.stages)} sets"
+        found.append(f"{who} the pace: {'the first spends ' if many else ''}{parts}.")
+    if len(plan.stages) < plan.machine.stages:
+        found.append(
+            f"The plan uses {len(plan.stages)} of {plan.machine.stages} stages; "
+            "it found no use for the others."
+        )
+    if plan.work and plan.bottleneck:
+        found.append(
+            f"All work together takes {format_time(plan.work)}: the pipeline's rate is "
+            f"{number(plan.work / plan.bottleneck)} times that of one such device with all of the "
+            "model in fast memory."
+        )
+    return found
+
+
+def stopped(plan: PlanView) -> str:
+    """Say how long the search took and why it ended."""
+    after = format_time(round(plan.seconds * PS_PER_SECOND))
+    return f"Stopped after {after}: {plan.stopped_because}."
+
+
+def run_headline(run: RunView) -> str:
+    """Say what was measured, beside what was predicted."""
+    if run.period is None:
+        return "Measured: too few results for a period"
+    words = f"Measured: one result every {format_time(run.period)} ({rate(run.period)})"
+    if not run.predicted_period:
+        return words
+    change = run.period / run.predicted_period - 1
+    how = "as predicted" if abs(change) < 0.0005 else f"{abs(change):.1%} ".replace("%", " %")
+    if abs(change) >= 0.0005:
+        how += "longer than predicted" if change > 0 else "shorter than predicted"
+    return f"{words}, {how} ({format_time(run.predicted_period)})"
+
+
+def outputs_text(run: RunView) -> str:
+    """Say whether the outputs are those of the unsplit model."""
+    if run.outputs_equal is None:
+        return f"Outputs: {run.reason or 'not compared with the unsplit model'}"
+    differ = "" if run.max_abs is None else f" (largest difference {run.max_abs:.3g})"
+    if run.outputs_equal:
+        return f"Outputs: equal to the unsplit model's{differ}"
+    return f"Outputs: DIFFERENT from the unsplit model's{differ}"
