@@ -12,8 +12,9 @@ import pytest
 
 from stagewright.errors import InputError
 from stagewright.readers import StagewrightWarning, load
+from stagewright.readers.graph_file import write_graph_file
 
-from .test_graph_file import full, write_graph_file
+from .test_graph_file import full
 from .test_onnx_totals import LIGHT, Bert
 
 ROUNDS = 150

@@ -196,6 +196,8 @@ def test_operator_sets(tmp_path: Path, op: str, opset: int, inputs: list[Any], f
 @pytest.mark.parametrize(
     ("op", "inputs", "attributes", "dims", "flops"),
     [
+        ("FusedConv", [(1, 2, 4, 4), (3, 2, 3, 3), (3,)], {"activation": "Relu", "pads": [1] * 4},
+         48, 48 * 37),
         ("FusedMatMul", [(5, 4), (5, 6)], {"transA": 1}, 24, 240),
         ("FusedMatMul", [(4, 5), (6, 5)], {"transB": 1}, 24, 240),
         ("FusedGemm", [(4, 5), (6, 5)], {"transB": 1}, 24, 240),

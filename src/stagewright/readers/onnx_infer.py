@@ -17,7 +17,7 @@ import numpy as np
 from onnx import checker, defs, helper, numpy_helper, shape_inference
 
 from .onnx_contrib import CONTRIB_SHAPES
-from .onnx_types import DATA_LIMIT, Value, as_ints, elem_of, from_type, of_data, to_type
+from .onnx_types import DATA_LIMIT, Value, as_ints, elem_of, from_type, of_data, to_type, words
 from .onnx_values import evaluate
 
 __all__ = ["Inference", "attributes_of", "bounded", "infer", "schema_of"]
@@ -72,11 +72,21 @@ def infer(
     if known is not None:
         return known
     schema = schema_of(node.op_type, opsets.get(domain, 1), domain)
+    if schema is None and node.op_type == "FusedConv":
+        twin = helper.make_node("Conv", node.input[:3], node.output, **_own(node, _CONV_ATTRIBUTES))
+        return _by_schema(schema_of("Conv", 11, ""), twin, inputs[:3], opsets)
     if schema is None:
         rule = CONTRIB_SHAPES.get(node.op_type)
         made = rule(attributes_of(node), list(inputs), len(node.output)) if rule else []
         return [*made, *[Value()] * len(node.output)][: len(node.output)]
     return _sequences(node, inputs, _by_schema(schema, node, inputs, opsets))
+
+
+_CONV_ATTRIBUTES: Final = words("auto_pad dilations group kernel_shape pads strides")
+
+
+def _own(node: Any, names: Sequence[str]) -> dict[str, Any]:
+    return {name: v for name, v in attributes_of(node).items() if name in names}
 
 
 def _known(node: Any, inputs: Sequence[Value | None]) -> list[Value] | None:
