@@ -42,7 +42,7 @@ def random_case(
             group = f"g{block[v]}" if rng.random() < 0.7 else f"h{block[v]}"
         b.add_node(
             f'n{v} é"' if v == 0 else f"n{v}",
-            work=rng.randint(1, 50),
+            work=rng.choice((0, rng.randint(1, 9), rng.randint(1, 50))),
             stage=pin,
             group=group,
             replicable=rng.random() < 0.1,

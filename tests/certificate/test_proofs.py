@@ -189,7 +189,7 @@ def test_too_wide_a_graph_is_not_verified(tmp_path: Path) -> None:
     bound = Bound("exact", upper_of(graph, machine, plan), 0.0, "exhaustive")
     report = verdict(graph, machine, plan, bound, tmp_path)
     assert report.exit_code == 3
-    assert "the search was not redone (more than 20000 ideals)" in report.not_verified[0]
+    assert "the search was not redone (more than 50000 ideals)" in report.not_verified[0]
 
 
 def test_time_given_by_the_user_is_kept_and_reaches_claims(tmp_path: Path) -> None:

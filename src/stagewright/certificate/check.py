@@ -121,11 +121,11 @@ def typed(value: Any, kind: type, item: str) -> Any:
     return value
 
 
-def two(value: Any, item: str) -> list[Any]:
+def two(value: Any, item: str) -> Any:
     """Return `value` when it is a list of two."""
     if len(typed(value, list, item)) != 2:
         raise FaultError(f"{item}: expected a list of two, got {show(value)}")
-    return value  # type: ignore[no-any-return]  # typed() returns what it was given
+    return value
 
 
 def keys(
@@ -220,8 +220,7 @@ def load_graph(data: Any) -> Graph:
 
 def load_node(graph: Graph, node: Any, unit: int, item: str) -> None:
     """Append one node to the graph."""
-    optional = ("op", "flops", "bytes", "group", "stage", "replicable")
-    keys(node, item, ("name", "work"), optional)
+    keys(node, item, ("name", "work"), ("op", "flops", "bytes", "group", "stage", "replicable"))
     group, pin, replicable = node.get("group"), node.get("stage"), node.get("replicable", False)
     if not typed(node["name"], str, f"{item}.name"):
         raise FaultError(f"{item}.name: expected a name, got none")
@@ -352,7 +351,7 @@ def load_machine(data: Any, graph: Graph) -> Machine:
         None if data[key] is None else scaled(data[key], 1, f"machine.{key}", whole=True)
         for key in ("bandwidth", "memory")
     )
-    sized = any(size is not None and not graph.replicable[p] for p, _, size, _ in graph.tensors)
+    sized = any(not (graph.replicable[p] or size is None) for p, _, size, _ in graph.tensors)
     if bandwidth == 0 or (bandwidth is None and (sized or memory is not None)):
         raise FaultError(f"machine.bandwidth: expected a number above 0, got {bandwidth}")
     latency = scaled(data["latency"], SECOND, "machine.latency", whole=True)
@@ -367,17 +366,9 @@ def check_texts(
 ) -> Report:
     """Check a parsed plan document against a parsed graph document.
 
-    Parameters
-    ----------
-    graph_data, plan_data
-        What ``json.loads`` returned, with ``parse_float=Decimal`` so that times stay exact.
-    exhaustive_seconds
-        Time to spend on redoing exhaustive proofs; None for what takes a few seconds.
-
-    Raises
-    ------
-    UnreadableError
-        If the graph is not a graph document.  Whatever is wrong with the plan is a problem.
+    Both are what ``json.loads`` returns, best with ``parse_float=Decimal`` so that times stay exact.
+    `exhaustive_seconds` is the time for redoing exhaustive proofs; None for a few seconds' worth.
+    UnreadableError if the graph is no graph document; what is wrong with the plan is a problem.
     """
     try:
         graph = load_graph(graph_data)

@@ -8,7 +8,7 @@ by its path.  Everything given here has been read and checked for its shape ther
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -146,6 +146,73 @@ def flow_problem(graph: Graph, classes: Classes, costs: list[int], bound: dict[s
     return "" if bound["value"] <= proven else f"the witness proves no more than {proven} ps"
 
 
+# --- reductions: classes that some best plan keeps together ---------------------------------------
+
+
+def reduced(graph: Graph, classes: Classes, costs: list[int]) -> Classes:
+    """Join classes without losing the best plan; only for a machine without a memory limit.
+
+    A class joins its only reader when its work and what it reads cost at most what it sends; or its
+    only source, when its work and what it sends cost at most what it alone reads.  Proofs are in
+    docs/certificate.md ("Reductions").
+    """
+    joined, work = list(range(len(classes.work))), list(classes.work)
+    pinned = set(classes.of[len(graph.names) :])
+
+    def find(c: int) -> int:
+        while joined[c] != c:
+            joined[c] = joined[joined[c]]
+            c = joined[c]
+        return c
+
+    while True:
+        readers, sources, sent, read, alone = traffic(graph, classes, costs, find)
+        grown: set[int] = set()  # what was found out about these is out of date
+        for c in range(len(joined)):
+            if joined[c] != c or c in pinned or c in grown:
+                continue
+            if len(readers[c]) == 1 and work[c] + read[c] <= sent[c]:
+                target = find(*readers[c])
+            elif len(sources[c]) == 1 and work[c] + sent[c] <= alone[c]:
+                target = find(*sources[c])
+            else:
+                continue
+            joined[c] = target
+            work[target] += work[c]
+            grown.add(target)
+        if not grown:
+            break
+    number = {c: i for i, c in enumerate(c for c in range(len(joined)) if joined[c] == c)}
+    after = [set[int]() for _ in number]
+    for c, followers in enumerate(classes.after):
+        i = number[find(c)]
+        after[i].update(number[find(d)] for d in followers)
+        after[i].discard(i)
+    return Classes([number[find(c)] for c in classes.of], [work[c] for c in number], after)
+
+
+def traffic(
+    graph: Graph, classes: Classes, costs: list[int], find: Callable[[int], int]
+) -> tuple[list[set[int]], list[set[int]], list[int], list[int], list[int]]:
+    """Return for each class its readers and sources, and the cost of what it sends and reads.
+
+    The last list is the cost of the tensors that no other class reads.
+    """
+    count = len(classes.work)
+    readers, sources = [set[int]() for _ in range(count)], [set[int]() for _ in range(count)]
+    sent, read, alone = [0] * count, [0] * count, [0] * count
+    for cost, (producer, consumers, _, _) in zip(costs, graph.tensors, strict=True):
+        home = find(classes.of[producer])
+        outside = {find(classes.of[v]) for v in consumers} - {home}
+        readers[home] |= outside
+        sent[home] += cost if outside else 0
+        for c in outside:
+            sources[c].add(home)
+            read[c] += cost
+            alone[c] += cost if len(outside) == 1 else 0
+    return readers, sources, sent, read, alone
+
+
 # --- the exhaustive proof: a dynamic program over ideals, for small graphs ------------------------
 
 
@@ -153,9 +220,10 @@ def flow_problem(graph: Graph, classes: Classes, costs: list[int], bound: dict[s
 class Limits:
     """What a proof may spend before it gives up; without `deadline`, a few seconds' worth."""
 
-    ideals: int = 20_000
+    ideals: int = 50_000
     pairs: int = 2_000_000
     deadline: float = float("inf")
+    until_look: int = 0
 
     @classmethod
     def of_seconds(cls, allowed: float | None) -> Limits:
@@ -164,11 +232,16 @@ class Limits:
             return cls()
         return cls(500_000, 10**12, time.monotonic() + allowed)
 
-    def spend_pair(self) -> None:
-        """Count one pair of ideals."""
-        self.pairs -= 1
-        if self.pairs < 0 or (self.pairs % 1024 == 0 and time.monotonic() > self.deadline):
-            raise LimitReached("too many pairs of ideals")
+    def spend(self, pairs: int = 1) -> None:
+        """Count some pairs of ideals, or as much work as that many take."""
+        self.pairs -= pairs
+        self.until_look -= pairs
+        if self.until_look < 0:
+            self.until_look = 1024
+            if self.pairs < 0:
+                raise LimitReached("too many pairs of ideals")
+            if time.monotonic() > self.deadline:
+                raise LimitReached("out of time")
 
 
 class Ideals:
@@ -201,6 +274,8 @@ class Ideals:
                     ready.append([d for d in ready[i] if d != c] + freed)
                 self.steps[i].append((c, number[larger]))
             ready[i] = []
+        if self.masks[-1] != (1 << len(after)) - 1:  # would make everything look impossible
+            raise LimitReached("the classes have no order")
 
 
 class Blocks:
@@ -243,47 +318,75 @@ def mask_of(classes: Iterable[int]) -> int:
     return mask
 
 
-def some_plan_within(
-    ideals: Ideals, blocks: Blocks, stages: int, most: int, limits: Limits
-) -> bool:
-    """Return whether at most `stages` blocks, each of cost <= `most`, cover everything."""
-    masks, steps = ideals.masks, ideals.steps
-    work = [0] * len(masks)
-    for i, row in enumerate(steps):
-        for c, j in row:
-            work[j] = work[i] + blocks.work[c]
-    sent: list[int | None] = [None] * len(masks)  # cost of the tensors that leave an ideal
-    end = len(masks) - 1
-    reached, layer = {0}, [0]
-    for left in range(stages - 1, -1, -1):  # stages that remain after the one being added
-        found: list[int] = []
-        for i in layer:
-            sources = masks[i]
-            received = [(r, cost) for p, r, cost in blocks.tensors if p & sources and r & ~sources]
-            met, todo = {i}, [i]
-            while todo:
-                for _, j in steps[todo.pop()]:
-                    if j in met:
-                        continue
-                    met.add(j)
-                    limits.spend_pair()
-                    target = masks[j]
-                    block = target ^ sources
-                    # Work and received tensors only grow with the block, so stop where they exceed.
-                    cost = work[j] - work[i] + sum(x for r, x in received if r & block)
-                    if cost > most:
-                        continue
-                    todo.append(j)
-                    if j in reached or work[end] - work[j] > left * most:
-                        continue
-                    if sent[j] is None:
-                        sent[j] = sum(x for p, r, x in blocks.tensors if p & target and r & ~target)
-                    cost += (sent[j] or 0) - sum(x for r, x in received if r & ~target)
-                    if cost <= most and cost + blocks.overflow(block) <= most:
-                        reached.add(j)
-                        found.append(j)
-        layer = found
-    return end in reached
+class Program:
+    """The dynamic program: the ideals that one, two, three ... blocks of bounded cost reach."""
+
+    def __init__(self, ideals: Ideals, blocks: Blocks, limits: Limits) -> None:
+        self.masks, self.steps, self.blocks, self.limits = (
+            ideals.masks,
+            ideals.steps,
+            blocks,
+            limits,
+        )
+        self.work = [0] * len(self.masks)
+        for i, row in enumerate(self.steps):
+            for c, j in row:
+                self.work[j] = self.work[i] + blocks.work[c]
+        self.sent: dict[int, int] = {}  # cost of the tensors that leave an ideal
+        self.scan = 1 + len(blocks.tensors) // 8  # what looking at all tensors counts for
+
+    def some_plan_within(self, stages: int, most: int) -> bool:
+        """Return whether at most `stages` blocks, each of cost <= `most`, cover everything."""
+        end = len(self.masks) - 1
+        reached, layer = {0}, [0]
+        for left in range(stages - 1, 0, -1):  # stages that remain after the one being added
+            found: list[int] = []
+            for i in layer:
+                for j in self.ends(i, most, self.work[end] - left * most, reached):
+                    reached.add(j)
+                    found.append(j)
+            layer = found
+            if end in reached or not layer:
+                break
+        # The last stage takes all that is left.
+        return end in reached or any(self.cost(i, end, self.received(i)) <= most for i in layer)
+
+    def received(self, i: int) -> list[tuple[int, int]]:
+        """Return (readers, cost) of the tensors that a block behind ideal i may receive."""
+        self.limits.spend(self.scan)
+        mask = self.masks[i]
+        return [(r, cost) for p, r, cost in self.blocks.tensors if p & mask and r & ~mask]
+
+    def cost(self, i: int, j: int, received: list[tuple[int, int]]) -> int:
+        """Return the cost of the block between ideals i and j."""
+        target, block = self.masks[j], self.masks[j] ^ self.masks[i]
+        if j not in self.sent:
+            self.limits.spend(self.scan)
+            tensors = self.blocks.tensors
+            self.sent[j] = sum(cost for p, r, cost in tensors if p & target and r & ~target)
+        io = sum(cost for r, cost in received if r & block)
+        io += self.sent[j] - sum(cost for r, cost in received if r & ~target)
+        return self.work[j] - self.work[i] + io + self.blocks.overflow(block)
+
+    def ends(self, i: int, most: int, least_work: int, known: set[int]) -> Iterator[int]:
+        """Yield the ideals not `known`, of work >= `least_work`, that one block reaches from i."""
+        received = self.received(i)
+        met, todo = {i}, [i]
+        while todo:
+            for _, j in self.steps[todo.pop()]:
+                if j in met:
+                    continue
+                met.add(j)
+                self.limits.spend()
+                block = self.masks[j] ^ self.masks[i]
+                # Work and received tensors only grow with the block, so stop where they exceed.
+                held = self.work[j] - self.work[i] + sum(x for r, x in received if r & block)
+                if held > most:
+                    continue
+                todo.append(j)
+                wanted = j not in known and self.work[j] >= least_work
+                if wanted and self.cost(i, j, received) <= most:
+                    yield j
 
 
 class Search:
@@ -297,8 +400,10 @@ class Search:
         costs: list[int],
         allowed: float | None,
     ) -> None:
-        self.machine, self.after = machine, classes.after
         self.limits = Limits.of_seconds(allowed)
+        if machine.memory is None and len(classes.work) <= self.limits.ideals:
+            classes = reduced(graph, classes, costs)
+        self.machine, self.after = machine, classes.after
         self.blocks = Blocks(graph, machine, classes, costs)
 
     @cached_property
@@ -309,9 +414,8 @@ class Search:
     def answer(self, value: int) -> tuple[bool | None, str]:
         """Return whether no plan is below `value`, None when that stays open, and why."""
         try:
-            below = some_plan_within(
-                self.ideals, self.blocks, self.machine.stages, value - 1, self.limits
-            )
+            program = Program(self.ideals, self.blocks, self.limits)
+            below = program.some_plan_within(self.machine.stages, value - 1)
         except LimitReached as limit:
             self.limits.ideals = self.limits.pairs = 0  # what is left would not do either
             return None, f"the search was not redone ({limit}); --exhaustive SECONDS allows more"
