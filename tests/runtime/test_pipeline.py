@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -44,26 +45,23 @@ def children() -> set[int]:
     return {int(pid) for pid in text.split()}
 
 
-def entries(folder: str) -> set[str]:
-    """Names in a folder."""
-    return {path.name for path in Path(folder).iterdir()}
-
-
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
-    """No test leaves processes, named shared memory, threads or descriptors."""
+    """No test leaves processes, shared memory, threads or descriptors."""
     if not Path("/proc/self/fd").is_dir():
         yield
         return
-    before = children(), entries("/dev/shm"), len(entries("/proc/self/fd"))
+    before = children(), len(list(Path("/proc/self/fd").iterdir()))
     threads = threading.active_count()
     yield
     deadline = time.monotonic() + 2
     while threading.active_count() > threads and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() <= threads
-    assert (children(), entries("/dev/shm")) == before[:2]
-    assert len(entries("/proc/self/fd")) <= before[2]
+    gc.collect()
+    assert children() == before[0]
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before[1]
+    assert "memfd:stagewright" not in Path("/proc/self/maps").read_text()
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -117,6 +117,30 @@ def test_values_captured_by_bodies_cross_and_weights_are_kept(tmp_path: Path, fl
     assert [s.param_bytes for s in manifest.stages[:2]] == [0, 0]
 
 
+def test_a_loop_captures_too(tmp_path: Path) -> None:
+    body = onnx.parser.parse_graph(
+        """b (int64 i, bool c, float[3] s) => (bool c2, float[3] s2) {
+            c2 = Identity(c) t = Add(s, p) s2 = Mul(t, w) }"""
+    )
+    model = helper.make_model(
+        helper.make_graph(
+            [
+                helper.make_node("Relu", ["x"], ["p"], "a"),
+                helper.make_node("Exp", ["x"], ["q"], "b"),
+                helper.make_node("Loop", ["n", "", "q"], ["y"], "l", body=body),
+            ],
+            "loop",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [3])],
+            [numpy_helper.from_array(np.array(3), "n"), numpy_helper.from_array(X[0], "w")],
+        ),
+        ir_version=8,
+        opset_imports=[helper.make_opsetid("", 17)],
+    )
+    manifest = check(model, tmp_path, {"x": X[0]}, ["a"], ["b"], ["l"])
+    assert [t.name for t in manifest.stages[2].inputs] == ["p", "q"]
+
+
 def test_a_shared_weight_is_in_each_stage_that_uses_it(tmp_path: Path) -> None:
     model = f"""{HEAD} shared (float[1, 3] x) => (float[1, 3] y) <float[3] w = {{1, 2, 3}}> {{
         [a] p = Mul(x, w)

@@ -109,9 +109,13 @@ def shared_layout(route: Route) -> tuple[list[int | None], int]:
     offsets: list[int | None] = []
     end = 0
     for tensor in route.tensors:
-        if array_dtype(tensor) is None or tensor.nbytes is None:
+        dtype = array_dtype(tensor)
+        sizes = [size for size in tensor.shape or () if isinstance(size, int)]
+        fixed = tensor.shape is not None and len(sizes) == len(tensor.shape)
+        if dtype is None or tensor.nbytes is None or not fixed:
             offsets.append(None)
             continue
         offsets.append(end)
-        end += math.ceil(tensor.nbytes / _ALIGNMENT) * _ALIGNMENT
+        # Not the manifest's number of bytes: a wrong one would let tensors overlap.
+        end += -(-math.prod(sizes) * np.dtype(dtype).itemsize // _ALIGNMENT) * _ALIGNMENT
     return offsets, end

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from ..errors import InputError
+from ..errors import InputError, ModelError
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -89,10 +89,22 @@ class ModelFacts:
         self.uses = [used_values(node, graph) for node in self.nodes]
         self.weights = set(graph.initializers.values())
         self.model_inputs = [v for v in graph.inputs if v not in self.weights]
+        self._check_sources()
         self.copyable: list[bool] = []
         for i in range(len(self.nodes)):
             self.copyable.append((self.home[i] < 0 or replicable[i]) and self._may_copy(i))
         self._settle_the_rest()
+
+    def _check_sources(self) -> None:
+        known = self.weights.union(self.model_inputs)
+        for node, uses in zip(self.nodes, self.uses, strict=True):
+            for value in uses:
+                if self.producer(value) < 0 and value not in known:
+                    raise ModelError(
+                        f"node '{node.name}' ({node.op_type}): input '{value.name}'",
+                        "an input, an initialiser or a node's output of the model",
+                        "a name that nothing defines",
+                    )
 
     def producer(self, value: ir.Value) -> int:
         """Return the file position of the node that makes `value`, -1 if none does."""

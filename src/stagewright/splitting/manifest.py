@@ -28,6 +28,10 @@ MODEL_INPUT: Final = "model input"
 MODEL_OUTPUT: Final = "model output"
 
 
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62
+
+
 @dataclass(frozen=True)
 class TensorType:
     """A named tensor at the edge of a stage.
@@ -57,9 +61,15 @@ class TensorType:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TensorType:
-        """Read it back."""
+        """Read it back; a TypeError says what is of the wrong kind."""
         shape = None if data["shape"] is None else tuple(data["shape"])
-        return cls(data["name"], data["type"], shape, data["bytes"])
+        name, text, nbytes = data["name"], data["type"], data["bytes"]
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise TypeError(f"name {name!r} of type {text!r}")
+        for size in (*(shape or ()), nbytes):
+            if size is not None and not isinstance(size, str) and not _is_size(size):
+                raise TypeError(f"tensor '{name}' of sizes {shape} and {nbytes!r} bytes")
+        return cls(name, text, shape, nbytes)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,14 @@ def load_proto(path: Path) -> onnx.ModelProto:
         raise ModelError(str(path), "an ONNX model", str(fault)) from None
     if not model.HasField("graph"):
         raise ModelError(str(path), "an ONNX model", "a file without a graph")
+    if model.graph.sparse_initializer:
+        name = model.graph.sparse_initializer[0].values.name
+        raise ModelError(
+            f"{path}: initialiser '{name}'",
+            "a dense tensor (sparse ones cannot be split)",
+            "a sparse one",
+            "Store it densely.",
+        )
     return model
 
 
