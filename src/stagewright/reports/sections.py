@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sections of the page about a plan: each takes the view and returns markup, or nothing."""
+
+from __future__ import annotations
+
+from ..units import PS_PER_SECOND, format_bytes, format_rate, format_time
+from . import words
+from .charts import stacked_bar, steps, swatch
+from .markup import Html, h, join, table
+from .view import PlanView, StageView
+
+__all__ = [
+    "bounds_section",
+    "facts",
+    "header",
+    "legend",
+    "machine_section",
+    "memory_section",
+    "nodes_section",
+    "origin_section",
+    "section",
+    "stages_section",
+    "tiles",
+    "timeline_section",
+]
+
+_DENSE = 24
+"""Stages from which on the rows of the chart are set closer."""
+
+
+def section(key: str, title: str, *content: str) -> Html:
+    """Return a titled section that can be linked to."""
+    heading = h("h2", title, id=f"{key}-title")
+    return h("section", heading, *content, id=key, aria_labelledby=f"{key}-title")
+
+
+def facts(pairs: list[tuple[str, str]]) -> Html:
+    """Return a list of names and values; pairs without a value are left out."""
+    return h("dl", *(join([h("dt", k), h("dd", v)]) for k, v in pairs if v), class_="facts")
+
+
+def tiles(items: list[tuple[str, str, str]]) -> Html:
+    """Return key figures: name, value, remark."""
+    return h(
+        "dl",
+        *(
+            h("div", h("dt", name), h("dd", value, h("small", remark)))
+            for name, value, remark in items
+        ),
+        class_="tiles",
+    )
+
+
+def legend(items: list[tuple[str, str]]) -> Html:
+    """Return what the colours and patterns mean: class and words."""
+    return h("ul", *(h("li", swatch(key), text) for key, text in items), class_="legend")
+
+
+def header(plan: PlanView, title: str) -> Html:
+    """Return the verdict in plain words and the key figures."""
+    upper, proven = plan.bottleneck, plan.proven
+    status = "optimal" if proven == upper else "bounded" if proven else "feasible"
+    gap = words.gap_text(upper, proven) if proven or not upper else "unknown"
+    ratio = words.number(plan.work / upper) if upper else "-"
+    return join(
+        [
+            h("p", title, class_="eyebrow names"),
+            h("h1", words.verdict(plan), class_=status),
+            h("p", words.explanation(plan)),
+            join(h("p", sentence) for sentence in words.limits(plan)),
+            tiles(
+                [
+                    ("Bottleneck", format_time(upper), "time of the slowest stage"),
+                    ("Throughput", *_throughput(upper)),
+                    ("Latency", format_time(plan.latency), "about, through a full pipeline"),
+                    ("Stages", str(len(plan.stages)), f"of {plan.machine.stages} available"),
+                    ("Speed-up", f"{ratio} x", "over one device, work alone"),
+                    ("Proven gap", gap, "to the best possible"),
+                ]
+            ),
+        ]
+    )
+
+
+def _throughput(period: int) -> tuple[str, str]:
+    busy = "with all stages busy"
+    if 0 < period <= PS_PER_SECOND:
+        return f"{words.number(PS_PER_SECOND / period)} /s", f"inferences, {busy}"
+    return ("-", busy) if period <= 0 else (f"1 / {format_time(period)}", f"inferences, {busy}")
+
+
+def stages_section(plan: PlanView) -> Html:
+    """Return the stages as a chart and as a table."""
+    return section("stages", "Stages", _chart(plan), _stage_table(plan))
+
+
+def _chart(plan: PlanView) -> Html:
+    bound = plan.proven or None
+    keys = [(name, words.PARTS[name]) for name in _used(plan)]
+    rows = h(
+        "div",
+        *(_chart_row(s, plan, bound) for s in plan.stages),
+        class_="chart dense" if len(plan.stages) > _DENSE else "chart",
+        role="img",
+        aria_label="Time of every stage by part; the table below has the numbers.",
+    )
+    caption = "Bars start at 0; the bottleneck fills the width and is marked by a triangle."
+    if bound:
+        caption += (
+            f" The dashed line is the proven lower bound, {format_time(bound)}: "
+            "in every plan some stage reaches it."
+        )
+    return h("figure", legend(keys), rows, h("figcaption", caption))
+
+
+def _chart_row(stage: StageView, plan: PlanView, bound: int | None) -> Html:
+    slowest = stage.total == plan.bottleneck
+    parts = ", ".join(f"{name} {format_time(time)}" for name, time in stage.parts if time)
+    titles = f"stage {stage.number}: {format_time(stage.total)} ({parts or 'no cost'})"
+    return h(
+        "div",
+        h("span", f"{'▶ ' if slowest else ''}{stage.number}"),
+        stacked_bar(stage.parts, plan.bottleneck, line=bound, titles=titles),
+        h("span", format_time(stage.total)),
+        class_="row marked" if slowest else "row",
+    )
+
+
+def _stage_table(plan: PlanView) -> Html:
+    used = _used(plan)
+    rows = [
+        [
+            f"{s.number} (bottleneck)" if s.total == plan.bottleneck else str(s.number),
+            f"{len(s.nodes):,}",
+            *(format_time(time) for name, time in s.parts if name in used),
+            format_time(s.total),
+            words.percent_below(s.total, plan.bottleneck),
+            h("span", " .. ".join(_shorten(n) for n in words.span(s)), class_="names"),
+        ]
+        for s in plan.stages
+    ]
+    parts = [name.capitalize() for name in used]
+    return table(
+        "Time of every stage",
+        ["Stage", "Nodes", *parts, "Total", "Share", "First and last node"],
+        rows,
+        numeric=range(1, len(used) + 4),
+        marked=[i for i, s in enumerate(plan.stages) if s.total == plan.bottleneck],
+        notes="Share: of the bottleneck, rounded down.",
+    )
+
+
+def _used(plan: PlanView) -> list[str]:
+    """Return the parts that some stage has, and work in any case, in the order of drawing."""
+    have = {name for s in plan.stages for name, time in s.parts if time} | {"work"}
+    return [name for name in words.PARTS if name in have]
+
+
+def _shorten(name: str, most: int = 40) -> str:
+    return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-most // 2 :]}"
+
+
+def bounds_section(plan: PlanView) -> Html:
+    """Return the ladder of lower bounds, each with how it is known."""
+    if not plan.bounds:
+        return Html("")
+    rows = [
+        [
+            b.method,
+            format_time(b.value),
+            words.percent_below(b.value, plan.bottleneck),
+            stacked_bar([("value", b.value)], plan.bottleneck),
+            format_time(round(b.seconds * PS_PER_SECOND)),
+            words.METHODS.get(b.method, ""),
+            words.EVIDENCE.get(b.evidence, b.evidence),
+        ]
+        for b in plan.bounds
+    ]
+    best = [i for i, b in enumerate(plan.bounds) if b.value == plan.lower_bound]
+    words_for_all = (
+        "A lower bound is a time that the bottleneck of no plan whatsoever can go below. The plan is "
+        "proven optimal when a bound reaches 100 %. The command stagewright check verifies the bounds "
+        "with a program that shares no code with the solver."
+    )
+    head = ["Method", "Bound", "Of ours", "", "Took", "What it rests on", "How it is known"]
+    ladder = table("Lower bounds", head, rows, numeric=(1, 2, 4), marked=best)
+    return section("bounds", "How good it is, and how that is known", h("p", words_for_all), ladder)
+
+
+def timeline_section(plan: PlanView) -> Html:
+    """Return how both bounds approached each other, if the document has it."""
+    if not plan.history:
+        return Html("")
+    rows = [
+        [f"{p.seconds:.3f} s", p.phase, format_time(p.upper), format_time(p.lower)]
+        for p in plan.history
+    ]
+    numbers = table(
+        "Search progress", ["Time", "Phase", "Best plan", "Lower bound"], rows, numeric=(2, 3)
+    )
+    end = format_time(round(plan.history[-1].seconds * PS_PER_SECOND))
+    figure = h(
+        "figure",
+        legend([("upper", "best plan so far"), ("lower", "best lower bound so far")]),
+        steps(plan.history),
+        h("figcaption", f"From the start to {end}; the scale starts at 0."),
+    )
+    content = h("details", h("summary", "The numbers"), numbers)
+    return section("search-progress", "The search", figure, content)
+
+
+def machine_section(plan: PlanView) -> Html:
+    """Return what the plan was made for."""
+    machine = plan.machine
+    rate = "not needed: costs were given as times"
+    return section(
+        "machine",
+        "Machine",
+        facts(
+            [
+                ("Devices", str(machine.stages)),
+                (
+                    "Link bandwidth",
+                    rate if machine.bandwidth is None else format_rate(machine.bandwidth),
+                ),
+                ("Latency per tensor", format_time(machine.latency)),
+                (
+                    "Fast memory per device",
+                    "no limit" if machine.memory is None else format_bytes(machine.memory),
+                ),
+            ]
+        ),
+    )
+
+
+def memory_section(plan: PlanView) -> Html:
+    """Return parameters and activations of every stage against the limit, if sizes are known."""
+    if not plan.has_sizes:
+        return Html("")
+    limit = plan.machine.memory
+    sums = [s.param_bytes + s.peak_bytes for s in plan.stages]
+    full = max([*sums, limit or 0])
+    over = [i for i, total in enumerate(sums) if limit is not None and total > limit]
+    rows = [
+        [
+            str(s.number),
+            stacked_bar([("params", s.param_bytes), ("peak", s.peak_bytes)], full, line=limit),
+            format_bytes(s.param_bytes),
+            format_bytes(s.peak_bytes),
+            format_bytes(total),
+            _fit(total, limit),
+        ]
+        for s, total in zip(plan.stages, sums, strict=True)
+    ]
+    line = "" if limit is None else f"The dashed line is the limit, {format_bytes(limit)}."
+    head = ["Stage", "", "Parameters", "Activations", "Together", "Fast memory"]
+    numbers = table("Memory", head, rows, numeric=(2, 3, 4), marked=over, notes=line)
+    keys = [("params", "parameters"), ("peak", "most activations alive at once")]
+    return section("memory", "Memory", legend(keys), numbers)
+
+
+def _fit(total: int, limit: int | None) -> str:
+    if limit is None:
+        return "no limit"
+    if total <= limit:
+        return "fits"
+    return f"{format_bytes(total - limit)} too much, streamed"
+
+
+def nodes_section(plan: PlanView) -> Html:
+    """Return all node names by stage, with a search field."""
+    field = h(
+        "div",
+        h("label", "Find a node", for_="node-search"),
+        h("input", id="node-search", type="search", autocomplete="off", spellcheck="false"),
+        h("output", aria_live="polite", for_="node-search"),
+        h("pre", hidden=True, tabindex=0, aria_label="Nodes found"),
+        id="search",
+        class_="search",
+        hidden=True,
+    )
+    lists = (
+        h(
+            "details",
+            h("summary", f"Stage {s.number}: {len(s.nodes):,} nodes"),
+            h("pre", "\n".join(s.nodes), tabindex=0, data_stage=s.number),
+        )
+        for s in plan.stages
+    )
+    return section("nodes", "Nodes", field, join(lists))
+
+
+def origin_section(plan: PlanView) -> Html:
+    """Return how the plan came about, for whoever wants to make it again."""
+    return section(
+        "origin",
+        "How this plan came about",
+        facts(
+            [
+                ("Model", plan.model),
+                ("Search time", format_time(round(plan.seconds * PS_PER_SECOND))),
+                ("Stopped because", plan.stopped_because),
+                ("Seed", str(plan.seed)),
+                ("Stagewright", plan.version),
+                ("Graph", h("code", plan.graph_sha256) if plan.graph_sha256 else ""),
+            ]
+        ),
+    )
