@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The checker agrees with the reference and refuses every plan file that says something false."""
+"""The checker agrees with the reference and refuses whatever says something false."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_true_document_is_verified(seed: int, tmp_path: Path) -> None:
 
 
 def changed(document: dict[str, Any], *path: Any, by: Any) -> dict[str, Any]:
-    """Return a copy in which the value at `path` is `by` (a value, or a function of the old one)."""
+    """Return a copy with `by` at `path`: a value, or a function of the old one."""
     made = copy.deepcopy(document)
     place: Any = made
     for key in path[:-1]:

@@ -366,7 +366,7 @@ def check_texts(
 ) -> Report:
     """Check a parsed plan document against a parsed graph document.
 
-    Both are what ``json.loads`` returns, best with ``parse_float=Decimal`` so that times stay exact.
+    Both are what ``json.loads`` returns, best with ``parse_float=Decimal`` so times stay exact.
     `exhaustive_seconds` is the time for redoing exhaustive proofs; None for a few seconds' worth.
     UnreadableError if the graph is no graph document; what is wrong with the plan is a problem.
     """
