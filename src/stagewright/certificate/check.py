@@ -146,7 +146,7 @@ def keys(
 
 @dataclass
 class Graph:
-    """The graph file's content in picoseconds and bytes; exactly one of size and time per tensor."""
+    """A graph file's content in picoseconds and bytes; exactly one of size and time per tensor."""
 
     names: list[str]
     work: list[int]
