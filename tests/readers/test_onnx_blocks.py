@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from stagewright.readers.onnx_contrib import CONTRIB_SHAPES
+from stagewright.readers.onnx_types import Value
+
 from .models import MS, one_node
 
 INT32 = 6
@@ -99,3 +102,14 @@ def test_group_query_attention(tmp_path: Path, packed: bool) -> None:
     )
     assert graph.flops.tolist() == [cells(1, 8, 1, 64, 32, masked=True) + 3 * 10 * 16]
     assert graph.tensor_bytes.tolist() == [128 * 4, 2 * 64 * 16 * 4, 2 * 64 * 16 * 4]
+
+
+def test_attention_for_an_older_onnx() -> None:
+    """Where onnx has no schema for Attention yet, its shapes come from a rule."""
+    query, key, value = (Value(1, s) for s in ((2, 4, 6, 8), (2, 2, 9, 8), (2, 2, 9, 16)))
+    past = Value(1, (2, 2, 3, 8))
+    made = CONTRIB_SHAPES["Attention"]({}, [query, key, value, None, past], 3)
+    assert [v.shape for v in made] == [(2, 4, 6, 16), (2, 2, 12, 8), (2, 2, 12, 16)]
+    flat = [Value(1, s) for s in ((2, 6, 32), (2, 9, 16), (2, 9, 32))]
+    made = CONTRIB_SHAPES["Attention"]({"q_num_heads": 4, "kv_num_heads": 2}, flat, 3)
+    assert [v.shape for v in made] == [(2, 6, 64), (2, 2, 9, 8), (2, 2, 9, 16)]

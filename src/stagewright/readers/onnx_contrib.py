@@ -93,6 +93,8 @@ def _matmul_bits(attributes: Mapping[str, Any], inputs: Inputs, count: int) -> l
 def _attention(attributes: Mapping[str, Any], inputs: Inputs, count: int) -> list[Value]:
     """Attention: input (B, S, D), weights (D, q + k + v); output (B, S, v) and present state."""
     x, weights = _at(inputs, 0), _at(inputs, 1)
+    if weights.shape is not None and len(weights.shape) > 2:
+        return _standard_attention(attributes, inputs, count)
     if x.shape is None or weights.shape is None or len(x.shape) != 3:
         return []
     sizes, columns = attributes.get("qkv_hidden_sizes"), weights.dims[-1]
@@ -100,6 +102,23 @@ def _attention(attributes: Mapping[str, Any], inputs: Inputs, count: int) -> lis
     heads = attributes.get("num_heads", 1)
     present = (2, x.shape[0], heads, x.shape[1], hidden // heads)
     return [_typed(x, (*x.shape[:2], hidden)), _typed(x, present)]
+
+
+def _standard_attention(attributes: Mapping[str, Any], inputs: Inputs, count: int) -> list[Value]:
+    """Attention of operator set 23, for an onnx that is older: (B, heads, S, d) or (B, S, D)."""
+    query, key, value = (_at(inputs, i) for i in range(3))
+    if query.numel is None or key.numel is None or value.numel is None:
+        return []
+    q, k, v = query.dims, key.dims, value.dims
+    heads, groups = attributes.get("q_num_heads", 1), attributes.get("kv_num_heads", 1)
+    flat = len(q) == 3
+    past = _at(inputs, 4).dims[2] if _at(inputs, 4).dims else 0
+    shape = (*q[:2], heads * (v[2] // groups)) if flat else (*q[:3], v[3])
+    states = [
+        (d[0], groups, past + d[1], d[2] // groups) if flat else (*d[:2], past + d[2], d[3])
+        for d in (k, v)
+    ]
+    return [_typed(query, shape), *(_typed(query, state) for state in states)]
 
 
 def _multi_head(attributes: Mapping[str, Any], inputs: Inputs, count: int) -> list[Value]:
@@ -195,7 +214,8 @@ def _quantized_gemm(attributes: Mapping[str, Any], inputs: Inputs, count: int) -
 _LIKE_FIRST = (
     "Gelu FastGelu BiasGelu QuickGelu GroupNorm SkipGroupNorm RotaryEmbedding Inverse BiasDropout "
     "BiasAdd BiasSoftmax QLinearSoftmax QLinearSigmoid QLinearLeakyRelu MoE QMoE "
-    "GroupNormalization MeanVarianceNormalization Scaler Normalizer Imputer"
+    "RMSNormalization Swish TensorScatter GroupNormalization "
+    "MeanVarianceNormalization Scaler Normalizer Imputer"
 )
 
 CONTRIB_SHAPES: Final[dict[str, ShapeRule]] = {
