@@ -105,10 +105,11 @@ def profile_onnx(
     runs, optimised = runner.trace(feeds)
     shares = attribute(model.graph, optimised, weights)
     whole = min(cpu.median, wall.median) if threads == 1 and _CPU_CLOCK_IS_FINE else wall.median
-    correction = _Correction.of(runs, whole, shares)
+    typical = _typical(runs, busy=whole < 0.9 * wall.median)
+    correction = _Correction.of(typical, whole, shares)
     return Profile(
         model_sha256=_sha256(path),
-        nodes=_node_times(names, runs, shares, correction),
+        nodes=_node_times(names, runs, typical, shares, correction),
         session=wall,
         cpu_time=cpu.median,
         traced_session=round(statistics.median(run.total for run in runs)),
@@ -201,18 +202,27 @@ class _Correction:
 
     @classmethod
     def of(
-        cls, runs: Sequence[TracedRun], whole: int, shares: Mapping[Kernel, Shares]
+        cls, typical: Mapping[Kernel, int], whole: int, shares: Mapping[Kernel, Shares]
     ) -> _Correction:
-        # Medians of kernels, not of runs: a busy machine disturbs some kernels of every long run,
-        # but each kernel in few runs only.
-        medians = {k: _summary([run.kernels[k] for run in runs]).median for k in runs[0].kernels}
-        overhead = round((sum(medians.values()) - whole) / len(medians))
+        overhead = round((sum(typical.values()) - whole) / len(typical))
         bounded = cls(max(-_MAX_TRACE_OVERHEAD, min(overhead, _MAX_TRACE_OVERHEAD)))
-        total = sum(bounded.apply(ps) for kernel, ps in medians.items() if shares.get(kernel))
+        total = sum(bounded.apply(ps) for kernel, ps in typical.items() if shares.get(kernel))
         return replace(bounded, scale=whole / total if total else 1.0)
 
     def apply(self, ps: int) -> float:
         return max(ps - self.overhead, _LEAST_KERNEL) * self.scale
+
+
+def _typical(runs: Sequence[TracedRun], *, busy: bool) -> dict[Kernel, int]:
+    """Return the time of each kernel: the median over the quicker half of the runs.
+
+    On a `busy` machine, whose scheduler may strike the same kernel in most runs, the 10th
+    percentile over all runs; the sum is scaled afterwards.
+    """
+    if busy:
+        return {k: _summary([run.kernels[k] for run in runs]).p10 for k in runs[0].kernels}
+    quick = sorted(runs, key=lambda run: run.total)[: (len(runs) + 1) // 2]
+    return {k: _summary([run.kernels[k] for run in quick]).median for k in runs[0].kernels}
 
 
 def _attributed(run: TracedRun, shares: Mapping[Kernel, Shares]) -> float:
@@ -223,14 +233,16 @@ def _attributed(run: TracedRun, shares: Mapping[Kernel, Shares]) -> float:
 def _node_times(
     names: Sequence[str],
     runs: Sequence[TracedRun],
+    typical: Mapping[Kernel, int],
     shares: Mapping[Kernel, Shares],
     correction: _Correction,
 ) -> dict[str, Time]:
     sums = [[0.0, 0.0, 0.0] for _ in names]
-    for kernel in runs[0].kernels:
-        summary = _summary([run.kernels[kernel] for run in runs])
+    for kernel, median in typical.items():
+        spread = _summary([run.kernels[kernel] for run in runs])
+        row = (median, min(spread.p10, median), max(spread.p90, median))
         for node, fraction in shares.get(kernel, {}).items():
-            for i, ps in enumerate((summary.median, summary.p10, summary.p90)):
+            for i, ps in enumerate(row):
                 sums[node][i] += fraction * correction.apply(ps)
     # Rounded up: a cost is never understated.
     rounded = [[-int(-ps // 1) for ps in row] for row in sums]
