@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import InputError, MissingDependencyError, ModelError
+from ..errors import InputError, ModelError
 from .session_types import session_types
 
 if TYPE_CHECKING:
@@ -34,19 +34,13 @@ def load_proto(path: Path) -> onnx.ModelProto:
     ModelError
         If it cannot be opened or is not an ONNX model.
     """
-    try:
-        import onnx
-    except ImportError:
-        raise MissingDependencyError("onnx", "onnx", "splitting an ONNX model") from None
-    from google.protobuf.message import (  # type: ignore[import-untyped]  # ships no types
-        DecodeError,
-    )
+    import onnx
 
     try:
         model = onnx.load(str(path), load_external_data=False)
     except OSError as fault:
         raise ModelError(str(path), "a readable file", fault.strerror or str(fault)) from None
-    except DecodeError as fault:
+    except Exception as fault:  # noqa: BLE001  # protobuf's own error, whose module has no types
         raise ModelError(str(path), "an ONNX model", str(fault)) from None
     if not model.HasField("graph"):
         raise ModelError(str(path), "an ONNX model", "a file without a graph")
