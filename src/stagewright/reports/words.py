@@ -67,9 +67,9 @@ def percent_below(part: int, whole: int) -> str:
 
 def gap_text(upper: int, lower: int) -> str:
     """Write upper / lower - 1 in per cent, rounded up; two digits below 1 %."""
-    gap = (Fraction(upper, lower) - 1) * 100
-    if gap == 0:
+    if upper == lower:
         return "0 %"
+    gap = (Fraction(upper, lower) - 1) * 100
     places = 1
     while places < 5 and gap * 10 ** (places - 1) < 1:
         places += 1
