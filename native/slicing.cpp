@@ -16,6 +16,9 @@ constexpr Picoseconds kNarrow = 40;  // stop enclosing at a fortieth of the lowe
 
 Slicer::Slicer(const Instance& instance)
     : instance_(instance),
+      changes_end_(static_cast<std::size_t>(instance.n), 0),
+      base_(static_cast<std::size_t>(instance.n), 0),
+      work_(static_cast<std::size_t>(instance.n), 0),
       difference_(static_cast<std::size_t>(instance.n) + 1, 0),
       chunk_sum_((static_cast<std::size_t>(instance.n) >> kChunkBits) + 1, 0),
       chunk_start_(chunk_sum_.size() + 1, 0),
@@ -27,67 +30,97 @@ Slicer::Slicer(const Instance& instance)
     if (instance.has_memory) {
         param_difference_.assign(static_cast<std::size_t>(instance.n) + 1, 0);
         next_param_use_.assign(instance.memory.param_bytes.size(), instance.n);
+        param_changes_end_.assign(static_cast<std::size_t>(instance.n), 0);
+        param_base_.assign(static_cast<std::size_t>(instance.n), 0);
+        working_set_.assign(static_cast<std::size_t>(instance.n), 0);
     }
 }
 
 std::int32_t Slicer::pass(std::span<const Node> order, Picoseconds threshold) {
-    ++passes_;
-    return instance_.has_memory ? run<true>(order, threshold) : run<false>(order, threshold);
+    prepare(order);
+    return run(threshold);
 }
 
-void Slicer::reset() {
-    std::fill(next_use_.begin(), next_use_.end(), instance_.n);
-    std::fill(next_param_use_.begin(), next_param_use_.end(), instance_.n);
+std::int32_t Slicer::run(Picoseconds threshold) {
+    ++passes_;
+    return instance_.has_memory ? run<true>(threshold) : run<false>(threshold);
+}
+
+/// Lists the changes of the row at each l, for all passes over this order.
+void Slicer::prepare(std::span<const Node> order) {
+    const auto& g = instance_;
+    const std::int32_t n = g.n;
+    std::fill(next_use_.begin(), next_use_.end(), n);
+    changes_.clear();
+    for (std::int32_t l = n - 1; l >= 0; --l) {
+        const Node v = order[l];
+        work_[l] = g.work[v];
+        Picoseconds base = g.work[v];
+        for (const auto t : g.reads[v]) {
+            // Received by every block that starts at l and ends before the next consumer, which
+            // already counts it.
+            const auto c = g.cost[t];
+            base += c;
+            if (next_use_[t] < n) {
+                changes_.push_back({next_use_[t], -c});
+            } else {
+                last_use_[t] = l;
+            }
+            next_use_[t] = l;
+        }
+        for (const auto t : g.writes[v]) {
+            // Sent while the last consumer is outside; from the first consumer on, the block no
+            // longer receives it.
+            const auto c = g.cost[t];
+            base += c;
+            changes_.push_back({last_use_[t], -c});
+            changes_.push_back({next_use_[t], -c});
+        }
+        base_[l] = base;
+        changes_end_[l] = static_cast<std::int32_t>(changes_.size());
+    }
+    if (g.has_memory) prepare_memory(order);
+}
+
+void Slicer::prepare_memory(std::span<const Node> order) {
+    const auto& m = instance_.memory;
+    const std::int32_t n = instance_.n;
+    std::fill(next_param_use_.begin(), next_param_use_.end(), n);
+    param_changes_.clear();
+    for (std::int32_t l = n - 1; l >= 0; --l) {
+        Bytes base = 0;
+        for (const auto p : m.params_of[order[l]]) {
+            base += m.param_bytes[p];
+            if (next_param_use_[p] < n) param_changes_.push_back({next_param_use_[p], -m.param_bytes[p]});
+            next_param_use_[p] = l;
+        }
+        param_base_[l] = base;
+        param_changes_end_[l] = static_cast<std::int32_t>(param_changes_.size());
+        working_set_[l] = m.working_set[order[l]];
+    }
 }
 
 /// Turns the row f(l + 1, .) into f(l, .).
 template <bool kWithMemory>
-void Slicer::move_left(std::span<const Node> order, std::int32_t l) {
-    const auto& g = instance_;
-    const Node v = order[l];
-    if ((l & (kChunk - 1)) == kChunk - 1 || l == g.n - 1) chunk_sum_[l >> kChunkBits] = 0;
-    const auto add = [this](std::int32_t r, Picoseconds c) {
-        difference_[r] += c;
-        chunk_sum_[r >> kChunkBits] += c;
-    };
-    Picoseconds base = g.work[v];
-    difference_[l] = 0;
-    for (const auto t : g.reads[v]) {
-        // Received by every block that starts at l and ends before the next consumer, which
-        // already counts it.
-        const auto c = g.cost[t];
-        base += c;
-        if (next_use_[t] < g.n) {
-            add(next_use_[t], -c);
-        } else {
-            last_use_[t] = l;
-        }
-        next_use_[t] = l;
+void Slicer::move_left(std::int32_t l) {
+    const std::int32_t n = instance_.n;
+    if ((l & (kChunk - 1)) == kChunk - 1 || l == n - 1) chunk_sum_[l >> kChunkBits] = 0;
+    difference_[l] = base_[l];
+    chunk_sum_[l >> kChunkBits] += base_[l];
+    for (auto i = l + 1 < n ? changes_end_[l + 1] : 0; i < changes_end_[l]; ++i) {
+        difference_[changes_[i].position] += changes_[i].amount;
+        chunk_sum_[changes_[i].position >> kChunkBits] += changes_[i].amount;
     }
-    for (const auto t : g.writes[v]) {
-        // Sent while the last consumer is outside; from the first consumer on, the block no
-        // longer receives it.
-        const auto c = g.cost[t];
-        base += c;
-        add(last_use_[t], -c);
-        add(next_use_[t], -c);
-    }
-    add(l, base);
     if constexpr (kWithMemory) {
-        const auto& m = g.memory;
-        param_difference_[l] = 0;
-        for (const auto p : m.params_of[v]) {
-            param_difference_[l] += m.param_bytes[p];
-            if (next_param_use_[p] < g.n) param_difference_[next_param_use_[p]] -= m.param_bytes[p];
-            next_param_use_[p] = l;
-        }
+        param_difference_[l] = param_base_[l];
+        for (auto i = l + 1 < n ? param_changes_end_[l + 1] : 0; i < param_changes_end_[l]; ++i)
+            param_difference_[param_changes_[i].position] += param_changes_[i].amount;
     }
 }
 
 template <bool kWithMemory>
-std::int32_t Slicer::run(std::span<const Node> order, Picoseconds threshold) {
-    const auto& g = instance_;
-    const std::int32_t n = g.n;
+std::int32_t Slicer::run(Picoseconds threshold) {
+    const std::int32_t n = instance_.n;
     Picoseconds window_work = 0;  // work of positions l .. end - 1
     std::int32_t end = n;
     fewest_[n] = 0;
@@ -95,18 +128,17 @@ std::int32_t Slicer::run(std::span<const Node> order, Picoseconds threshold) {
     // are kept in least_queue_[head .. tail - 1].
     std::int32_t head = 0;
     std::int32_t tail = 0;
-    reset();
     for (std::int32_t l = n - 1; l >= 0; --l) {
-        move_left<kWithMemory>(order, l);
-        window_work += g.work[order[l]];
-        while (end > l && window_work > threshold) window_work -= g.work[order[--end]];
+        move_left<kWithMemory>(l);
+        window_work += work_[l];
+        while (end > l && window_work > threshold) window_work -= work_[--end];
         while (tail > head && fewest_[least_queue_[tail - 1]] >= fewest_[l + 1]) --tail;
         least_queue_[tail++] = l + 1;
         while (head < tail && least_queue_[head] > end) ++head;
         fewest_[l] = kNever;
         if (end == l) continue;
         if constexpr (kWithMemory) {
-            scan_with_memory(order, l, end, threshold);
+            scan_with_memory(l, end, threshold);
         } else {
             scan_chunks(l, end, threshold, fewest_[least_queue_[head]]);
         }
@@ -144,8 +176,7 @@ void Slicer::scan_chunks(std::int32_t l, std::int32_t end, Picoseconds threshold
     last_of_first_[l] = best_end;
 }
 
-void Slicer::scan_with_memory(std::span<const Node> order, std::int32_t l, std::int32_t end,
-                              Picoseconds threshold) {
+void Slicer::scan_with_memory(std::int32_t l, std::int32_t end, Picoseconds threshold) {
     const auto& m = instance_.memory;
     Picoseconds cost = 0;
     Bytes params = 0;
@@ -154,7 +185,7 @@ void Slicer::scan_with_memory(std::span<const Node> order, std::int32_t l, std::
     for (std::int32_t r = l; r < end; ++r) {
         cost += difference_[r];
         params += param_difference_[r];
-        largest = std::max(largest, m.working_set[order[r]]);
+        largest = std::max(largest, working_set_[r]);
         if (fewest_[r + 1] >= best || cost > threshold) continue;
         if (cost + m.overflow(params + largest) > threshold) continue;
         best = fewest_[r + 1];
@@ -189,20 +220,19 @@ Picoseconds Slicer::value_of(std::int32_t l, std::int32_t blocks) const {
 }
 
 template <bool kWithMemory>
-Picoseconds Slicer::run_values(std::span<const Node> order, std::int32_t k) {
+Picoseconds Slicer::run_values(std::int32_t k) {
     const auto& g = instance_;
     const std::int32_t n = g.n;
     const auto threshold = high_.threshold;
     Picoseconds window_work = 0;
     std::int32_t end = n;
-    reset();
     value_.clear();
     choice_.clear();
     value_start_.assign(static_cast<std::size_t>(n) + 1, 0);
     for (std::int32_t l = n - 1; l >= 0; --l) {
-        move_left<kWithMemory>(order, l);
-        window_work += g.work[order[l]];
-        while (end > l && window_work > threshold) window_work -= g.work[order[--end]];
+        move_left<kWithMemory>(l);
+        window_work += work_[l];
+        while (end > l && window_work > threshold) window_work -= work_[--end];
         const auto least = high_.fewest[l];
         const auto count = std::min(low_.fewest[l] - 1, k) - least + 1;
         const auto begin = static_cast<std::int64_t>(value_.size());
@@ -218,7 +248,7 @@ Picoseconds Slicer::run_values(std::span<const Node> order, std::int32_t k) {
             auto total = cost;
             if constexpr (kWithMemory) {
                 params += param_difference_[r];
-                largest = std::max(largest, g.memory.working_set[order[r]]);
+                largest = std::max(largest, working_set_[r]);
                 total += g.memory.overflow(params + largest);
             }
             if (total > threshold) continue;
@@ -248,11 +278,12 @@ void Slicer::follow_values(std::span<const Node> order, std::int32_t k,
 
 Picoseconds Slicer::optimum(std::span<const Node> order, std::int32_t k, Picoseconds lower,
                             Picoseconds upper, std::vector<std::int32_t>& block) {
+    prepare(order);
     low_.threshold = high_.threshold = -1;
     // Gallop upwards to something feasible, since wide windows are dear; then halve a few times.
     Picoseconds step = std::max<Picoseconds>(1, lower / 8);
     for (Picoseconds middle = lower > upper - step ? upper : lower + step;;) {
-        if (pass(order, middle) <= k) {
+        if (run(middle) <= k) {
             keep(high_, middle);
             if (middle <= lower) break;
         } else {
@@ -277,7 +308,7 @@ Picoseconds Slicer::optimum(std::span<const Node> order, std::int32_t k, Picosec
         blocks(order, block);
         return high_.threshold;
     }
-    const auto value = instance_.has_memory ? run_values<true>(order, k) : run_values<false>(order, k);
+    const auto value = instance_.has_memory ? run_values<true>(k) : run_values<false>(k);
     follow_values(order, k, block);
     return value;
 }

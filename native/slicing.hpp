@@ -42,21 +42,34 @@ class Slicer {
     [[nodiscard]] std::int64_t passes() const { return passes_; }
 
    private:
+    /// From position `position` on, the row changes by `amount`.
+    struct Change {
+        std::int32_t position;
+        std::int64_t amount;
+    };
+
+    void prepare(std::span<const Node> order);
+    void prepare_memory(std::span<const Node> order);
+    std::int32_t run(Picoseconds threshold);
     template <bool kWithMemory>
-    std::int32_t run(std::span<const Node> order, Picoseconds threshold);
+    std::int32_t run(Picoseconds threshold);
     template <bool kWithMemory>
-    Picoseconds run_values(std::span<const Node> order, std::int32_t k);
+    void move_left(std::int32_t l);
+    void scan_chunks(std::int32_t l, std::int32_t end, Picoseconds threshold, std::int32_t enough);
+    void scan_with_memory(std::int32_t l, std::int32_t end, Picoseconds threshold);
+    template <bool kWithMemory>
+    Picoseconds run_values(std::int32_t k);
     [[nodiscard]] Picoseconds value_of(std::int32_t l, std::int32_t blocks) const;
     void follow_values(std::span<const Node> order, std::int32_t k,
                        std::vector<std::int32_t>& block) const;
-    template <bool kWithMemory>
-    void move_left(std::span<const Node> order, std::int32_t l);
-    void reset();
-    void scan_chunks(std::int32_t l, std::int32_t end, Picoseconds threshold, std::int32_t enough);
-    void scan_with_memory(std::span<const Node> order, std::int32_t l, std::int32_t end,
-                          Picoseconds threshold);
 
     const Instance& instance_;
+    // Of the prepared order; the changes of the step to l end at changes_end_[l].
+    std::vector<Change> changes_, param_changes_;
+    std::vector<std::int32_t> changes_end_, param_changes_end_;
+    std::vector<Picoseconds> base_, work_;  // f(l, l), and work at each position
+    std::vector<Bytes> param_base_, working_set_;
+
     std::vector<Picoseconds> difference_;      // f(l, r) - f(l, r - 1)
     std::vector<Picoseconds> chunk_sum_;       // of difference_ over 16 positions
     std::vector<Picoseconds> chunk_start_;     // f(l, .) just before each chunk of the window

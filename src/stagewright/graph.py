@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -61,7 +62,7 @@ class Ragged:
     def rows(self) -> list[list[int]]:
         """Unpack to a list of lists."""
         bounds, values = self.offsets.tolist(), self.values.tolist()
-        return [values[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+        return [values[a:b] for a, b in pairwise(bounds)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,7 +294,9 @@ class GraphBuilder:
             raise GraphError(f"node {len(self._index)}: name", "a non-empty text", "''")
         if name in self._index:
             raise GraphError(
-                f"node '{name}'", "a unique name", f"a second node (the first is {self._index[name]})"
+                f"node '{name}'",
+                "a unique name",
+                f"a second node (the first is {self._index[name]})",
             )
         for what, value in (("work", work), ("flops", flops), ("bytes", nbytes)):
             _check_int(f"node '{name}': {what}", value)
@@ -305,7 +308,9 @@ class GraphBuilder:
         self._work.append(work)
         self._flops.append(flops)
         self._nbytes.append(nbytes)
-        self._group.append(-1 if group is None else self._groups.setdefault(group, len(self._groups)))
+        self._group.append(
+            -1 if group is None else self._groups.setdefault(group, len(self._groups))
+        )
         self._stage.append(stage)
         self._replicable.append(replicable)
         return index
@@ -334,7 +339,9 @@ class GraphBuilder:
         if producer in users:
             raise GraphError(item, "consumers other than its producer", "a cycle of one node")
         if (nbytes is None) == (time is None):
-            raise GraphError(item, "either bytes or cost", "both" if nbytes is not None else "neither")
+            raise GraphError(
+                item, "either bytes or cost", "both" if nbytes is not None else "neither"
+            )
         if nbytes is not None:
             _check_int(f"{item}: bytes", nbytes)
         if time is not None:
@@ -414,7 +421,7 @@ class GraphBuilder:
         for node in ordered:
             self._check_node(item, node)
         ordered.sort()
-        for a, b in zip(ordered, ordered[1:], strict=False):
+        for a, b in pairwise(ordered):
             if a == b:
                 raise GraphError(item, "each node once", f"node {a} twice")
         return ordered

@@ -61,7 +61,10 @@ class Machine:
         """Return ceil(nbytes / bandwidth) in picoseconds, without the latency."""
         if self.bandwidth is None:
             raise InputError(
-                "bandwidth", "a value, since some tensor is given in bytes", "none", "Give --bandwidth."
+                "bandwidth",
+                "a value, since some tensor is given in bytes",
+                "none",
+                "Give --bandwidth.",
             )
         return -(-nbytes * PS_PER_SECOND // self.bandwidth)
 

@@ -15,7 +15,15 @@ from .errors import InputError
 from .graph import FIRST, LAST, CostGraph
 from .machine import Machine
 
-__all__ = ["Plan", "StageCost", "evaluate", "evaluate_all", "problems_of", "stage_cost", "tensor_costs"]
+__all__ = [
+    "Plan",
+    "StageCost",
+    "evaluate",
+    "evaluate_all",
+    "problems_of",
+    "stage_cost",
+    "tensor_costs",
+]
 
 
 @dataclass(frozen=True)
@@ -208,7 +216,9 @@ def problems_of(graph: CostGraph, machine: Machine, plan: Plan) -> list[str]:
             problems.append(f"stage {number} is empty")
         for i, node in enumerate(nodes):
             if node in position:
-                problems.append(f"node '{names[node]}' is in stages {position[node][0]} and {number}")
+                problems.append(
+                    f"node '{names[node]}' is in stages {position[node][0]} and {number}"
+                )
             position[node] = (number, i)
     missing = [names[v] for v in range(graph.num_nodes) if v not in position]
     if missing:

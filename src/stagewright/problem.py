@@ -76,7 +76,7 @@ class Problem:
     @cached_property
     def instance(self) -> Instance:
         """The native form, made once."""
-        from ._native import Instance  # noqa: PLC0415 - so that reading a model needs no native code
+        from ._native import Instance
 
         rows = Ragged.of(self.consumers)
         instance = Instance(
@@ -146,7 +146,9 @@ class Problem:
             producer=tuple(home for home, _ in merged),
             consumers=tuple(users for _, users in merged),
             cost=tuple(merged.values()),
-            edges=tuple(sorted({(label[a], label[b]) for a, b in self.edges if label[a] != label[b]})),
+            edges=tuple(
+                sorted({(label[a], label[b]) for a, b in self.edges if label[a] != label[b]})
+            ),
             param_bytes=self.param_bytes,
             params_of=tuple(tuple(sorted(p)) for p in params),
             working_set=tuple(working_set),
@@ -208,7 +210,7 @@ def _pinned(problem: Problem, first: int, last: int) -> Problem:
             edges.add((first, v))
         if last >= 0 and v != last and not row:
             edges.add((v, last))
-    from dataclasses import replace  # noqa: PLC0415 - used here only
+    from dataclasses import replace
 
     return replace(problem, edges=tuple(sorted(edges)))
 

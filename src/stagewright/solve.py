@@ -43,14 +43,19 @@ class Settings:
         Budget of the exact method.
     anchor_share
         Share of the time left that the anchor bound may take.
+    threads
+        Threads that may work at once, all cores by default; the result does not depend on it.
     """
 
     time_limit: float = 60.0
     seed: int = 0
-    first_look: OrderSearch = field(default_factory=lambda: OrderSearch(restarts=24, local_moves=200))
+    first_look: OrderSearch = field(
+        default_factory=lambda: OrderSearch(restarts=24, local_moves=200)
+    )
     long_search: int = 20_000
     exact: ExactLimits = field(default_factory=ExactLimits)
     anchor_share: float = 0.1
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -192,7 +197,9 @@ class _Run:
     def finish(
         self, graph: CostGraph, machine: Machine, reduced: Problem, ideals: int | None
     ) -> Solution:
-        plan = Plan.from_assignment(graph, reduced.expand(self.best.block.tolist(), graph.num_nodes))
+        plan = Plan.from_assignment(
+            graph, reduced.expand(self.best.block.tolist(), graph.num_nodes)
+        )
         bottleneck = max(cost.total for cost in evaluate_all(graph, machine, plan))
         lower = self.lower()
         if bottleneck == lower:
@@ -217,6 +224,6 @@ class _Run:
 
 
 def _one_stage(problem: Problem) -> Found:
-    """The plan that needs no search: everything in one stage."""
+    """Return the plan that needs no search: everything in one stage."""
     block = np.zeros(problem.num_nodes, np.int32)
     return Found(_native.block_costs(problem.instance, block)[0], block)

@@ -105,9 +105,7 @@ def parse_bandwidth(value: int | float | str, *, item: str = "bandwidth") -> int
     number, unit = _parse(str(value), item, expected)
     base = unit.lower().removesuffix("/s")
     divisor = 1
-    if base.endswith("bps"):
-        base, divisor = base[:-2], 8
-    elif base.endswith("bit"):
+    if base.endswith(("bps", "bit")):
         base, divisor = base[:-2], 8
     if base not in _SIZE_UNITS or (unit and unit.lower() == base):
         raise InputError(item, expected, repr(value))

@@ -6,6 +6,8 @@ from __future__ import annotations
 import random
 
 import numpy as np
+from tests.solver import brute
+from tests.solver.random_graphs import random_case
 
 from stagewright import _native
 from stagewright.bound.anchor import anchor_bound
@@ -17,9 +19,6 @@ from stagewright.problem import compile_problem
 from stagewright.reduce import reduce_problem
 from stagewright.search.orders import Found, search_orders
 from stagewright.solve import solve
-
-from tests.solver import brute
-from tests.solver.random_graphs import random_case
 
 
 def run_battery(seed: int) -> None:

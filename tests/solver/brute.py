@@ -12,7 +12,7 @@ from functools import cache
 
 from stagewright.graph import FIRST, LAST, CostGraph
 from stagewright.machine import Machine
-from stagewright.plans import Plan, problems_of, stage_cost, tensor_costs
+from stagewright.plans import Plan, problems_of, stage_cost
 from stagewright.problem import Problem
 
 NEVER = 2**62
@@ -150,13 +150,13 @@ def order_optimum(problem: Problem, order: Sequence[int]) -> int:
     """Return the least bottleneck of slicing one order, by the definition."""
     n, k = problem.num_nodes, problem.machine.stages
     cost = {
-        (a, b): problem_cost(problem, set(order[a:b])) for a in range(n) for b in range(a + 1, n + 1)
+        (a, b): problem_cost(problem, set(order[a:b]))
+        for a in range(n)
+        for b in range(a + 1, n + 1)
     }
     best = [0] + [NEVER] * n
     for _ in range(k):
-        best = [
-            min([best[b], *(max(best[a], cost[a, b]) for a in range(b))]) for b in range(n + 1)
-        ]
+        best = [min([best[b], *(max(best[a], cost[a, b]) for a in range(b))]) for b in range(n + 1)]
     return best[n]
 
 

@@ -7,7 +7,6 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import pytest
-
 from tests.solver import brute
 from tests.solver.battery import run_battery
 from tests.solver.random_graphs import random_case

@@ -45,7 +45,11 @@ def anchor_bound(
     """
     start = time.perf_counter()
     limit = 2**62
-    above = np.full(problem.num_nodes, limit, np.int64) if ceiling is None else np.array(ceiling, np.int64)
+    above = (
+        np.full(problem.num_nodes, limit, np.int64)
+        if ceiling is None
+        else np.array(ceiling, np.int64)
+    )
     value, anchor, flow, _, _, interrupted = _native.anchor_bound(
         problem.instance, above, limit if enough is None else enough, seconds=seconds
     )
@@ -62,7 +66,7 @@ def _witness(
     A contracted tensor stands for all tensors with its producer and consumers; its flow is
     spread over them, each up to its own cost.
     """
-    from ..plans import tensor_costs  # noqa: PLC0415 - the reference is needed for witnesses only
+    from ..plans import tensor_costs
 
     class_of = [0] * graph.num_nodes
     for number, nodes in enumerate(problem.members):

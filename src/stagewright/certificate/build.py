@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
@@ -14,12 +13,13 @@ from typing import Any, Final
 from .. import __version__
 from ..bound.types import Bound
 from ..errors import CheckError, InputError
+from ..files import write_whole
 from ..graph import CostGraph
 from ..machine import Machine
 from ..plans import Plan, StageCost, evaluate_all, problems_of
 from ..units import seconds_from_ps
 
-__all__ = ["FORMAT", "dumps", "load_plan", "plan_document", "save"]
+__all__ = ["FORMAT", "dumps", "load_plan", "plan_document", "plan_of", "read_document", "save"]
 
 FORMAT: Final = "stagewright-plan/1"
 _BROKEN_DEPTH: Final = 3
@@ -161,16 +161,43 @@ def save(document: Mapping[str, Any], path: str | Path) -> None:
     InputError
         If the file cannot be written.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    write_whole(path, dumps(document))
+
+
+def read_document(path: str | Path) -> dict[str, Any]:
+    """Return the content of a plan file, decimals exact; nothing that it states is verified.
+
+    Raises
+    ------
+    CheckError
+        If the file is no plan file.
+    """
     try:
-        try:
-            temporary.write_text(dumps(document), encoding="ascii")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        document = json.loads(Path(path).read_bytes(), parse_float=Decimal)
     except OSError as error:
-        raise InputError(str(path), "a writable file", error.strerror or str(error)) from None
+        raise CheckError(str(path), "a readable file", error.strerror or str(error)) from None
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise CheckError(str(path), "JSON", f"a fault ({error})") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        got = document.get("format") if isinstance(document, dict) else type(document).__name__
+        raise CheckError(f"{path}: format", f"'{FORMAT}'", repr(got))
+    return document
+
+
+def plan_of(document: Mapping[str, Any], graph: CostGraph, item: str) -> Plan:
+    """Return the plan of a document as nodes of `graph`, whatever the graph costs.
+
+    `item` names the document in messages.
+
+    Raises
+    ------
+    CheckError
+        If the document does not list stages of nodes of the graph.
+    """
+    stages = document.get("stages")
+    if not isinstance(stages, list):
+        raise CheckError(f"{item}: stages", "a list", type(stages).__name__)
+    return Plan(tuple(_nodes(item, i, row, graph) for i, row in enumerate(stages)))
 
 
 def load_plan(path: str | Path, graph: CostGraph) -> tuple[Plan, dict[str, Any]]:
@@ -183,9 +210,7 @@ def load_plan(path: str | Path, graph: CostGraph) -> tuple[Plan, dict[str, Any]]
     CheckError
         If the file is no plan file, or its plan is for another graph.
     """
-    document = _read(Path(path))
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise CheckError(f"{path}: format", f"'{FORMAT}'", "another one")
+    document = read_document(path)
     if document.get("graph_sha256") != graph.sha256:
         raise CheckError(
             f"{path}: graph_sha256",
@@ -193,26 +218,14 @@ def load_plan(path: str | Path, graph: CostGraph) -> tuple[Plan, dict[str, Any]]
             repr(document.get("graph_sha256")),
             "The plan was made for another graph, or with another device; give that one.",
         )
-    stages = document.get("stages")
-    if not isinstance(stages, list):
-        raise CheckError(f"{path}: stages", "a list", type(stages).__name__)
-    return Plan(tuple(_nodes(path, i, row, graph) for i, row in enumerate(stages))), document
+    return plan_of(document, graph, str(path)), document
 
 
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes(), parse_float=Decimal)
-    except OSError as error:
-        raise CheckError(str(path), "a readable file", error.strerror or str(error)) from None
-    except (ValueError, ArithmeticError, RecursionError) as error:
-        raise CheckError(str(path), "JSON", f"a fault ({error})") from None
-
-
-def _nodes(path: str | Path, number: int, stage: Any, graph: CostGraph) -> tuple[int, ...]:
+def _nodes(item: str, number: int, stage: Any, graph: CostGraph) -> tuple[int, ...]:
     names = stage.get("nodes") if isinstance(stage, dict) else None
     if not isinstance(names, list):
-        raise CheckError(f"{path}: stages[{number}].nodes", "a list of names", "none")
+        raise CheckError(f"{item}: stages[{number}].nodes", "a list of names", "none")
     for name in names:
         if not isinstance(name, str) or name not in graph.index_of:
-            raise CheckError(f"{path}: stages[{number}].nodes", "nodes of the graph", repr(name))
+            raise CheckError(f"{item}: stages[{number}].nodes", "nodes of the graph", repr(name))
     return tuple(graph.index_of[name] for name in names)

@@ -277,7 +277,8 @@ def load_plan(data: Any, graph: Graph) -> Plan:
     """Read a plan document; FaultError where it breaks the format or names unknown nodes."""
     texts = ("format", "graph_sha256", "status", "stopped_because", "version")
     others = ("machine", "bottleneck", "lower_bound", "gap", "stages", "bounds", "seconds", "seed")
-    keys(data, "plan", (*texts, *others))
+    # `source` says how the graph was read; nothing that is verified depends on it.
+    keys(data, "plan", (*texts, *others), ("source",))
     for key in texts:
         typed(data[key], str, key)
     if data["format"] != "stagewright-plan/1":

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import Field, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
 from ..errors import InputError
+from ..files import write_whole
 from ..units import INT64_MAX
 
 __all__ = ["FORMAT", "Profile", "Time"]
@@ -100,7 +99,7 @@ class Profile:
         nodes = [{"name": name, **asdict(time)} for name, time in self.nodes.items()]
         del content["nodes"]
         document = {"format": FORMAT, "time_unit": "ps", **content, "nodes": nodes}
-        _write(Path(path), json.dumps(document, indent=1) + "\n")
+        write_whole(path, json.dumps(document, indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> Profile:
@@ -121,24 +120,6 @@ class Profile:
         if document:
             raise InputError(f"{path}: {next(iter(document))}", "no further key", "an unknown key")
         return cls(**values)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            # mkstemp makes a private file; a profile is meant to be shared.
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(temporary).chmod(0o666 & ~umask)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise InputError(str(path), "a writable file", error.strerror or str(error)) from None
 
 
 def _parse(path: Path) -> dict[str, Any]:

@@ -100,6 +100,6 @@ def prove(
 
 def _with_own_members(problem: Problem) -> Problem:
     """Let each node stand for itself, so that expand() leads back to `problem`."""
-    from dataclasses import replace  # noqa: PLC0415 - used here only
+    from dataclasses import replace
 
     return replace(problem, members=tuple((v,) for v in range(problem.num_nodes)))

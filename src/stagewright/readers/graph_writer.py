@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from pathlib import Path
 from typing import Any, Final
 
-from ..errors import GraphError, InputError
+from ..errors import GraphError
+from ..files import write_whole
 from ..graph import FIRST, FREE, LAST, CostGraph
 
 __all__ = ["FORMAT", "write_graph_file"]
@@ -36,15 +36,7 @@ def write_graph_file(graph: CostGraph, path: str | Path) -> None:
         raise GraphError(f"graph '{graph.name}'", "names of valid Unicode", str(error)) from None
     if path.name.endswith(".gz"):
         content = gzip.compress(content, mtime=0)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            temporary.write_bytes(content)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(str(path), "a writable file", error.strerror or str(error)) from None
+    write_whole(path, content)
 
 
 def graph_text(graph: CostGraph) -> str:

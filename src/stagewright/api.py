@@ -1,0 +1,456 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The public functions: read, plan, bound, check, split, run.
+
+They join the layers and do nothing else.  The command line calls these and only these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from .errors import CheckError, InputError
+from .units import parse_bandwidth, parse_bytes, parse_time
+
+if TYPE_CHECKING:
+    from .bound.types import Bound
+    from .certificate.check import Report
+    from .cost.catalogue import Catalogue
+    from .graph import CostGraph
+    from .machine import Machine
+    from .plans import Plan
+    from .runtime import RunReport
+    from .solve import Progress, Solution
+    from .splitting import Manifest
+
+__all__ = ["BOUND_METHODS", "Result", "Source", "bound", "check", "plan", "read", "run", "split"]
+
+BOUND_METHODS = ("simple", "anchor", "exact")
+
+Quantity = int | float | str
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a graph came from: what it takes to read the same graph again.
+
+    Attributes
+    ----------
+    model
+        Path of the model, as given.
+    device, profile
+        What its work was costed with: the name of a device, or the path of a profile.
+    shapes, dims
+        Input shapes and symbolic dimensions that were fixed.
+    """
+
+    model: str
+    device: str | None = None
+    profile: str | None = None
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    dims: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the `source` object of a plan file."""
+        return {
+            "model": self.model,
+            "device": self.device,
+            "profile": self.profile,
+            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
+            "dims": dict(self.dims),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Source:
+        """Read the `source` object of a plan file."""
+        return cls(**data)
+
+
+def read(
+    model: str | Path,
+    *,
+    device: str | None = None,
+    profile: str | Path | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    dims: Mapping[str, int] | None = None,
+    catalogue: Catalogue | None = None,
+) -> CostGraph:
+    """Read a model or a graph file, and give its nodes work.
+
+    Parameters
+    ----------
+    model
+        An ONNX model or a ``stagewright-graph/1`` file.
+    device
+        Name of a device of the catalogue: work is estimated by its roofline.  A graph file keeps the
+        work it states, if it states any.
+    profile
+        A file of ``stagewright profile``: work is measured.  Wins over `device`.
+    shapes, dims
+        Input shapes by name, and values of symbolic dimensions by name.
+    catalogue
+        Where `device` is looked up; the built-in one by default.
+
+    Raises
+    ------
+    InputError
+        If the file, the device or the profile cannot be used.  Without a device or a profile the
+        work of a model is 0, which only reading and splitting can use.
+    """
+    from .readers import load
+
+    graph = load(model, shapes=shapes, dims=dims)
+    if profile is not None:
+        from .cost.profile import apply_profile
+        from .cost.profile_file import Profile
+
+        return apply_profile(graph, Profile.load(profile), model=model)
+    if device is not None and not graph.work.any():
+        from .cost.catalogue import load_catalogue
+        from .cost.roofline import apply_roofline
+
+        return apply_roofline(graph, (catalogue or load_catalogue()).device(device))
+    return graph
+
+
+def machine_for(
+    stages: int,
+    *,
+    bandwidth: Quantity | None = None,
+    latency: Quantity | None = None,
+    memory: Quantity | None = None,
+    device: str | None = None,
+    link: str | None = None,
+    catalogue: Catalogue | None = None,
+) -> Machine:
+    """Return the machine of the given numbers, completed from the catalogue.
+
+    A device brings its memory and its usual link, a link its bandwidth and latency; what is given
+    explicitly wins.  Texts carry units: ``25GB/s``, ``5us``, ``16GiB``.
+    """
+    from .cost.catalogue import load_catalogue
+    from .machine import Machine
+
+    rate = None if bandwidth is None else parse_bandwidth(bandwidth)
+    delay = None if latency is None else parse_time(latency, item="latency")
+    size = None if memory is None else parse_bytes(memory, item="memory")
+    if device is not None or link is not None:
+        known = catalogue or load_catalogue()
+        if device is not None:
+            found = known.device(device)
+            link = link or found.link
+            size = found.memory if memory is None else size
+        if link is not None and rate is None:
+            rate = known.link(link).bandwidth
+            delay = known.link(link).latency if delay is None else delay
+    return Machine(stages, rate, delay or 0, size)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A plan with its proof.
+
+    Attributes
+    ----------
+    graph, machine
+        What was planned for what.
+    solution
+        The plan and how it was found; times in picoseconds.
+    seed
+        Seed of the random choices.
+    source
+        Where the graph came from, None if it was made in memory.
+    """
+
+    graph: CostGraph
+    machine: Machine
+    solution: Solution
+    seed: int = 0
+    source: Source | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """The stages."""
+        return self.solution.plan
+
+    @property
+    def bottleneck(self) -> float:
+        """Cost of the slowest stage, seconds: the period at steady state."""
+        return self.solution.bottleneck / 1e12
+
+    @property
+    def lower_bound(self) -> float:
+        """No plan has a bottleneck below this many seconds."""
+        return self.solution.lower_bound / 1e12
+
+    @property
+    def gap(self) -> float | None:
+        """Return upper / lower - 1; None when the lower bound is 0 and the bottleneck is not."""
+        gap: float | None = self.to_json()["gap"]
+        return gap
+
+    @property
+    def status(self) -> Literal["optimal", "bounded", "feasible"]:
+        """``optimal`` (gap 0, proven), ``bounded`` or ``feasible``."""
+        status: Literal["optimal", "bounded", "feasible"] = self.to_json()["status"]
+        return status
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """Every lower bound found, with how it is known."""
+        return self.solution.bounds
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of the plan file; times are exact decimals of seconds."""
+        from .certificate.build import plan_document
+
+        document = plan_document(
+            self.graph,
+            self.machine,
+            self.plan,
+            self.bounds,
+            stopped_because=self.solution.stopped_because,
+            seconds=self.solution.seconds,
+            seed=self.seed,
+        )
+        if self.source is not None:
+            document["source"] = self.source.to_json()
+        return document
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan file."""
+        from .certificate.build import save
+
+        save(self.to_json(), path)
+
+    def report(self, path: str | Path) -> None:
+        """Write the report page, one self-contained HTML file."""
+        from .reports.page import save_page
+
+        save_page(self.to_json(), path)
+
+    def __repr__(self) -> str:
+        from .units import format_time
+
+        return (
+            f"<Result of '{self.graph.name}': {len(self.plan.stages)} stages, bottleneck "
+            f"{format_time(self.solution.bottleneck)}, {self.status}>"
+        )
+
+
+def plan(
+    model: CostGraph | str | Path,
+    stages: int,
+    *,
+    bandwidth: Quantity | None = None,
+    latency: Quantity | None = None,
+    memory: Quantity | None = None,
+    device: str | None = None,
+    link: str | None = None,
+    time_limit: float = 60.0,
+    seed: int = 0,
+    threads: int | None = None,
+    catalogue: Catalogue | None = None,
+    source: Source | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Result:
+    """Cut a graph into at most `stages` stages, and prove how good the cut is.
+
+    Parameters
+    ----------
+    model
+        A cost graph, or the path of anything :func:`read` reads.
+    stages
+        Number of devices.
+    bandwidth, latency, memory
+        Bytes per second of a link, seconds per tensor sent, bytes of fast memory per device; texts
+        carry units.  A bandwidth (or a device or link that implies it) is needed when some tensor is
+        given in bytes.
+    device, link
+        Names in the catalogue that supply what is not given.
+    time_limit
+        Seconds for everything.
+    seed, threads
+        Seed of the random choices; threads to use (all cores by default).  The result does not
+        depend on the number of threads unless time runs out.
+    progress
+        Called whenever a bound changes.
+
+    Raises
+    ------
+    InputError
+        If something given cannot be used.
+    """
+    from .solve import Settings, solve
+
+    if not time_limit >= 0:
+        raise InputError("time limit", "a number of seconds >= 0", str(time_limit))
+    if isinstance(model, (str, Path)):
+        source = source or Source(str(model), device=device)
+        model = read(model, device=device, catalogue=catalogue)
+    _has_work(model)
+    machine = machine_for(
+        stages,
+        bandwidth=bandwidth,
+        latency=latency,
+        memory=memory,
+        device=device,
+        link=link,
+        catalogue=catalogue,
+    )
+    settings = Settings(time_limit=time_limit, seed=seed, threads=threads)
+    return Result(model, machine, solve(model, machine, settings, progress), seed, source)
+
+
+def _has_work(graph: CostGraph) -> None:
+    if not graph.work.any() and graph.flops.any():
+        raise InputError(
+            f"graph '{graph.name}'",
+            "work for its nodes",
+            "operations and bytes only",
+            "Give a device (--device NAME) or measured times (--profile FILE).",
+        )
+
+
+def bound(
+    graph: CostGraph, machine: Machine, method: str, *, time_limit: float = 60.0, seed: int = 0
+) -> Bound:
+    """Return one lower bound of the ladder, computed alone.
+
+    Raises
+    ------
+    InputError
+        If there is no such method, or no machine bandwidth where one is needed.
+    LimitError
+        If the exact method found no bound in its limits.
+    """
+    from .bound.anchor import anchor_bound
+    from .bound.simple import simple_bound
+    from .errors import LimitError
+    from .problem import compile_problem
+    from .solve import Settings, solve
+
+    _has_work(graph)
+    if method == "simple":
+        return simple_bound(compile_problem(graph, machine))
+    if method == "anchor":
+        found, interrupted = anchor_bound(
+            compile_problem(graph, machine), graph, seconds=time_limit
+        )
+        if interrupted:
+            raise KeyboardInterrupt
+        return found
+    if method == "exact":
+        solution = solve(graph, machine, Settings(time_limit=time_limit, seed=seed))
+        best = max(solution.bounds, key=lambda b: b.value)
+        if solution.lower_bound < solution.bottleneck and best.evidence != "exhaustive":
+            raise LimitError(
+                f"the exact method gave no bound within {time_limit:g} s ({solution.stopped_because}); "
+                "the best cheap bound is had with --method simple or anchor"
+            )
+        return best
+    raise InputError("method", " | ".join(BOUND_METHODS), repr(method))
+
+
+def check(
+    graph: CostGraph,
+    plan: Result | Mapping[str, Any] | str | Path,
+    *,
+    exhaustive_seconds: float | None = None,
+) -> Report:
+    """Verify a plan by the independent checker, which shares no code with the solver.
+
+    Parameters
+    ----------
+    plan
+        A result, the content of a plan file, or its path.
+    exhaustive_seconds
+        Time to spend on redoing exhaustive proofs; None for those that take a few seconds.
+    """
+    import json
+
+    from .certificate.build import dumps
+    from .certificate.check import check_texts, read_json
+    from .readers.graph_writer import graph_text
+
+    if isinstance(plan, Result):
+        plan = plan.to_json()
+    document = read_json(plan) if isinstance(plan, (str, Path)) else plan
+    if isinstance(plan, Mapping):
+        document = json.loads(dumps(plan), parse_float=Decimal)
+    return check_texts(
+        json.loads(graph_text(graph), parse_float=Decimal),
+        document,
+        exhaustive_seconds=exhaustive_seconds,
+    )
+
+
+def split(
+    model: str | Path,
+    plan: Result | str | Path,
+    folder: str | Path,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    dims: Mapping[str, int] | None = None,
+    overwrite: bool = False,
+) -> Manifest:
+    """Write one model file per stage and a manifest into `folder`.
+
+    Parameters
+    ----------
+    model
+        The ONNX model that was planned.
+    plan
+        A result, or the path of a plan file.
+    shapes, dims
+        As given for reading; by default what the plan file says.
+
+    Raises
+    ------
+    InputError
+        If the plan does not fit the model or the folder may not be written.
+    """
+    from .certificate.build import plan_of
+    from .splitting import split_onnx
+
+    if isinstance(plan, Result):
+        document, source = plan.to_json(), plan.source
+    else:
+        document, source = read_plan(plan)
+    shapes = shapes or (source.shapes if source else None)
+    dims = dims or (source.dims if source else None)
+    graph = read(model, shapes=shapes, dims=dims)
+    return split_onnx(
+        model,
+        graph,
+        plan_of(document, graph, str(model)),
+        folder,
+        document=document,
+        shapes=shapes,
+        dims=dims,
+        overwrite=overwrite,
+    )
+
+
+def read_plan(path: str | Path) -> tuple[dict[str, Any], Source | None]:
+    """Return the content of a plan file, unverified, and where its graph came from."""
+    from .certificate.build import read_document
+
+    document = read_document(path)
+    source = document.get("source")
+    if source is None:
+        return document, None
+    try:
+        return document, Source.from_json(source)
+    except TypeError:
+        raise CheckError(f"{path}: source", "the object of docs/plan_file.md", "another") from None
+
+
+def run(folder: str | Path, **options: Any) -> RunReport:
+    """Run the stage files in `folder` as a pipeline and measure; see runtime.run_directory()."""
+    from .runtime import run_directory
+
+    return run_directory(folder, **options)

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that several commands share, and what they mean to the API."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..api import Source
+    from ..cost.catalogue import Catalogue
+    from ..graph import CostGraph
+    from ..machine import Machine
+
+Parser = argparse.ArgumentParser
+
+
+def add_model_options(parser: Parser, *, costs: bool = True) -> None:
+    """Add MODEL and what it takes to read it."""
+    parser.add_argument("model", metavar="MODEL", help="an ONNX model or a graph file")
+    group = parser.add_argument_group("reading the model")
+    group.add_argument(
+        "--shape",
+        action="append",
+        default=[],
+        metavar="INPUT=1x3x224x224",
+        help="fix the shape of an input; may be repeated",
+    )
+    group.add_argument(
+        "--dim",
+        action="append",
+        default=[],
+        metavar="NAME=8",
+        help="fix a symbolic dimension; may be repeated",
+    )
+    if costs:
+        group.add_argument("--device", metavar="NAME", help="estimate work for this device")
+        group.add_argument("--profile", metavar="FILE", help="take measured work from this file")
+        add_catalogue_option(group)
+
+
+def add_catalogue_option(parser: Any) -> None:
+    """Add --devices."""
+    parser.add_argument(
+        "--devices", metavar="FILE", help="a TOML file with further devices and links"
+    )
+
+
+def add_machine_options(parser: Parser) -> None:
+    """Add --stages and the numbers of the machine."""
+    group = parser.add_argument_group("the machine")
+    group.add_argument("--stages", "-k", type=int, required=True, metavar="K", help="devices")
+    group.add_argument("--bandwidth", metavar="25GB/s", help="of a link between two devices")
+    group.add_argument("--latency", metavar="5us", help="added to each tensor sent")
+    group.add_argument("--memory", metavar="16GiB", help="fast memory of a device")
+    group.add_argument(
+        "--link", metavar="NAME", help="take bandwidth and latency from the catalogue"
+    )
+
+
+def add_search_options(parser: Parser) -> None:
+    """Add --time-limit, --seed, --threads."""
+    group = parser.add_argument_group("the search")
+    group.add_argument("--time-limit", type=float, default=60.0, metavar="S", help="seconds (60)")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="of the random choices (0)")
+    group.add_argument("--threads", type=int, metavar="N", help="threads to use (all cores)")
+
+
+def add_json_option(parser: Parser) -> None:
+    """Add --json."""
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else to stdout")
+
+
+def shapes_of(options: argparse.Namespace) -> dict[str, list[int]]:
+    """Return --shape as {input: shape}."""
+    shapes = {}
+    for text in options.shape:
+        name, equals, sizes = text.rpartition("=")
+        parts = sizes.lower().split("x") if sizes else []
+        if not equals or not name or not all(part.isdigit() for part in parts):
+            raise InputError("--shape", "INPUT=1x3x224x224", repr(text))
+        shapes[name] = [int(part) for part in parts]
+    return shapes
+
+
+def dims_of(options: argparse.Namespace) -> dict[str, int]:
+    """Return --dim as {dimension: size}."""
+    dims = {}
+    for text in options.dim:
+        name, equals, size = text.rpartition("=")
+        if not equals or not name or not size.isdigit():
+            raise InputError("--dim", "NAME=8", repr(text))
+        dims[name] = int(size)
+    return dims
+
+
+def catalogue_of(options: argparse.Namespace) -> Catalogue:
+    """Return the catalogue with the user's own entries."""
+    from ..cost.catalogue import load_catalogue
+
+    return load_catalogue(options.devices)
+
+
+def source_of(options: argparse.Namespace, known: Source | None = None) -> Source:
+    """Return how to read the model: what the options say, else what a plan file says."""
+    from ..api import Source
+
+    shapes, dims = shapes_of(options), dims_of(options)
+    given = bool(options.device or options.profile)
+    return Source(
+        model=options.model,
+        device=options.device if given or known is None else known.device,
+        profile=options.profile if given or known is None else known.profile,
+        shapes=shapes or (known.shapes if known else {}),
+        dims=dims or (known.dims if known else {}),
+    )
+
+
+def graph_of(source: Source, options: argparse.Namespace) -> CostGraph:
+    """Read the model."""
+    from ..api import read
+
+    return read(
+        source.model,
+        device=source.device,
+        profile=source.profile,
+        shapes=source.shapes,
+        dims=source.dims,
+        catalogue=catalogue_of(options) if source.device else None,
+    )
+
+
+def machine_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of the machine as the API names them."""
+    return {
+        "bandwidth": options.bandwidth,
+        "latency": options.latency,
+        "memory": options.memory,
+        "device": options.device,
+        "link": options.link,
+        "catalogue": catalogue_of(options),
+    }
+
+
+def machine_of(options: argparse.Namespace) -> Machine:
+    """Return the machine that the options describe."""
+    from ..api import machine_for
+
+    return machine_for(options.stages, **machine_options(options))
+
+
+def show(*renderables: object) -> None:
+    """Print to stdout with rich: colours on a terminal, plain text elsewhere."""
+    from rich.console import Console
+
+    console = Console(file=sys.stdout)
+    for renderable in renderables:
+        console.print(renderable)
+
+
+def note(text: str) -> None:
+    """Print a message to stderr."""
+    print(text, file=sys.stderr)
+
+
+def number_list(values: Sequence[str]) -> str:
+    """Join names for a message."""
+    return ", ".join(values)

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands plan, check, bound, convert."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from . import options as opt
+
+if TYPE_CHECKING:
+    from ..solve import Progress
+
+_INTERRUPTED = 130
+
+
+def add_commands(commands: Any) -> None:
+    """Add this module's commands to the parser."""
+    _add_plan(commands.add_parser("plan", help="cut a model into stages, with a proof"))
+    _add_check(commands.add_parser("check", help="verify a plan independently"))
+    _add_bound(commands.add_parser("bound", help="compute one lower bound"))
+    _add_convert(commands.add_parser("convert", help="write any readable model as a graph file"))
+
+
+def _add_plan(parser: opt.Parser) -> None:
+    opt.add_model_options(parser)
+    opt.add_machine_options(parser)
+    opt.add_search_options(parser)
+    parser.add_argument("-o", "--output", metavar="PLAN.json", help="write the plan file")
+    parser.add_argument("--report", metavar="PAGE.html", help="write the report page")
+    opt.add_json_option(parser)
+    parser.set_defaults(command=plan)
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Plan, save, show."""
+    from .. import api
+
+    source = opt.source_of(options)
+    live = _LiveLine() if sys.stderr.isatty() and not options.json else None
+    result = api.plan(
+        opt.graph_of(source, options),
+        options.stages,
+        **opt.machine_options(options),
+        time_limit=options.time_limit,
+        seed=options.seed,
+        threads=options.threads,
+        source=source,
+        progress=live,
+    )
+    if live:
+        live.clear()
+    document = result.to_json()
+    if options.output:
+        result.save(options.output)
+    if options.report:
+        result.report(options.report)
+    if options.json:
+        from ..certificate.build import dumps
+
+        sys.stdout.write(dumps(document))
+    else:
+        from ..reports.terminal import bounds_table, plan_headline, plan_table
+
+        opt.show(plan_headline(document), plan_table(document), bounds_table(document))
+    for path in filter(None, (options.output, options.report)):
+        opt.note(f"written: {path}")
+    return _INTERRUPTED if result.solution.stopped_because == "interrupted" else 0
+
+
+class _LiveLine:
+    """One line on the terminal that follows the search."""
+
+    def __call__(self, point: Progress) -> None:
+        from ..units import format_time
+
+        gap = (
+            f"gap {100 * (point.upper / point.lower - 1):.2f} %" if point.lower else "no bound yet"
+        )
+        text = f"{point.seconds:6.1f} s  {point.phase}: {format_time(point.upper)}, {gap}"
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
+
+
+def _add_check(parser: opt.Parser) -> None:
+    opt.add_model_options(parser)
+    parser.add_argument("plan", metavar="PLAN.json", help="the plan file to verify")
+    parser.add_argument(
+        "--exhaustive",
+        type=float,
+        metavar="S",
+        help="spend up to S seconds on redoing exhaustive proofs (default: a few)",
+    )
+    opt.add_json_option(parser)
+    parser.set_defaults(command=check)
+
+
+def check(options: argparse.Namespace) -> int:
+    """Verify a plan file; 0 all verified, 1 invalid, 3 valid as far as it could be verified."""
+    from .. import api
+
+    _, known = api.read_plan(options.plan)
+    graph = opt.graph_of(opt.source_of(options, known), options)
+    report = api.check(graph, options.plan, exhaustive_seconds=options.exhaustive)
+    if options.json:
+        print(json.dumps(asdict(report), indent=1))
+        return report.exit_code
+    for title, lines in (
+        ("verified", report.verified),
+        ("not verified", report.not_verified),
+        ("problem", report.problems),
+    ):
+        for line in lines:
+            print(f"{title}: {line}")
+    print(
+        {0: "valid, everything verified", 1: "INVALID", 3: "valid as far as it could be verified"}[
+            report.exit_code
+        ]
+    )
+    return report.exit_code
+
+
+def _add_bound(parser: opt.Parser) -> None:
+    from ..api import BOUND_METHODS
+
+    opt.add_model_options(parser)
+    opt.add_machine_options(parser)
+    opt.add_search_options(parser)
+    parser.add_argument("--method", required=True, choices=BOUND_METHODS, help="which bound")
+    opt.add_json_option(parser)
+    parser.set_defaults(command=bound)
+
+
+def bound(options: argparse.Namespace) -> int:
+    """Compute one lower bound."""
+    from .. import api
+    from ..certificate.build import dumps
+    from ..units import format_time, seconds_from_ps
+
+    graph = opt.graph_of(opt.source_of(options), options)
+    found = api.bound(
+        graph,
+        opt.machine_of(options),
+        options.method,
+        time_limit=options.time_limit,
+        seed=options.seed,
+    )
+    if options.json:
+        entry = {
+            "method": found.method,
+            "value": seconds_from_ps(found.value),
+            "seconds": Decimal(f"{found.seconds:.6f}"),
+            "evidence": found.evidence,
+        }
+        sys.stdout.write(dumps(entry))
+    else:
+        print(
+            f"{found.method}: no plan has a bottleneck below {format_time(found.value)} "
+            f"({found.evidence}, {found.seconds:.3g} s)"
+        )
+    return 0
+
+
+def _add_convert(parser: opt.Parser) -> None:
+    opt.add_model_options(parser)
+    parser.add_argument(
+        "output", metavar="OUT.graph.json", help="the graph file; .gz is compressed"
+    )
+    parser.set_defaults(command=convert)
+
+
+def convert(options: argparse.Namespace) -> int:
+    """Write a graph file."""
+    from ..readers.graph_writer import write_graph_file
+
+    graph = opt.graph_of(opt.source_of(options), options)
+    write_graph_file(graph, options.output)
+    opt.note(
+        f"written: {options.output} ({graph.num_nodes} nodes, {graph.num_tensors} tensors, "
+        f"{len(graph.param_bytes)} parameters)"
+    )
+    if not graph.work.any():
+        opt.note("the nodes have no work: give --device or --profile, now or when planning")
+    return 0

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands split, run, report, profile, devices."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from . import options as opt
+
+
+def add_commands(commands: Any) -> None:
+    """Add this module's commands to the parser."""
+    _add_split(commands.add_parser("split", help="write one model file per stage"))
+    _add_run(commands.add_parser("run", help="run the stage files as a pipeline and measure"))
+    _add_report(commands.add_parser("report", help="write a plan as a page"))
+    _add_profile(commands.add_parser("profile", help="measure node times on this machine"))
+    _add_devices(commands.add_parser("devices", help="list the catalogue of devices and links"))
+
+
+def _add_split(parser: opt.Parser) -> None:
+    opt.add_model_options(parser, costs=False)
+    parser.add_argument("plan", metavar="PLAN.json", help="the plan file")
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier output")
+    parser.set_defaults(command=split)
+
+
+def split(options: argparse.Namespace) -> int:
+    """Write stage files and the manifest."""
+    from .. import api
+
+    manifest = api.split(
+        options.model,
+        options.plan,
+        options.output,
+        shapes=opt.shapes_of(options),
+        dims=opt.dims_of(options),
+        overwrite=options.overwrite,
+    )
+    for number, stage in enumerate(manifest.stages):
+        print(
+            f"stage {number}: {stage.file}, {stage.nodes} nodes, {len(stage.inputs)} inputs, "
+            f"{len(stage.outputs)} outputs"
+        )
+    opt.note(f"written: {options.output}")
+    return 0
+
+
+def _add_run(parser: opt.Parser) -> None:
+    parser.add_argument("folder", metavar="DIR", help="what `stagewright split` wrote")
+    parser.add_argument("--model", metavar="MODEL", help="the unsplit model, for comparison")
+    parser.add_argument("--items", type=int, default=80, metavar="N", help="inferences (80)")
+    parser.add_argument(
+        "--threads-per-stage", type=int, default=1, metavar="N", help="threads of each stage (1)"
+    )
+    parser.add_argument(
+        "--engine", choices=("process", "thread"), default="process", help="what a worker is"
+    )
+    parser.add_argument("--depth", type=int, default=2, metavar="N", help="length of queues (2)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the inputs (0)")
+    opt.add_json_option(parser)
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run, measure, compare; 1 when the outputs differ from the unsplit model's."""
+    from .. import api
+
+    report = api.run(
+        options.folder,
+        batches=options.items,
+        threads_per_stage=options.threads_per_stage,
+        seed=options.seed,
+        model=options.model,
+        engine=options.engine,
+        depth=options.depth,
+    )
+    if options.json:
+        print(json.dumps(report.to_json(), indent=1))
+    else:
+        from ..reports.terminal import run_table
+
+        opt.show(run_table(report.to_json()))
+    return 1 if report.outputs_equal is False else 0
+
+
+def _add_report(parser: opt.Parser) -> None:
+    parser.add_argument("plan", metavar="PLAN.json", help="the plan file")
+    parser.add_argument("-o", "--output", required=True, metavar="PAGE.html", help="page to write")
+    parser.add_argument("--run", metavar="RUN.json", help="what `stagewright run --json` printed")
+    parser.set_defaults(command=report)
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write the report page."""
+    from pathlib import Path
+
+    from .. import api
+    from ..errors import InputError
+    from ..reports.page import save_page
+
+    document, _ = api.read_plan(options.plan)
+    measured = None
+    if options.run:
+        try:
+            measured = json.loads(Path(options.run).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                options.run, "what `stagewright run --json` printed", str(error)
+            ) from None
+    save_page(document, options.output, run=measured)
+    opt.note(f"written: {options.output}")
+    return 0
+
+
+def _add_profile(parser: opt.Parser) -> None:
+    opt.add_model_options(parser, costs=False)
+    parser.add_argument("-o", "--output", required=True, metavar="PROFILE.json", help="to write")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads (1)")
+    parser.add_argument("--warmup", type=int, default=3, metavar="N", help="unmeasured runs (3)")
+    parser.add_argument("--repetitions", type=int, default=20, metavar="N", help="runs (20)")
+    parser.add_argument(
+        "--level", choices=("all", "basic", "disabled"), default="all", help="graph optimisations"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the inputs (0)")
+    parser.set_defaults(command=profile)
+
+
+def profile(options: argparse.Namespace) -> int:
+    """Measure the model's nodes with onnxruntime."""
+    from ..cost.profile import profile_onnx
+    from ..units import format_time
+
+    found = profile_onnx(
+        options.model,
+        threads=options.threads,
+        level=options.level,
+        warmup=options.warmup,
+        repetitions=options.repetitions,
+        shapes=opt.shapes_of(options),
+        dims=opt.dims_of(options),
+        seed=options.seed,
+    )
+    found.save(options.output)
+    print(
+        f"{len(found.nodes)} nodes, {format_time(found.session.median)} per run, "
+        f"{100 * found.attributed:.1f} % of it attributed to nodes"
+    )
+    opt.note(f"written: {options.output}")
+    return 0
+
+
+def _add_devices(parser: opt.Parser) -> None:
+    opt.add_catalogue_option(parser)
+    opt.add_json_option(parser)
+    parser.set_defaults(command=devices)
+
+
+def devices(options: argparse.Namespace) -> int:
+    """List the catalogue."""
+    catalogue = opt.catalogue_of(options)
+    if options.json:
+        from dataclasses import asdict
+
+        content = {
+            "devices": [asdict(d) for d in catalogue.devices.values()],
+            "links": [asdict(link) for link in catalogue.links.values()],
+        }
+        print(json.dumps(content, indent=1, default=dict))
+    else:
+        from ..reports.terminal import devices_table
+
+        opt.show(devices_table(catalogue))
+    return 0
