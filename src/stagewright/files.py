@@ -27,5 +27,6 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(str(path), "a writable file", error.strerror or str(error)) from None
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(str(path), "a writable file", reason) from None

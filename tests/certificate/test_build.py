@@ -114,7 +114,7 @@ def test_unwritable_place_is_named(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ("{", "plan.json: expected JSON, got a fault"),
-        ("[]", "plan.json: format: expected 'stagewright-plan/1', got another one"),
+        ("[]", "plan.json: format: expected 'stagewright-plan/1', got 'list'"),
         ({"graph_sha256": "0"}, "got '0'. The plan was made for another graph"),
         ({"stages": 3}, "plan.json: stages: expected a list, got int"),
         ({"stages": [{}]}, r"stages[0].nodes: expected a list of names, got none"),

@@ -32,6 +32,11 @@ SKIP = f"""{HEAD} skip (float[1, 3] x, float[1, 3] z) => (float[1, 3] y, float[1
 ENGINES = ["process", "thread"]
 
 
+def inside(pipeline: Pipeline) -> Any:
+    """Return the engine, whose private parts these tests break on purpose."""
+    return pipeline._engine
+
+
 def item(i: int) -> dict[str, Any]:
     return {
         "x": np.array([[i, -i, i / 7]], np.float32),
@@ -150,7 +155,7 @@ def test_a_long_skip_does_not_throttle(tmp_path: Path) -> None:
     _, folder, _ = split(model, tmp_path, ["n0"], ["n1"], ["n2"], ["n3"], ["last"])
     with Pipeline(folder, depth=1, engine="thread") as pipeline:
         slots = {
-            (r.route.source, r.route.target): r.route.slots for r in pipeline._engine._channels
+            (r.route.source, r.route.target): r.route.slots for r in inside(pipeline)._channels
         }
         assert slots[0, 4] == 4
         assert slots[0, 1] == 1
@@ -175,7 +180,7 @@ def test_wrong_inputs_do_not_enter(tmp_path: Path, change: dict[str, Any], messa
         assert str(caught.value) == message
         with pytest.raises(InputError, match="input 'z': expected a value, got none"):
             pipeline.run({"x": item(1)["x"]})
-        got = []
+        got: list[dict[str, Any]] = []
         with pytest.raises(InputError):
             got.extend(pipeline.map([item(1), item(2), {**item(3), **change}]))
         assert pipeline.run(item(4))["p"][0, 0] == 4
@@ -219,7 +224,7 @@ def test_a_killed_stage_is_named_soon(tmp_path: Path) -> None:
         with Pipeline(folder) as pipeline:
             results = pipeline.map(item(i) for i in count())
             list(islice(results, 5))
-            os.kill(pipeline._engine._processes[victim].pid, signal.SIGKILL)
+            os.kill(inside(pipeline)._processes[victim].pid, signal.SIGKILL)
             start = time.monotonic()
             with pytest.raises(RunError, match=f"^stage {victim} died: killed by SIGKILL$"):
                 list(results)
@@ -230,7 +235,7 @@ def test_a_stage_killed_at_rest_is_named_at_the_next_item(tmp_path: Path) -> Non
     _, folder, _ = split(SKIP, tmp_path, ["a"], ["b", "c"], ["d"])
     with Pipeline(folder) as pipeline:
         pipeline.run(item(0))
-        os.kill(pipeline._engine._processes[1].pid, signal.SIGKILL)
+        os.kill(inside(pipeline)._processes[1].pid, signal.SIGKILL)
         with pytest.raises(RunError, match="stage 1 died: killed by SIGKILL"):
             pipeline.run(item(1))
 
@@ -346,7 +351,7 @@ def test_a_death_is_told_while_the_callers_iterator_waits(tmp_path: Path) -> Non
     with Pipeline(folder) as pipeline:
         results = pipeline.map(items())
         next(results)
-        os.kill(pipeline._engine._processes[2].pid, signal.SIGKILL)
+        os.kill(inside(pipeline)._processes[2].pid, signal.SIGKILL)
         with pytest.raises(RunError, match="stage 2 died: killed by SIGKILL"):
             next(results)
         go_on.set()

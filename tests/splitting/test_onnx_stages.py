@@ -439,7 +439,7 @@ def test_external_data_outside_the_folder_is_refused(tmp_path: Path) -> None:
     onnx.save(proto, folder / "model.onnx")
     builder = GraphBuilder("m")
     nodes = [builder.add_node("a"), builder.add_node("b")]
-    builder.add_tensor(*nodes[:1], nodes[1:], nbytes=12)
+    builder.add_tensor(nodes[0], nodes[1:], nbytes=12)
     with pytest.raises(ModelError, match="outside the base directory"):
         split_onnx(
             folder / "model.onnx",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,7 +19,8 @@ from stagewright.splitting import split_onnx
 
 def random_model(rng: random.Random) -> onnx.ModelProto:
     """A DAG of small operators over 2 x 4 tensors; some shapes left to inference."""
-    values, nodes, weights = ["x", "z"], [], {}
+    values, nodes = ["x", "z"], []
+    weights: dict[str, Any] = {}
     numbers = np.random.default_rng(rng.randrange(2**32))
     for i in range(rng.randint(4, 14)):
         kind = rng.choice(["Add", "Mul", "Relu", "Split", "Concat", "MatMul", "Mask", "Reshape"])

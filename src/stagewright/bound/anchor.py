@@ -99,7 +99,8 @@ def _spread(
     senders = [[node, amount] for node, amount in entries if amount > 0]
     receivers = [[node, -amount] for node, amount in entries if amount < 0]
     result = []
-    for tensor, capacity in room:
+    for tensor, cost in room:
+        capacity = cost
         share: dict[int, int] = {}
         while capacity > 0 and senders:
             sender, receiver = senders[-1], receivers[-1]

@@ -18,5 +18,5 @@ def simple_bound(problem: Problem) -> Bound:
     """
     start = time.perf_counter()
     average = -(-problem.total_work // problem.machine.stages)
-    value = max(average, max(problem.work))
+    value = max(average, *problem.work)
     return Bound("simple", value, time.perf_counter() - start, "recomputed")

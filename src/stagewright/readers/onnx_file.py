@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no stubs
+from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from ..errors import ModelError

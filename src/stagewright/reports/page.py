@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Mapping
 from functools import cache
 from html import escape
@@ -18,7 +17,7 @@ from pathlib import Path, PurePath
 from string import Template
 from typing import Any
 
-from ..errors import InputError
+from ..files import write_whole
 from . import sections, words
 from .charts import patterns
 from .markup import Html, h, join
@@ -89,17 +88,7 @@ def save_page(
         If the file cannot be written.
     """
     text = page(document, run=run, title=title)
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(str(path), "a writable file", reason) from None
+    write_whole(path, text)
 
 
 def _title(plan: PlanView) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +169,7 @@ class Pipeline:
             self._done.append((token.at, perf_counter()))
             return outputs
 
-    def map(self, items: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    def map(self, items: Iterable[Mapping[str, Any]]) -> Generator[dict[str, Any], None, None]:
         """Send items through and yield the outputs of each, in order, as they come.
 
         `items` is read in a thread of its own, as far ahead as the pipeline has room.
