@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .api import Result, bound, check, plan, read, run, split
+    from .api import Result, check, plan, read, run, split
     from .errors import StagewrightError
     from .graph import CostGraph, GraphBuilder
     from .machine import Machine
@@ -33,7 +33,6 @@ __all__ = [
     "Result",
     "StagewrightError",
     "__version__",
-    "bound",
     "check",
     "plan",
     "read",
@@ -43,7 +42,6 @@ __all__ = [
 
 _HOMES = {
     "Result": "api",
-    "bound": "api",
     "check": "api",
     "plan": "api",
     "read": "api",

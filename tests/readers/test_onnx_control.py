@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from onnx import TensorProto, helper
 
+from stagewright.errors import ModelError
 from stagewright.graph import CostGraph
 from stagewright.readers import StagewrightWarning
 from stagewright.readers.onnx_model import read_onnx
@@ -181,8 +182,6 @@ def test_a_constant_handed_out_by_a_body_is_held(tmp_path: Path) -> None:
 
 
 def test_growth_of_nested_functions_is_bounded(tmp_path: Path) -> None:
-    from stagewright.errors import ModelError
-
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid("local", 1)]
     functions = []
     for level in range(40):
@@ -199,3 +198,27 @@ def test_growth_of_nested_functions_is_bounded(tmp_path: Path) -> None:
             ModelError, match="functions: expected at most 10000 nodes when expanded"
         ):
             read(tmp_path, [node], [info("x", [2])], functions=functions)
+
+
+def test_a_branch_that_cannot_run_at_the_given_shapes_is_left_out(tmp_path: Path) -> None:
+    """As in models with a branch for each of several fixed input sizes."""
+    unfit = body([op("k", "Identity", "v"), op("q", "MatMul", "r", "k")], [], ["q"])
+    unfit.initializer.append(weight("v", [5, 8]))
+    nested = body([op("n", "If", "d", then_branch=unfit, else_branch=unfit)], [], ["n"])
+    both = {"then_branch": branches()["then_branch"], "else_branch": nested}
+    nodes = [op("r", "Relu", "x"), op("y", "If", "c", **both)]
+    inputs = [info("x", [2, 4]), info("c", [], BOOL), info("d", [], BOOL)]
+    with pytest.warns(StagewrightWarning, match="taken as never chosen: 'y'$"):
+        graph = read(tmp_path, nodes, inputs, [weight("w", [4, 8])])
+    assert graph.flops.tolist() == [8, 128]
+    assert graph.tensor_bytes.tolist() == [32, 64]
+    # A device holds the weights of that branch all the same.
+    assert params(graph) == [(128, ["y"]), (160, ["y"]), (160, ["y"])]
+
+
+def test_without_a_branch_that_can_run_the_first_fault_is_told(tmp_path: Path) -> None:
+    unfit = body([op("q", "MatMul", "r", "w")], [], ["q"])
+    nodes = [op("r", "Relu", "x"), op("y", "If", "c", then_branch=unfit, else_branch=unfit)]
+    inputs = [info("x", [2, 4]), info("c", [], BOOL)]
+    with pytest.raises(ModelError, match="node 'y': then_branch: node 'q': expected inputs that"):
+        read(tmp_path, nodes, inputs, [weight("w", [5, 8])])

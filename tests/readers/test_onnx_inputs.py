@@ -222,3 +222,22 @@ def test_element_types_of_nodes(tmp_path: Path) -> None:
     ]
     graph = read_onnx(save(make_model(nodes, [info("x", [4, 4])]), tmp_path))
     assert graph.node_dtypes == ("bfloat16", "bfloat16", "bool", "float32", "float32", "int8")
+
+
+@pytest.mark.parametrize("name", ["?", "-1", "None", "unknown", "*", "unk__12"])
+def test_names_for_unknown_sizes_are_independent(tmp_path: Path, name: str) -> None:
+    inputs = [info("x", [name, 3, name, name])]
+    path = save(make_model([op("y", "Relu", "x")], inputs), tmp_path)
+    assert read_onnx(path, shapes={"x": (1, 3, 48, 192)}).flops.tolist() == [3 * 48 * 192]
+
+
+def test_a_name_for_unknown_sizes_cannot_be_fixed(tmp_path: Path) -> None:
+    nodes = [op("a", "Relu", "x"), op("b", "Relu", "m"), op("y", "Add", "a", "b")]
+    path = save(make_model(nodes, [info("x", ["?", 8]), info("m", ["unk__7", 8])]), tmp_path)
+    assert "a symbolic dimension ('unk__7'), got an unknown name" in refused(path, dims={"?": 2})
+    assert refused(path).startswith(
+        "shapes of inputs: expected fixed dimensions, got 'x' (?, 8); 'm' (unk__7, 8). "
+        "Give for example --dim unk__7=1 or --shape x=1x8."
+    )
+    graph = read_onnx(path, dims={"unk__7": 2}, shapes={"x": (2, 8)})
+    assert graph.flops.tolist() == [16, 16, 16]

@@ -148,6 +148,8 @@ def profile(options: argparse.Namespace) -> int:
         f"{len(found.nodes)} nodes, {format_time(found.session.median)} per run, "
         f"{100 * found.attributed:.1f} % of it attributed to nodes"
     )
+    if found.disturbed:
+        opt.note("the measurement had to share its core with other programs: better measure again")
     opt.note(f"written: {options.output}")
     return 0
 

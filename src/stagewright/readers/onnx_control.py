@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 from onnx import TensorProto
 
 from ..errors import ModelError
+from .onnx_file import bodies_of, captured_names
+from .onnx_function import constant
+from .onnx_scope import Misfit, Step
 from .onnx_types import Value, as_ints
 
 if TYPE_CHECKING:
-    from .onnx_scope import Scope, Step
+    from .onnx_scope import Scope
     from .onnx_walk import Walker
 
 __all__ = ["RULES"]
@@ -59,9 +62,9 @@ def _if(walker: Walker, node: Any, inputs: Inputs, scope: Scope, item: str) -> S
     names: tuple[str, ...] = ("then_branch", "else_branch")
     if chosen:
         names = names[:1] if chosen[0] else names[1:]
-    runs = [_run(walker, _body(node, name, item), scope, f"{item}: {name}", ()) for name in names]
+    runs, unfit = _branches(walker, node, names, scope, item)
     total = max((step for step, _ in runs), key=lambda s: (s.flops, s.nbytes))
-    for step, _ in runs:
+    for step in (*(step for step, _ in runs), *unfit):
         total.reads |= step.reads  # a device holds the parameters of both
     columns = zip(*(outputs for _, outputs in runs), strict=False)
     total.outputs = [column[0] if chosen else _larger(column) for column in columns]
@@ -70,6 +73,43 @@ def _if(walker: Walker, node: Any, inputs: Inputs, scope: Scope, item: str) -> S
     ):
         walker.notes.bounded["If"] += 1
     return total
+
+
+def _branches(
+    walker: Walker, node: Any, names: Sequence[str], scope: Scope, item: str
+) -> tuple[list[tuple[Step, list[Value]]], list[Step]]:
+    """Walk branches; return what those cost that can run, and what the others hold.
+
+    Models that check their own inputs have branches that are never taken at a given shape (one per
+    sampling rate, say).  Such a branch is no fault as long as another one can run.
+    """
+    runs, unfit, first = [], [], None
+    for name in names:
+        body, where = _body(node, name, item), f"{item}: {name}"
+        try:
+            runs.append(_run(walker, body, scope, where, ()))
+        except Misfit as error:
+            first = first or error
+            captured = (scope.find(n, where) for n in captured_names(body))
+            held = {v.root: v.stored for v in captured if v is not None and v.const}
+            unfit.append(Step(reads=held | _stored(walker, body, where)))
+    if first is not None and not runs:
+        raise first
+    if unfit:
+        walker.notes.unfit[f"'{node.name or next(iter(node.output), '')}'"] += len(unfit)
+    return runs, unfit
+
+
+def _stored(walker: Walker, body: Any, item: str) -> dict[str, int]:
+    """Return the parameters that lie in a body and in those nested in it."""
+    values = [walker.file.value(t, f"{item}/{t.name}") for t in body.initializer]
+    held: dict[str, int] = {}
+    for i, node in enumerate(body.node):
+        if node.op_type == "Constant":
+            values.append(constant(node, walker.file, f"{item}/", item))
+        for j, inner in enumerate(bodies_of(node)):
+            held |= _stored(walker, inner, f"{item}/{i}.{j}")
+    return held | {v.root: v.stored for v in values}
 
 
 def _larger(values: Sequence[Value]) -> Value:

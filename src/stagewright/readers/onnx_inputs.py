@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
+from .onnx_symbols import symbol, ties
 from .onnx_types import Value, from_type
 
 __all__ = ["Fixed", "fix_inputs"]
@@ -41,7 +42,7 @@ def _declared(info: Any) -> list[int | str] | None:
     if not tensor.HasField("shape"):
         return None
     return [
-        int(d.dim_value) if d.HasField("dim_value") and d.dim_value >= 0 else str(d.dim_param)
+        int(d.dim_value) if d.HasField("dim_value") and d.dim_value >= 0 else symbol(d.dim_param)
         for d in tensor.shape.dim
     ]
 
@@ -122,7 +123,7 @@ def _take_shapes(
         for dim, size in zip(declared, shape, strict=True):
             if isinstance(dim, int):
                 fixed.overridden |= dim != size
-            elif dim and fixed.dims.setdefault(dim, size) != size:
+            elif ties(dim) and fixed.dims.setdefault(dim, size) != size:
                 raise ModelError(f"{item}: dimension '{dim}'", str(fixed.dims[dim]), str(size))
 
 

@@ -243,6 +243,7 @@ def _warn(path: Path, notes: Notes) -> None:
         ("outputs whose size depends on the data, at their largest", notes.bounded),
         ("tensors without a known size counted as 0 bytes", notes.sizeless),
         ("declared shapes that contradict the inferred ones, ignored", notes.stale),
+        ("branches that cannot run at these shapes, taken as never chosen", notes.unfit),
     )
     parts = [f"{text}: {_counted(counter)}" for text, counter in kinds if counter]
     if parts:

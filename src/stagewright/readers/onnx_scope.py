@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 from ..errors import ModelError
 from .onnx_types import Value
 
-__all__ = ["Notes", "Scope", "Step"]
+__all__ = ["Misfit", "Notes", "Scope", "Step"]
+
+
+class Misfit(ModelError):  # noqa: N818  # to its reader it is a ModelError
+    """The inputs of a node do not fit its operator; in a branch that may never run, no fault."""
 
 
 @dataclass(slots=True)
@@ -22,6 +26,7 @@ class Notes:
     bounded: Counter[str] = field(default_factory=Counter)
     stale: Counter[str] = field(default_factory=Counter)
     sizeless: Counter[str] = field(default_factory=Counter)
+    unfit: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from .onnx_file import TensorFile, bodies_of, captured_names, domain_of
 from .onnx_flops import flops_of, has_rule
 from .onnx_function import constant, opsets_of, with_attributes
 from .onnx_infer import Inference, attributes_of, bounded, infer
-from .onnx_scope import Notes, Scope, Step
+from .onnx_scope import Misfit, Notes, Scope, Step
 from .onnx_traffic import bytes_of
 from .onnx_types import Value, from_type, words
 
@@ -192,11 +192,11 @@ class Walker:
             step = control(self, node, inputs, scope, item)
             step.outputs = self._settled(node, inputs, step.outputs, scope)
         except Inference as error:
-            raise ModelError(item, f"inputs that fit {node.op_type}", str(error)) from None
+            raise Misfit(item, f"inputs that fit {node.op_type}", str(error)) from None
         except _FAULTS as error:
             shapes = ", ".join(str(list(v.dims)) for v in inputs if v is not None)
             fit = f"inputs and attributes that fit {node.op_type}"
-            raise ModelError(item, fit, f"the shapes {shapes}") from error
+            raise Misfit(item, fit, f"the shapes {shapes}") from error
         return step
 
     def _plain(self, node: Any, domain: str, inputs: list[Value | None], scope: Scope) -> Step:

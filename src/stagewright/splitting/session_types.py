@@ -15,7 +15,7 @@ __all__ = ["session_types"]
 
 def session_types(
     slim: onnx.ModelProto, names: Sequence[str]
-) -> dict[str, tuple[ir.TensorType, ir.Shape]]:
+) -> dict[str, tuple[ir.TensorType, ir.Shape | None]]:
     """Return type and shape of those of the named tensors that onnxruntime can type.
 
     Parameters
@@ -53,5 +53,6 @@ def session_types(
         element = output.type.removeprefix("tensor(").removesuffix(")").upper()
         if output.name in wanted and element in ir.DataType.__members__:
             kind = ir.TensorType(ir.DataType[element])
-            types[output.name] = kind, ir.Shape(output.shape)
+            # The runtime says [] of a scalar and of an unknown rank alike.
+            types[output.name] = kind, ir.Shape(output.shape) if output.shape else None
     return types

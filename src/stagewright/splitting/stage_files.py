@@ -104,7 +104,7 @@ def write_stage(model: ir.Model, facts: ModelFacts, stage: Contents, path: Path)
         else:
             ir.external_data.load_to_model(part)
             ir.save(part, path)
-        onnx.checker.check_model(str(path))
+        _check(path)
     except (ValueError, RuntimeError, TypeError, onnx.checker.ValidationError) as fault:
         cause: BaseException = fault
         while cause.__cause__ is not None:
@@ -112,6 +112,33 @@ def write_stage(model: ir.Model, facts: ModelFacts, stage: Contents, path: Path)
         raise ModelError(
             f"model: stage file '{path.name}'", "a valid ONNX model", str(cause).strip()
         ) from fault
+
+
+def _check(path: Path) -> None:
+    """Let onnx's checker look at a stage file.
+
+    The checker wants a rank for every input and output, runtimes do not, and some tensors have
+    none (an If whose branches differ in it).  For its eyes, such a tensor gets a shape.
+    """
+    import onnx
+
+    proto = onnx.load(str(path), load_external_data=False)
+    edges = [
+        v.type.tensor_type
+        for v in (*proto.graph.input, *proto.graph.output)
+        if v.type.HasField("tensor_type")
+    ]
+    if all(kind.HasField("shape") for kind in edges):
+        onnx.checker.check_model(str(path))
+        return
+    for kind in edges:
+        kind.shape.SetInParent()
+    twin = path.with_name(f".{path.name}")  # beside its data file, which the checker looks for
+    try:
+        onnx.save(proto, str(twin))
+        onnx.checker.check_model(str(twin))
+    finally:
+        twin.unlink(missing_ok=True)
 
 
 def _weight_bytes(part: ir.Model) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InputError, ModelError
+from ..readers.onnx_symbols import symbol, ties
 from .session_types import session_types
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _fix_sizes(
     """
     graph = model.graph
     inputs = {value.name: value for value in graph.input}
-    named = {d.dim_param for v in graph.input for d in _dims_of(v) if d.dim_param}
+    named = {d.dim_param for v in graph.input for d in _dims_of(v) if symbol(d.dim_param)}
     for name in dims:
         if name not in named:
             known = ", ".join(sorted(named)) or "none"
@@ -169,6 +170,8 @@ def _fix_sizes(
         for dim in _dims_of(value):
             if dim.dim_param in sizes:
                 dim.dim_value = sizes[dim.dim_param]
+            elif dim.dim_param and not symbol(dim.dim_param):
+                dim.ClearField("dim_param")  # else two unknown sizes would count as one
     return {name: shape for name, shape in shapes.items() if name not in inputs}
 
 
@@ -201,7 +204,7 @@ def _fix_input(value: onnx.ValueInfoProto, shape: Sequence[int], sizes: dict[str
         old = [value.type.tensor_type.shape.dim.add() for _ in shape]
     changed = False
     for dim, size in zip(old, shape, strict=True):
-        if dim.dim_param and sizes.setdefault(dim.dim_param, size) != size:
+        if ties(dim.dim_param) and sizes.setdefault(dim.dim_param, size) != size:
             raise InputError(
                 item, f"{sizes[dim.dim_param]} for the size '{dim.dim_param}'", str(size)
             )
