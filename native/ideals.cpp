@@ -201,6 +201,7 @@ bool IdealGraph::last_block_fits(std::int64_t ideal, Picoseconds threshold) cons
 Answer IdealGraph::decide(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block,
                           Stop& stop) {
     const auto& g = instance_;
+    if (!g.has_memory) return decide_by_scan(k, threshold, block, stop);
     const std::int64_t all = count() - 1;  // the last ideal is V
     std::vector<std::int32_t> parent(static_cast<std::size_t>(count()), -1);
     std::vector<std::int32_t> seen(static_cast<std::size_t>(count()), -1);
@@ -266,11 +267,16 @@ Answer IdealGraph::decide(std::int32_t k, Picoseconds threshold, std::vector<std
     for (auto ideal = static_cast<std::int32_t>(all); ideal != 0; ideal = parent[ideal])
         chain.push_back(ideal);
     std::reverse(chain.begin(), chain.end());
-    block.assign(static_cast<std::size_t>(g.n), -1);
-    for (std::size_t b = 0; b < chain.size(); ++b)
-        for (Node v = 0; v < g.n; ++v)
-            if (block[v] < 0 && has(bits(chain[b]), v)) block[v] = static_cast<std::int32_t>(b);
+    blocks_of_chain(chain, block);
     return Answer::yes;
+}
+
+void IdealGraph::blocks_of_chain(const std::vector<std::int32_t>& chain,
+                                 std::vector<std::int32_t>& block) const {
+    block.assign(static_cast<std::size_t>(instance_.n), -1);
+    for (std::size_t b = 0; b < chain.size(); ++b)
+        for (Node v = 0; v < instance_.n; ++v)
+            if (block[v] < 0 && has(bits(chain[b]), v)) block[v] = static_cast<std::int32_t>(b);
 }
 
 }  // namespace stagewright

@@ -2,9 +2,9 @@
 // All ideals (downsets) of an instance, and the exact dynamic program over them.
 //
 // A plan is a chain of at most k ideals.  For a threshold T the program computes the fewest blocks
-// of cost <= T that reach each ideal, layer by layer; from an ideal I it visits the ideals J that
-// contain I by adding nodes one at a time, and turns back where work + received tensors (both only
-// grow) exceed T.
+// of cost <= T that reach each ideal, layer by layer.  Without memory, pairs of ideals are tested
+// directly (ideal_scan.cpp).  With memory, the ideals J that contain an ideal I are visited by adding
+// nodes one at a time, turning back where work + received tensors + overflow (all only grow) exceed T.
 #pragma once
 
 #include <memory>
@@ -34,6 +34,12 @@ class IdealGraph {
 
    private:
     struct Visit;  // the state of one walk upwards from an ideal
+    struct Scan;   // the state of a decision by direct tests of pairs
+
+    Answer decide_by_scan(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block,
+                          Stop& stop);
+    /// Block numbers of a chain of ideals that ends with V.
+    void blocks_of_chain(const std::vector<std::int32_t>& chain, std::vector<std::int32_t>& block) const;
 
     void enumerate(std::int64_t max_ideals, std::int64_t max_bytes, Stop& stop);
     [[nodiscard]] bool last_block_fits(std::int64_t ideal, Picoseconds threshold) const;
