@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import platform
 import sys
@@ -26,7 +26,7 @@ def header(title: str) -> None:
             versions.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             continue
-    print(f"`{command}`, {datetime.date.today()}; {', '.join(versions)};")
+    print(f"`{command}`, {dt.date.today()}; {', '.join(versions)};")
     load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
     print(f"{cpu_name()}, {os.cpu_count()} cores, load before the run {load}.\n")
 

@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 
 import onnx
-
 from benchmarks.common import header, row, table
+
 from stagewright import api
 from stagewright.cost.profile import profile_onnx
 
@@ -23,14 +23,24 @@ LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", default="resnet50,densenet121,inception_v1,squeezenet,shufflenet")
+    parser.add_argument(
+        "--models", default="resnet50,densenet121,inception_v1,squeezenet,shufflenet"
+    )
     parser.add_argument("--items", type=int, default=80)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     header("Pipelines of two stages on this machine")
     table(
-        ["model", "round", "outputs", "predicted ms", "measured ms", "measured/predicted"]
-        + ["over 1 thread", "over 2 threads"]
+        [
+            "model",
+            "round",
+            "outputs",
+            "predicted ms",
+            "measured ms",
+            "measured/predicted",
+            "over 1 thread",
+            "over 2 threads",
+        ]
     )
     for name in options.models.split(","):
         for number in range(options.rounds):
@@ -48,9 +58,16 @@ def run_one(model: Path, number: int, folder: Path, items: int) -> None:
     whole = {w.threads: w.speedup for w in report.whole}
     period, predicted = report.period or 0.0, report.predicted_period or 0.0
     row(
-        [model.stem.removeprefix("light_"), number, "equal" if report.outputs_equal else "DIFFER"]
-        + [f"{predicted * 1e3:.2f}", f"{period * 1e3:.2f}", f"{period / predicted:.3f}"]
-        + [f"{whole[1]:.2f}", f"{whole[2]:.2f}"]
+        [
+            model.stem.removeprefix("light_"),
+            number,
+            "equal" if report.outputs_equal else "DIFFER",
+            f"{predicted * 1000.0:.2f}",
+            f"{period * 1000.0:.2f}",
+            f"{period / predicted:.3f}",
+            f"{whole[1]:.2f}",
+            f"{whole[2]:.2f}",
+        ]
     )
 
 

@@ -185,7 +185,14 @@ class _Run:
     def exact(self, reduced: Problem) -> int | None:
         """Prove or improve the incumbent; the number of ideals, None when there are too many."""
         start = time.perf_counter()
-        proof = prove(reduced, self.best, self.lower(), self.settings.exact, self.seconds_left, self.settings.seed)
+        proof = prove(
+            reduced,
+            self.best,
+            self.lower(),
+            self.settings.exact,
+            self.seconds_left,
+            self.settings.seed,
+        )
         self.best = proof.best
         self.interrupted |= proof.interrupted
         if proof.lower > 0:
