@@ -30,21 +30,31 @@ struct Live {
 struct Candidates {
     std::vector<std::int32_t> ideal;
     std::vector<Picoseconds> work, live;
-    std::vector<std::uint64_t> bits;
-    std::vector<std::int32_t> first_partial, last_used;  // words of bits that need comparing
     std::vector<std::int64_t> live_start;
     std::vector<Live> live_list;
 };
 
 Picoseconds ceil_div(Picoseconds a, Picoseconds b) { return (a + b - 1) / b; }
 
+/// Per word w of a bit set: tensors made before word w and used in it or behind it.
+std::vector<std::vector<Tensor>> spanning_tensors(const Instance& g, std::int32_t words) {
+    std::vector<std::vector<Tensor>> rows(static_cast<std::size_t>(words) + 1);
+    for (Tensor t = 0; t < g.tensors(); ++t) {
+        const auto users = g.consumers[t];
+        const auto last = *std::max_element(users.begin(), users.end());
+        for (auto w = (g.producer[t] >> 6) + 1; w <= last >> 6; ++w) rows[w].push_back(t);
+    }
+    return rows;
+}
+
 }  // namespace
 
 struct IdealGraph::Scan {
     Scan(const IdealGraph& graph, std::int32_t k, Picoseconds threshold)
-        : g(graph), k(k), threshold(threshold), words(static_cast<std::int32_t>(graph.words_)) {}
+        : g(graph), k(k), threshold(threshold) {}
 
     bool collect(Stop& stop);
+    void collect_live(const Window& window, const std::vector<std::vector<Tensor>>& spanning);
     [[nodiscard]] bool contains(std::int32_t outer, std::int32_t inner) const;
     [[nodiscard]] bool fits(std::int32_t inner, std::int32_t outer) const;
     bool reach_next_layer(const std::vector<std::int32_t>& layer, std::int32_t used,
@@ -53,8 +63,8 @@ struct IdealGraph::Scan {
     const IdealGraph& g;
     const std::int32_t k;
     const Picoseconds threshold;
-    const std::int32_t words;
     Candidates c;
+    std::vector<Window> windows;  // per candidate
     std::vector<std::int32_t> parent;   // candidate -> candidate one block before
     std::vector<std::int32_t> waiting;  // candidates not reached yet, by increasing work
     std::int64_t pairs = 0;
@@ -73,39 +83,50 @@ bool IdealGraph::Scan::collect(Stop& stop) {
     std::stable_sort(c.ideal.begin(), c.ideal.end(),
                      [&](auto a, auto b) { return g.work_[a] < g.work_[b]; });
     c.live_start.push_back(0);
+    const auto spanning = spanning_tensors(in, static_cast<std::int32_t>(g.words_));
     for (const auto i : c.ideal) {
         if (stop()) return false;
         c.work.push_back(g.work_[i]);
         c.live.push_back(g.live_[i]);
-        const auto* b = g.bits(i);
-        c.bits.insert(c.bits.end(), b, b + words);
-        std::int32_t first = 0;
-        while (first < words && b[first] == ~std::uint64_t{0}) ++first;
-        std::int32_t last = words - 1;
-        while (last >= 0 && b[last] == 0) --last;
-        c.first_partial.push_back(first);
-        c.last_used.push_back(last);
-        const auto inside = [&](Node v) { return (b[v >> 6] >> (v & 63)) & 1U; };
-        for (Tensor t = 0; t < in.tensors(); ++t) {
-            if (!inside(in.producer[t])) continue;
-            std::int32_t missing = 0;
-            for (const auto u : in.consumers[t]) missing += inside(u) ? 0 : 1;
-            if (missing > 0) c.live_list.push_back({t, missing, in.cost[t]});
-        }
-        c.live_start.push_back(static_cast<std::int64_t>(c.live_list.size()));
+        windows.push_back(g.window(i));
+        collect_live(windows.back(), spanning);
     }
     parent.assign(c.ideal.size(), -1);
     waiting.resize(c.ideal.size() - 1);
     return true;
 }
 
+/// Appends the tensors made inside an ideal and needed outside.  Those made in its full words and
+/// used up there cannot be among them.
+void IdealGraph::Scan::collect_live(const Window& w, const std::vector<std::vector<Tensor>>& spanning) {
+    const auto& in = g.instance_;
+    const auto inside = [&](Node v) {
+        const auto word = v >> 6;
+        if (word < w.first) return true;
+        return word < w.end && ((w.words[word - w.first] >> (v & 63)) & 1U) != 0;
+    };
+    const auto begin = c.live_list.size();
+    const auto consider = [&](Tensor t) {
+        std::int32_t missing = 0;
+        for (const auto u : in.consumers[t]) missing += inside(u) ? 0 : 1;
+        if (missing > 0) c.live_list.push_back({t, missing, in.cost[t]});
+    };
+    for (const auto t : spanning[w.first]) consider(t);
+    for (Node v = w.first << 6; v < std::min(in.n, w.end << 6); ++v)
+        if (inside(v))
+            for (const auto t : in.writes[v]) consider(t);
+    std::sort(c.live_list.begin() + static_cast<std::ptrdiff_t>(begin), c.live_list.end(),
+              [](const Live& a, const Live& b) { return a.tensor < b.tensor; });
+    c.live_start.push_back(static_cast<std::int64_t>(c.live_list.size()));
+}
+
 /// Whether `outer` contains `inner`; only words where inner is neither full nor empty can differ.
 bool IdealGraph::Scan::contains(std::int32_t outer, std::int32_t inner) const {
-    if (c.first_partial[outer] < c.first_partial[inner]) return false;
-    const auto* a = c.bits.data() + static_cast<std::int64_t>(inner) * words;
-    const auto* b = c.bits.data() + static_cast<std::int64_t>(outer) * words;
-    for (auto w = c.last_used[inner]; w >= c.first_partial[inner]; --w)
-        if (a[w] & ~b[w]) return false;
+    const auto& a = windows[inner];
+    const auto& b = windows[outer];
+    if (b.first < a.first || b.end < a.end) return false;
+    for (auto w = a.end - 1; w >= std::max(a.first, b.first); --w)
+        if (a.words[w - a.first] & ~b.words[w - b.first]) return false;
     return true;
 }
 
