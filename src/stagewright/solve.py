@@ -20,6 +20,7 @@ from .plans import Plan, evaluate_all
 from .problem import Problem, compile_problem
 from .reduce import reduce_problem
 from .search.orders import Found, OrderSearch, search_orders
+from .search.windows import WindowSearch, search_windows
 
 __all__ = ["Progress", "Settings", "Solution", "solve"]
 
@@ -36,9 +37,13 @@ class Settings:
         Seed of the random choices.  Equal seeds give equal results unless time runs out.
     first_look
         The short search before the bounds.
-    long_search
-        Local moves per round of the search that fills the remaining time when there are too many
-        ideals for a proof.
+    windows
+        One round of the search that fills the remaining time when there are too many ideals for
+        a proof; before it, orders are searched for a tenth of its time.
+    window_share
+        Share of the time left that such a round may take.
+    quick
+        Budget of the first attempt at a proof: beyond it, a better incumbent is looked for first.
     exact
         Budget of the exact method.
     anchor_share
@@ -48,7 +53,9 @@ class Settings:
     time_limit: float = 60.0
     seed: int = 0
     first_look: OrderSearch = field(default_factory=lambda: OrderSearch(restarts=24, local_moves=200))
-    long_search: int = 20_000
+    windows: WindowSearch = field(default_factory=lambda: WindowSearch(rounds=1_000_000))
+    window_share: float = 0.25
+    quick: ExactLimits = field(default_factory=lambda: ExactLimits(max_ideals=50_000))
     exact: ExactLimits = field(default_factory=ExactLimits)
     anchor_share: float = 0.1
 
@@ -107,9 +114,12 @@ def solve(
         if run.is_open():
             run.anchor(problem, reduced, graph)
         if run.is_open():
-            ideals = run.exact(reduced)
+            ideals = run.exact(reduced, run.settings.quick)
+        if run.is_open() and ideals is None:
+            run.windows(reduced)
+            ideals = run.exact(reduced, run.settings.exact) if run.is_open() else None
         while run.is_open() and ideals is None:
-            run.search(reduced, OrderSearch(3, run.settings.long_search, run.next_seed()), "search")
+            run.windows(reduced)
     except KeyboardInterrupt:
         run.interrupted = True
     return run.finish(graph, machine, reduced, ideals)
@@ -163,6 +173,21 @@ class _Run:
         self.best = found
         self.tell(phase)
 
+    def windows(self, reduced: Problem) -> None:
+        """Improve the incumbent window by window; every other round starts from new orders."""
+        seed, lower = self.next_seed(), self.lower()
+        seconds = min(self.seconds_left(), max(0.5, self.seconds_left() * self.settings.window_share))
+        start = None if self.rounds % 2 == 0 else self.best
+        orders = OrderSearch(restarts=300, local_moves=1000, seed=seed)
+        found = search_orders(reduced, lower, start, orders, seconds / 10)
+        if not found.interrupted:
+            settings = replace(self.settings.windows, seed=self.settings.windows.seed + seed)
+            found = search_windows(reduced, lower, found, settings, seconds * 0.9)
+        self.interrupted |= found.interrupted
+        if found.bottleneck < self.best.bottleneck:
+            self.best = found
+        self.tell("windows")
+
     def anchor(self, problem: Problem, reduced: Problem, graph: CostGraph) -> None:
         """Bound from below by minimum cuts; blocks of the incumbent exclude most anchors."""
         costs = _native.block_costs(reduced.instance, self.best.block)
@@ -177,10 +202,10 @@ class _Run:
         )
         self.add(bound)
 
-    def exact(self, reduced: Problem) -> int | None:
+    def exact(self, reduced: Problem, limits: ExactLimits) -> int | None:
         """Prove or improve the incumbent; the number of ideals, None when there are too many."""
         start = time.perf_counter()
-        proof = prove(reduced, self.best, self.lower(), self.settings.exact, self.seconds_left)
+        proof = prove(reduced, self.best, self.lower(), limits, self.seconds_left)
         self.best = proof.best
         self.interrupted |= proof.interrupted
         if proof.lower > 0:
