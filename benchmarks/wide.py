@@ -38,7 +38,9 @@ def main() -> None:
             settings = Settings(time_limit=arguments.seconds, seed=arguments.seed)
             solution = solve(graph, Machine(k), settings)
             upper, lower = solution.bottleneck / _PS_PER_MS, solution.lower_bound / _PS_PER_MS
-            best_at = next(p.seconds for p in solution.history if p.upper == solution.history[-1].upper)
+            best_at = next(
+                p.seconds for p in solution.history if p.upper == solution.history[-1].upper
+            )
             ratios.append(lower / upper)
             line = (
                 f"{name:22}{k:3}{upper:12.4f}{lower:12.4f}{lower / upper:8.4f}"
@@ -56,7 +58,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seconds", type=float, default=10.0, help="time limit of each run")
-    parser.add_argument("--instances", nargs="*", default=[""], help="parts of names; all by default")
+    parser.add_argument(
+        "--instances", nargs="*", default=[""], help="parts of names; all by default"
+    )
     parser.add_argument("--k", type=int, nargs="*", default=[2, 4, 8, 16, 32, 64])
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 namespace stagewright {
 
@@ -16,6 +17,11 @@ void for_each(NodeSet set, Function function) {
     for (; set != 0; set &= set - 1) function(std::countr_zero(set));
 }
 NodeSet only(int node) { return NodeSet{1} << node; }
+/// cost * count, or something larger than any sum of work.
+Picoseconds times(Picoseconds cost, int count) {
+    constexpr auto kMost = std::numeric_limits<Picoseconds>::max();
+    return cost > kMost / count ? kMost : cost * count;
+}
 NodeSet behind(int node) { return ~NodeSet{1} << node; }
 
 }  // namespace
@@ -24,7 +30,7 @@ Picoseconds Steepness::ceiling(double penalty) const {
     double x = penalty;
     for (int i = 0; i < doublings; ++i) x = std::sqrt(x);
     // Rounding of the powers must not hide a division that is just good enough.
-    return static_cast<Picoseconds>(x * reference * (1 + 1e-9)) + 1;
+    return static_cast<Picoseconds>(std::min(x * reference * (1 + 1e-9), 4e18)) + 1;
 }
 
 const Division& WindowSolver::solve(const Window& window, int blocks, const Steepness& steepness,
@@ -37,6 +43,7 @@ const Division& WindowSolver::solve(const Window& window, int blocks, const Stee
     division_.improved = false;
     division_.visits = 0;
     gave_up_ = false;
+    most_ = most;
     ceiling_ = std::min(most, steepness.ceiling(penalty));
     start();
     division_.complete = !gave_up_;
@@ -53,6 +60,7 @@ void WindowSolver::start() {
     }
     choice.untried = choice.minimal;
     if (blocks_ == 2) {
+        narrow(division_.penalty, w.total_work, 1);
         take_halves(0, rest_penalty(0, 0, w.all_tensors));
         halve({}, choice, w.all_tensors);
         return;
@@ -61,6 +69,25 @@ void WindowSolver::start() {
     ideals_.push_back({0, choice.minimal, 0, rest_penalty(0, 0, w.all_tensors)});
     list({}, choice, w.all_tensors);
     if (!gave_up_) chain();
+}
+
+/// Bounds the next block and what is left of `work` behind it for `rest` more blocks, if all of them
+/// together are to cost less than `budget`.
+void WindowSolver::narrow(double budget, Picoseconds work, int rest) {
+    rest_ceiling_ = times(std::min(most_, steepness_.ceiling(budget / rest)), rest);
+    // A block of cost c holds at most work c.  From the even division upwards that only gets dearer.
+    Picoseconds low = work / (rest + 1);
+    Picoseconds high = std::min(most_, steepness_.ceiling(budget));
+    while (low < high) {
+        const auto middle = low + (high - low + 1) / 2;
+        const auto left = std::max<Picoseconds>(0, work - middle) / rest;
+        if (steepness_(middle) + rest * steepness_(left) < budget * (1 + 1e-9))
+            low = middle;
+        else
+            high = middle - 1;
+        if (high - low < high >> 12) break;
+    }
+    block_ceiling_ = high;
 }
 
 // Two blocks: the walk over the ideals is all there is.
@@ -72,15 +99,15 @@ void WindowSolver::halve(const Growth& growth, const Choice& choice, Picoseconds
         if (gave_up_) return;
         const auto grown = add(growth, v);
         const auto cost = growing(grown);
-        if (cost <= ceiling_) {
+        if (cost <= block_ceiling_) {
             const auto rest = rest_after(rest_tensors, growth.ideal, v);
-            if (cost + grown.sent <= ceiling_)
+            if (cost + grown.sent <= block_ceiling_)
                 take_halves(grown.ideal, steepness_(cost + grown.sent) +
                                              rest_penalty(grown.ideal, grown.work, rest));
             halve(grown, choose(left, grown.ideal, v), rest);
         }
         exclude(left, v);
-        if (left.excluded_work > ceiling_) return;
+        if (left.excluded_work > rest_ceiling_) return;
     }
 }
 
@@ -90,6 +117,7 @@ void WindowSolver::take_halves(NodeSet ideal, double penalty) {
     division_.improved = true;
     division_.ideals = {ideal, window_->all()};
     ceiling_ = std::min(ceiling_, steepness_.ceiling(penalty));
+    narrow(penalty, window_->total_work, 1);
 }
 
 Picoseconds WindowSolver::cost_between(NodeSet before, NodeSet ideal) const {
@@ -100,7 +128,7 @@ Picoseconds WindowSolver::cost_between(NodeSet before, NodeSet ideal) const {
 
 // Three blocks or more: list the ideals, then the shortest chain layer by layer.
 void WindowSolver::list(const Growth& growth, const Choice& choice, Picoseconds rest_tensors) {
-    const auto most = ceiling_ * (blocks_ - 1);
+    const auto most = times(ceiling_, blocks_ - 1);
     Choice left = choice;
     for (auto untried = choice.untried; untried != 0; untried &= untried - 1) {
         const int v = std::countr_zero(untried);
@@ -144,6 +172,7 @@ void WindowSolver::chain() {
             const auto work = window_->total_work - ideals_[i].work;
             if (least_[i] + rest * steepness_(work / rest) >= division_.penalty) continue;
             source_ = static_cast<std::int32_t>(i);
+            narrow(division_.penalty - least_[i], work, rest - 1);
             const auto& from = ideals_[i];
             extend({from.nodes}, {from.minimal, from.minimal});
             if (gave_up_) return;
@@ -156,7 +185,6 @@ void WindowSolver::chain() {
 }
 
 void WindowSolver::extend(const Growth& growth, const Choice& choice) {
-    const auto most = ceiling_ * (blocks_ - 1 - layer_);
     Choice left = choice;
     for (auto untried = choice.untried; untried != 0; untried &= untried - 1) {
         const int v = std::countr_zero(untried);
@@ -164,8 +192,8 @@ void WindowSolver::extend(const Growth& growth, const Choice& choice) {
         if (gave_up_) return;
         const auto grown = add(growth, v);
         const auto cost = growing(grown);
-        if (cost <= ceiling_) {
-            const auto ideal = cost + grown.sent <= ceiling_ ? find(grown.ideal) : -1;
+        if (cost <= block_ceiling_) {
+            const auto ideal = cost + grown.sent <= block_ceiling_ ? find(grown.ideal) : -1;
             if (ideal >= 0) {
                 const auto penalty = least_[source_] + steepness_(cost + grown.sent);
                 if (penalty < next_least_[ideal]) {
@@ -176,7 +204,7 @@ void WindowSolver::extend(const Growth& growth, const Choice& choice) {
             extend(grown, choose(left, grown.ideal, v));
         }
         exclude(left, v);
-        if (left.excluded_work > most) return;
+        if (left.excluded_work > rest_ceiling_) return;
     }
 }
 

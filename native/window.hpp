@@ -112,6 +112,7 @@ class WindowSolver {
     };
 
     void start();
+    void narrow(double budget, Picoseconds work, int rest);
     void halve(const Growth& growth, const Choice& choice, Picoseconds rest_tensors);
     void chain();
     void list(const Growth& growth, const Choice& choice, Picoseconds rest_tensors);
@@ -131,7 +132,10 @@ class WindowSolver {
     int blocks_ = 0;
     Steepness steepness_;
     WindowLimits limits_;
-    Picoseconds ceiling_ = 0;  // no block of a better division costs more
+    Picoseconds most_ = 0;           // no block may cost more
+    Picoseconds ceiling_ = 0;        // no block of a better division costs more
+    Picoseconds block_ceiling_ = 0;  // nor the block that grows now ...
+    Picoseconds rest_ceiling_ = 0;   // ... nor is there more work behind it
     bool gave_up_ = false;
     std::array<NodeSet, Window::kMaxNodes> behind_;  // all successors, near and far
     Division division_;

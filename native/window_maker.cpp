@@ -19,6 +19,7 @@ double fraction(Random& random) {
 
 WindowMaker::WindowMaker(const Instance& instance)
     : instance_(instance),
+      prices_(&instance),
       edge_cost_(instance.successors.values.size(), 0),
       local_(static_cast<std::size_t>(instance.n), -1),
       stamp_(static_cast<std::size_t>(instance.tensors()), 0),
@@ -35,6 +36,8 @@ WindowMaker::WindowMaker(const Instance& instance)
 
 bool WindowMaker::make(std::span<const std::vector<Node>* const> blocks, int target, Taste taste,
                        Random& random, Window& window) {
+    for (const auto* block : blocks)
+        if (block->size() > kMaxBlock) return false;
     gather(blocks);
     relate();
     contract(target, taste, random);
@@ -211,7 +214,6 @@ bool WindowMaker::number(Random& random, Window& window) {
     window.n = clusters_;
     // A cluster has more above it than any cluster above it.
     edges_.clear();
-    roots_.clear();
     for (std::int32_t u = 0; u < static_cast<std::int32_t>(nodes_.size()); ++u) {
         if (root(u) != u) continue;
         int above = 0;
@@ -242,7 +244,7 @@ void WindowMaker::fill(Window& window) {
     window.memory = g.has_memory ? &g.memory : nullptr;
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
         const auto a = number_[i];
-        window.work[a] += g.work[nodes_[i]];
+        window.work[a] += prices_->work[nodes_[i]];
         if (g.has_memory)
             window.working_set[a] =
                 std::max(window.working_set[a], g.memory.working_set[nodes_[i]]);
@@ -271,11 +273,11 @@ void WindowMaker::fill_tensors(Window& window) {
         if (users == 0) return;
         // Paid by whatever block holds the node.
         if (producer < 0 && std::has_single_bit(users))
-            window.work[std::countr_zero(users)] += g.cost[t];
+            window.work[std::countr_zero(users)] += prices_->cost[t];
         else if (users == Window::kBehind)
-            window.work[producer] += g.cost[t];
+            window.work[producer] += prices_->cost[t];
         else
-            tensors_.push_back({producer, users, g.cost[t]});
+            tensors_.push_back({producer, users, prices_->cost[t]});
     };
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
         for (const auto t : g.writes[nodes_[i]]) add(t, number_[i]);

@@ -20,10 +20,16 @@ enum class Taste { heavy, any, far };  // dear tensors, any order, far from a ra
 
 class WindowMaker {
    public:
+    /// Nodes of a block: memory and time grow with the square.
+    static constexpr std::size_t kMaxBlock = 2048;
+
     explicit WindowMaker(const Instance& instance);
 
+    /// Prices to use from now on: the same graph with other work and costs.
+    void price_by(const Instance& prices) { prices_ = &prices; }
+
     /// `blocks`: nodes of each block in topological order.  At most `target` nodes if possible;
-    /// false when even that leaves too many.
+    /// false when even that leaves too many, or a block is too large to relate its nodes.
     bool make(std::span<const std::vector<Node>* const> blocks, int target, Taste taste,
               Random& random, Window& window);
 
@@ -64,6 +70,7 @@ class WindowMaker {
     }
 
     const Instance& instance_;
+    const Instance* prices_;
     std::vector<Picoseconds> edge_cost_;  // beside successors.values
     std::vector<std::int32_t> local_;     // node -> place in nodes_, -1 outside
     std::vector<Node> nodes_;
@@ -78,7 +85,6 @@ class WindowMaker {
     std::vector<Edge> edges_;
     std::vector<std::int32_t> distance_, queue_;
     int clusters_ = 0;
-    std::vector<std::int32_t> roots_;
     std::vector<Hyperedge> tensors_;
     std::vector<std::int32_t> stamp_, param_stamp_;
     std::int32_t now_ = 0;

@@ -176,7 +176,8 @@ class _Run:
     def windows(self, reduced: Problem) -> None:
         """Improve the incumbent window by window; every other round starts from new orders."""
         seed, lower = self.next_seed(), self.lower()
-        seconds = min(self.seconds_left(), max(0.5, self.seconds_left() * self.settings.window_share))
+        left = self.seconds_left()
+        seconds = min(left, max(0.5, left * self.settings.window_share))
         start = None if self.rounds % 2 == 0 else self.best
         orders = OrderSearch(restarts=300, local_moves=1000, seed=seed)
         found = search_orders(reduced, lower, start, orders, seconds / 10)
