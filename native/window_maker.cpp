@@ -73,25 +73,24 @@ void WindowMaker::relate() {
     members_.assign(count * words_, 0);
     parent_.resize(count);
     edges_.clear();
-    const auto join = [&](std::uint64_t* into, const std::uint64_t* from) {
-        for (std::size_t i = 0; i < words_; ++i) into[i] |= from[i];
-    };
+    roots_.assign((block_begin_.size() - 1) * words_, 0);
+    learners_.resize(words_);
     for (std::size_t i = 0; i < count; ++i) {
         const auto u = static_cast<std::int32_t>(i);
         parent_[i] = u;
         const auto place = static_cast<std::size_t>(u - block_begin_[block_of_[u]]);
         const auto bit = std::uint64_t{1} << (place & 63U);
         for (auto* rows : {&below_, &above_, &members_}) row(*rows, u)[place >> 6U] |= bit;
+        row(roots_, block_of_[u])[place >> 6U] |= bit;
     }
     for (auto u = static_cast<std::int32_t>(count) - 1; u >= 0; --u)
         for (const auto s : instance_.successors[nodes_[u]]) {
             const auto v = local_[s];
             if (v < 0 || block_of_[v] != block_of_[u]) continue;
-            join(row(below_, u), row(below_, v));
+            join_rows(below_, u, v);
             edges_.push_back({u, v, 0});
         }
-    for (auto e = edges_.rbegin(); e != edges_.rend(); ++e)
-        join(row(above_, e->head), row(above_, e->tail));
+    for (auto e = edges_.rbegin(); e != edges_.rend(); ++e) join_rows(above_, e->head, e->tail);
     clusters_ = static_cast<int>(count);
 }
 
@@ -171,26 +170,37 @@ bool WindowMaker::joined_otherwise(std::int32_t tail, std::int32_t head) const {
 }
 
 void WindowMaker::merge(std::int32_t a, std::int32_t b) {
-    auto *below = row(below_, a), *above = row(above_, a), *members = row(members_, a);
-    for (std::size_t i = 0; i < words_; ++i) {
-        below[i] |= row(below_, b)[i];
-        above[i] |= row(above_, b)[i];
-        members[i] |= row(members_, b)[i];
-    }
     parent_[b] = a;
     --clusters_;
     const auto begin = block_begin_[block_of_[a]];
-    const auto spread = [&](const std::uint64_t* to, std::vector<std::uint64_t>& rows,
-                            const std::uint64_t* what) {
+    auto* roots = row(roots_, block_of_[a]);
+    const auto place = static_cast<std::size_t>(b - begin);
+    roots[place >> 6U] &= ~(std::uint64_t{1} << (place & 63U));
+    join_rows(members_, a, b);
+    // What leads to both knows everything already; what leads to one must learn of the other.
+    const auto unite = [&](std::vector<std::uint64_t>& rows, std::vector<std::uint64_t>& opposite) {
+        auto *mine = row(rows, a), *others = row(rows, b);
+        for (std::size_t i = 0; i < words_; ++i) {
+            learners_[i] = (mine[i] ^ others[i]) & roots[i];
+            mine[i] |= others[i];
+        }
+        const auto* news = row(opposite, a);
+        const auto* more = row(opposite, b);
         for (std::size_t i = 0; i < words_; ++i)
-            for (auto bits = to[i]; bits != 0; bits &= bits - 1) {
+            for (auto bits = learners_[i]; bits != 0; bits &= bits - 1) {
                 const auto u = begin + static_cast<std::int32_t>(64 * i) + std::countr_zero(bits);
-                if (parent_[u] != u || u == a) continue;
-                for (std::size_t j = 0; j < words_; ++j) row(rows, u)[j] |= what[j];
+                if (u == a) continue;
+                auto* learner = row(opposite, u);
+                for (std::size_t j = 0; j < words_; ++j) learner[j] |= news[j] | more[j];
             }
     };
-    spread(above, below_, below);
-    spread(below, above_, above);
+    unite(above_, below_);
+    unite(below_, above_);
+}
+
+void WindowMaker::join_rows(std::vector<std::uint64_t>& rows, std::int32_t into,
+                            std::int32_t from) {
+    for (std::size_t i = 0; i < words_; ++i) row(rows, into)[i] |= row(rows, from)[i];
 }
 
 /// Pairs without a path between them, in random order.

@@ -54,6 +54,7 @@ class WindowMaker {
     void weigh(Taste taste, Random& random);
     void measure_distance(Random& random);
     void merge(std::int32_t a, std::int32_t b);
+    void join_rows(std::vector<std::uint64_t>& rows, std::int32_t into, std::int32_t from);
     [[nodiscard]] bool joined_otherwise(std::int32_t tail, std::int32_t head) const;
     [[nodiscard]] std::int32_t root(std::int32_t u);
     bool number(Random& random, Window& window);
@@ -80,6 +81,8 @@ class WindowMaker {
     // cluster leads to, everything that leads to it, and itself.
     std::size_t words_ = 0;
     std::vector<std::uint64_t> below_, above_, members_;
+    std::vector<std::uint64_t> roots_;     // per block
+    std::vector<std::uint64_t> learners_;  // of a merge
     std::vector<std::int32_t> parent_;
     std::vector<int> number_;
     std::vector<Edge> edges_;
