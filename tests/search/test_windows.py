@@ -13,12 +13,13 @@ import pytest
 
 from stagewright import _native
 from stagewright.exact.program import ExactLimits, prove
-from stagewright.graph import CostGraph, GraphBuilder
+from stagewright.graph import FIRST, FREE, LAST, CostGraph, GraphBuilder
 from stagewright.machine import Machine
 from stagewright.plans import Plan, problems_of
 from stagewright.problem import Problem, compile_problem
 from stagewright.search.orders import Found, OrderSearch, search_orders
 from stagewright.search.windows import WindowSearch, search_windows
+from stagewright.solve import Settings, solve
 
 
 def random_case(seed: int, max_nodes: int = 9) -> tuple[CostGraph, Machine]:
@@ -28,9 +29,8 @@ def random_case(seed: int, max_nodes: int = 9) -> tuple[CostGraph, Machine]:
     n = rng.randint(2, max_nodes)
     weight = rng.choice([1, 4, 20])
     for v in range(n):
-        stage = rng.choice(["first", "last"]) if rng.random() < 0.04 else None
-        pin = {"first": 1, "last": 2, None: 0}[stage]
-        builder.add_node(f"v{v}", work=rng.randint(0, 10), stage=pin)
+        stage = rng.choice([FIRST, LAST]) if rng.random() < 0.04 else FREE
+        builder.add_node(f"v{v}", work=rng.randint(0, 10), stage=stage)
     for v in range(n - 1):
         for _ in range(rng.choice([0, 1, 1, 2])):
             later = range(v + 1, min(n, v + 1 + rng.choice([2, 4, n])))
@@ -137,6 +137,21 @@ def test_interrupt_returns_the_best_so_far() -> None:
     timer.join()
     assert found.interrupted
     assert found.bottleneck < start.bottleneck
+
+
+def test_solve_fills_the_time_with_windows() -> None:
+    machine = Machine(8)
+    graph = wide_graph(200)
+    began = time.perf_counter()
+    solution = solve(graph, machine, Settings(time_limit=1.5))
+    assert time.perf_counter() - began < 1.8
+    assert problems_of(graph, machine, solution.plan) == []
+    phases = [point.phase for point in solution.history]
+    assert "windows" in phases
+    before = solution.history[phases.index("windows") - 1]
+    assert solution.bottleneck < before.upper
+    uppers = [point.upper for point in solution.history]
+    assert uppers == sorted(uppers, reverse=True)
 
 
 def test_one_node_and_one_stage_are_left_alone() -> None:
