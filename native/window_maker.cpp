@@ -23,7 +23,8 @@ WindowMaker::WindowMaker(const Instance& instance)
       edge_cost_(instance.successors.values.size(), 0),
       local_(static_cast<std::size_t>(instance.n), -1),
       stamp_(static_cast<std::size_t>(instance.tensors()), 0),
-      param_stamp_(instance.memory.param_bytes.size(), 0) {
+      param_stamp_(instance.memory.param_bytes.size(), 0),
+      last_user_(static_cast<std::size_t>(instance.tensors()), -1) {
     for (Tensor t = 0; t < instance.tensors(); ++t) {
         const auto p = instance.producer[t];
         const auto heads = instance.successors[p];
@@ -83,19 +84,36 @@ void WindowMaker::relate() {
         for (auto* rows : {&below_, &above_, &members_}) row(*rows, u)[place >> 6U] |= bit;
         row(roots_, block_of_[u])[place >> 6U] |= bit;
     }
-    for (auto u = static_cast<std::int32_t>(count) - 1; u >= 0; --u)
-        for (const auto s : instance_.successors[nodes_[u]]) {
-            const auto v = local_[s];
+    for (auto u = static_cast<std::int32_t>(count) - 1; u >= 0; --u) {
+        const auto node = nodes_[u];
+        const auto heads = instance_.successors[node];
+        for (std::size_t i = 0; i < heads.size(); ++i) {
+            const auto v = local_[heads[i]];
             if (v < 0 || block_of_[v] != block_of_[u]) continue;
             join_rows(below_, u, v);
-            edges_.push_back({u, v, 0});
+            edges_.push_back({u, v, edge_cost_[instance_.successors.offsets[node] + i], 0});
         }
+    }
     for (auto e = edges_.rbegin(); e != edges_.rend(); ++e) join_rows(above_, e->head, e->tail);
     clusters_ = static_cast<int>(count);
 }
 
+/// Consumers of a tensor in one block, each with the next: together they pay it once.
+void WindowMaker::pair_siblings() {
+    for (std::int32_t u = 0; u < static_cast<std::int32_t>(nodes_.size()); ++u)
+        for (const auto t : instance_.reads[nodes_[u]]) {
+            const auto before = last_user_[t];
+            last_user_[t] = u;
+            if (before >= block_begin_[block_of_[u]])
+                edges_.push_back({before, u, instance_.cost[t], 0});
+        }
+    for (const auto v : nodes_)
+        for (const auto t : instance_.reads[v]) last_user_[t] = -1;
+}
+
 void WindowMaker::contract(int target, Taste taste, Random& random) {
     if (clusters_ <= target) return;
+    if (random.below(3) == 0) pair_siblings();
     weigh(taste, random);
     std::sort(edges_.begin(), edges_.end(), [](const Edge& a, const Edge& b) {
         return a.key > b.key ||
@@ -106,7 +124,7 @@ void WindowMaker::contract(int target, Taste taste, Random& random) {
         for (const auto& edge : edges_) {
             const auto a = root(edge.tail);
             const auto b = root(edge.head);
-            if (a == b || joined_otherwise(a, b)) continue;
+            if (a == b || joined_otherwise(a, b) || joined_otherwise(b, a)) continue;
             merge(a, b);
             changed = true;
             if (clusters_ <= target) return;
@@ -125,11 +143,7 @@ void WindowMaker::weigh(Taste taste, Random& random) {
         }
         edge.key = r;
         if (taste == Taste::any) continue;
-        const auto tail = nodes_[edge.tail];
-        const auto heads = instance_.successors[tail];
-        const auto at =
-            std::lower_bound(heads.begin(), heads.end(), nodes_[edge.head]) - heads.begin();
-        edge.key *= static_cast<double>(edge_cost_[instance_.successors.offsets[tail] + at]);
+        edge.key *= static_cast<double>(edge.cost);
     }
 }
 
@@ -229,7 +243,7 @@ bool WindowMaker::number(Random& random, Window& window) {
         int above = 0;
         for (std::size_t i = 0; i < words_; ++i) above += std::popcount(row(above_, u)[i]);
         edges_.push_back(
-            {u, 0,
+            {u, 0, 0,
              static_cast<double>(nodes_.size()) * block_of_[u] + above + fraction(random) / 2});
     }
     std::sort(edges_.begin(), edges_.end(),

@@ -37,8 +37,11 @@ class WindowMaker {
     [[nodiscard]] int holder(Node v) const { return number_[local_[v]]; }
 
    private:
+    /// Two places of one block, the first before the second: producer and consumer, or two
+    /// consumers of a tensor.
     struct Edge {
         std::int32_t tail, head;
+        Picoseconds cost;
         double key;
     };
     struct Hyperedge {
@@ -49,6 +52,7 @@ class WindowMaker {
 
     void gather(std::span<const std::vector<Node>* const> blocks);
     void relate();
+    void pair_siblings();
     void contract(int target, Taste taste, Random& random);
     void merge_unrelated(int target, Random& random);
     void weigh(Taste taste, Random& random);
@@ -90,6 +94,7 @@ class WindowMaker {
     int clusters_ = 0;
     std::vector<Hyperedge> tensors_;
     std::vector<std::int32_t> stamp_, param_stamp_;
+    std::vector<std::int32_t> last_user_;  // per tensor: place of the last consumer met
     std::int32_t now_ = 0;
 };
 
