@@ -53,7 +53,7 @@ class Settings:
     time_limit: float = 60.0
     seed: int = 0
     first_look: OrderSearch = field(default_factory=lambda: OrderSearch(restarts=24, local_moves=200))
-    windows: WindowSearch = field(default_factory=lambda: WindowSearch(rounds=1_000_000))
+    windows: WindowSearch = field(default_factory=lambda: WindowSearch(rounds=15_000))
     window_share: float = 0.25
     quick: ExactLimits = field(default_factory=lambda: ExactLimits(max_ideals=50_000))
     exact: ExactLimits = field(default_factory=ExactLimits)
