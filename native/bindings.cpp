@@ -15,6 +15,7 @@
 #include "ideals.hpp"
 #include "order_search.hpp"
 #include "orders.hpp"
+#include "skeleton.hpp"
 #include "slicing.hpp"
 
 namespace nb = nanobind;
@@ -276,6 +277,30 @@ void bind_bounds(nb::module_& m) {
         "The anchor bound: (value ps, anchor, [(tensor, node, amount)], flows, complete, interrupted).");
 }
 
+void bind_skeleton(nb::module_& m) {
+    nb::class_<sw::Skeleton>(m, "Skeleton", "Lower bounds of an instance by interval refinement.")
+        .def(nb::init<const sw::Instance&>(), "instance"_a, nb::keep_alive<1, 2>(),
+             nb::call_guard<nb::gil_scoped_release>())
+        .def(
+            "bound",
+            [](sw::Skeleton& self, std::int32_t k, std::int64_t lower, std::int64_t upper,
+               std::int64_t max_bytes, double seconds) {
+                if (k < 1) throw std::invalid_argument("k: expected at least one block");
+                sw::SkeletonBound found;
+                Signals signals;
+                {
+                    nb::gil_scoped_release release;
+                    auto stop = signals.stop(seconds);
+                    found = self.bound(k, lower, upper, max_bytes, stop);
+                }
+                return std::make_tuple(found.value, found.closed, found.states, found.arcs, found.cuts,
+                                       signals.interrupted());
+            },
+            "k"_a, "lower"_a, "upper"_a, "max_bytes"_a = std::int64_t{1} << 30, "seconds"_a = 1e9,
+            "Raise the proven bound `lower` towards `upper`, the cost of a plan: (value ps, closed, states,\n"
+            "arcs, cuts, interrupted). Closed: the plan of cost `upper` is optimal.");
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -287,4 +312,5 @@ NB_MODULE(_native, m) {
     bind_slicing(m);
     bind_exact(m);
     bind_bounds(m);
+    bind_skeleton(m);
 }
