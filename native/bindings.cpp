@@ -14,6 +14,7 @@
 #include "anchor.hpp"
 #include "ideals.hpp"
 #include "order_search.hpp"
+#include "must_link.hpp"
 #include "orders.hpp"
 #include "skeleton.hpp"
 #include "slicing.hpp"
@@ -299,6 +300,22 @@ void bind_skeleton(nb::module_& m) {
             "k"_a, "lower"_a, "upper"_a, "max_bytes"_a = std::int64_t{1} << 30, "seconds"_a = 1e9,
             "Raise the proven bound `lower` towards `upper`, the cost of a plan: (value ps, closed, states,\n"
             "arcs, cuts, interrupted). Closed: the plan of cost `upper` is optimal.");
+    m.def(
+        "must_link",
+        [](const sw::Instance& g, std::int64_t threshold, double seconds) {
+            sw::MustLink found;
+            Signals signals;
+            {
+                nb::gil_scoped_release release;
+                auto stop = signals.stop(seconds);
+                found = sw::must_link(g, threshold, stop);
+            }
+            std::vector<std::tuple<std::int32_t, std::int32_t>> pairs(found.pairs.begin(), found.pairs.end());
+            return std::make_tuple(std::move(pairs), found.impossible, found.cuts, signals.interrupted());
+        },
+        "instance"_a, "threshold"_a, "seconds"_a = 1e9,
+        "What shares a block in every plan of bottleneck <= threshold: ([(node, node)], impossible, cuts,\n"
+        "interrupted). Impossible: there is no such plan.");
 }
 
 }  // namespace

@@ -27,7 +27,9 @@ std::vector<Node> topological(const Instance& g) {
 }  // namespace
 
 Closures::Closures(const Instance& g)
-    : words_(words_for(g.n)), before_(words_ * static_cast<std::size_t>(g.n)), after_(before_.size()) {
+    : words_(words_for(g.n)),
+      before_(words_ * static_cast<std::size_t>(g.n)),
+      after_(before_.size()) {
     const auto order = topological(g);
     const auto close = [&](std::vector<Word>& rows, Node v, std::span<const Node> neighbours) {
         auto* row = rows.data() + words_ * v;
@@ -43,38 +45,40 @@ BlockCut::BlockCut(const Instance& g)
     : g_(g),
       place_(static_cast<std::size_t>(g.n)),
       seen_(static_cast<std::size_t>(g.tensors()), 0),
+      amount_(g.work),
       set_(words_for(g.n)) {
     __extension__ using Wide = __int128;
     Wide costs = 0;
     for (const auto c : g.cost) costs += c;
-    const auto sum = [&](std::int64_t q, std::int64_t p) {
-        return static_cast<Wide>(q) * (2 * costs) + static_cast<Wide>(p) * g.total_work;
+    const auto fits = [&](std::int64_t q, std::int64_t p) {
+        return static_cast<Wide>(q) * (2 * costs + g.total_work) +
+                   static_cast<Wide>(p) * g.total_work <=
+               kLargestSum;
     };
-    if (sum(1, 1) > kLargestSum)
-        throw std::invalid_argument("instance: work and twice the costs sum to more than 2^61 ps");
-    while (scale_ < 1024 && sum(2 * scale_, 2 * scale_) <= kLargestSum) scale_ *= 2;
-    // Half of the digits for fineness, half for steepness where they are short.
+    if (!fits(1, 1))
+        throw std::invalid_argument("instance: twice work and costs sum to more than 2^61 ps");
+    // p / q between 1 / q and 64 where there are digits enough.
+    while (scale_ < 1024 && fits(2 * scale_, 64 * scale_)) scale_ *= 2;
     steepest_ = scale_;
-    while (scale_ > 64 && sum(scale_, 32 * scale_) > kLargestSum) scale_ /= 2;
-    steepest_ = scale_;
-    while (steepest_ < 64 * scale_ && sum(scale_, 2 * steepest_) <= kLargestSum) steepest_ *= 2;
+    while (steepest_ < 64 * scale_ && fits(scale_, 2 * steepest_)) steepest_ *= 2;
 }
 
 void BlockCut::prepare(const Word* in, const Word* out) {
     in_.clear();
     free_.clear();
-    in_work_ = free_work_ = constant_ = 0;
+    in_amount_ = free_amount_ = constant_ = 0;
     for (Node v = 0; v < g_.n; ++v) {
         if (contains(in, v)) {
             place_[v] = kIn;
             in_.push_back(v);
-            in_work_ += g_.work[v];
+            in_amount_ += amount_[v];
+            constant_ += g_.work[v];
         } else if (contains(out, v)) {
             place_[v] = kOut;
         } else {
             place_[v] = static_cast<std::int32_t>(free_.size());
             free_.push_back(v);
-            free_work_ += g_.work[v];
+            free_amount_ += amount_[v];
         }
     }
     network_.clear(static_cast<std::int32_t>(free_.size()));
@@ -97,9 +101,12 @@ void BlockCut::add_tensor(Tensor t) {
     bool out = false;
     pins_.clear();
     const auto look = [&](Node v) {
-        if (place_[v] == kIn) in = true;
-        else if (place_[v] == kOut) out = true;
-        else pins_.push_back(place_[v]);
+        if (place_[v] == kIn)
+            in = true;
+        else if (place_[v] == kOut)
+            out = true;
+        else
+            pins_.push_back(place_[v]);
     };
     look(g_.producer[t]);
     for (const auto u : g_.consumers[t]) look(u);
@@ -154,13 +161,13 @@ void BlockCut::add_convexity() {
 
 BlockCut::Minimum BlockCut::solve(std::int64_t p, std::int64_t enough) {
     ++solved_;
-    auto base = constant_ * scale_ + p * in_work_;
+    auto base = constant_ * scale_ - p * in_amount_;
     terminal_.resize(enter_.size());
     for (std::size_t v = 0; v < terminal_.size(); ++v) {
         auto enter = enter_[v] * scale_;
         auto leave = leave_[v] * scale_;
         if (v < free_.size()) {
-            const auto weight = p * g_.work[free_[v]];
+            const auto weight = scale_ * g_.work[free_[v]] - p * amount_[free_[v]];
             if (weight >= 0) {
                 leave += weight;
             } else {
@@ -176,14 +183,14 @@ BlockCut::Minimum BlockCut::solve(std::int64_t p, std::int64_t enough) {
     result.finished = result.value <= enough;
     if (!result.finished) return result;
     std::fill(set_.begin(), set_.end(), 0);
-    result.work = in_work_;
+    result.amount = in_amount_;
     for (const auto v : in_) insert(set_.data(), v);
     for (std::size_t v = 0; v < free_.size(); ++v)
         if (network_.on_source_side(static_cast<std::int32_t>(v))) {
             insert(set_.data(), free_[v]);
-            result.work += g_.work[free_[v]];
+            result.amount += amount_[free_[v]];
         }
-    result.io = (result.value - p * result.work) / scale_;
+    result.cost = (result.value + p * result.amount) / scale_;
     return result;
 }
 

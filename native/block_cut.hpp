@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The cheapest block among those that hold some nodes and miss others, as one minimum cut.
 //
-// For sets In and Out it finds min { q io(S) + p work(S) : In in S, S misses Out } with whole numbers p
-// and q > 0.  Blocks of plans are convex (what lies on a path between two nodes of S is in S), which a
+// For sets In and Out it finds min { q f(S) - p amount(S) : In in S, S misses Out } with f = work + io, whole
+// numbers p >= 0 and q > 0, and any additive amount >= 0.  Blocks of plans are convex (what lies on a path between two nodes of S is in S), which a
 // cut cannot ask for in general; but next to In it can: if v precedes a node of In, then v in S puts
 // every successor of v that also precedes In into S, and mirrored behind In.  Those implications are
 // arcs of unlimited capacity, so the minimum runs over all convex S and some others.
@@ -35,22 +35,25 @@ class Closures {
 class BlockCut {
    public:
     struct Minimum {
-        std::int64_t value = 0;  // q io(S) + p work(S); a lower bound of it when cut short
-        Picoseconds work = 0, io = 0;
+        std::int64_t value = 0;  // q f(S) - p amount(S); a lower bound of it when cut short
+        Picoseconds amount = 0, cost = 0;
         bool finished = false;  // false: the value passed `enough`, there is no set
     };
 
     /// Throws std::invalid_argument when work and costs sum to more than 2^61.
     explicit BlockCut(const Instance& instance);
 
-    /// q, and the largest |p|: as fine and as steep as exact int64 arithmetic allows.
+    /// q, and the largest p: as fine and as steep as exact int64 arithmetic allows.
     [[nodiscard]] std::int64_t scale() const { return scale_; }
     [[nodiscard]] std::int64_t steepest() const { return steepest_; }
 
+    /// What a block is worth, per node: >= 0, in sum at most the work of the instance.  Work itself by default.
+    void set_amounts(std::vector<Picoseconds> amounts) { amount_ = std::move(amounts); }
+    [[nodiscard]] const std::vector<Picoseconds>& amounts() const { return amount_; }
+
     void prepare(const Word* in, const Word* out);
-    /// Work of In, and of all that is not in Out.
-    [[nodiscard]] Picoseconds least_work() const { return in_work_; }
-    [[nodiscard]] Picoseconds most_work() const { return in_work_ + free_work_; }
+    /// Amount of all that is not in Out.
+    [[nodiscard]] Picoseconds most_amount() const { return in_amount_ + free_amount_; }
 
     Minimum solve(std::int64_t p, std::int64_t enough = FlowNetwork::kUnlimited);
     /// The minimiser of the last finished solve().
@@ -69,7 +72,8 @@ class BlockCut {
     std::vector<std::int32_t> side_;   // of a vertex: 1 before In, 2 behind it
     std::vector<std::int32_t> seen_;   // per tensor: the last prepare() that met it
     std::int32_t round_ = 0;
-    Picoseconds constant_ = 0, in_work_ = 0, free_work_ = 0;
+    Picoseconds constant_ = 0, in_amount_ = 0, free_amount_ = 0;
+    std::vector<Picoseconds> amount_;
     std::vector<Picoseconds> enter_, leave_;  // per vertex: capacity from the source, to the sink
     std::vector<std::int64_t> terminal_;
     std::vector<Word> set_;

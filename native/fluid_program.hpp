@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program over states with fluid work.  F_h(Q) is the most work that an ideal of Q can have when h
-// blocks of cost <= T reach it:
+// The program over states with fluid amounts.  F_h(Q) is the largest amount that an ideal of Q can have
+// when h blocks of cost <= T reach it:
 //
 //     F_0(empty) = 0,   F_h(Q) = max over arcs (P, Q) of min(high(Q), F_{h-1}(P) + most(P, Q)),
 //
 // dropped (-1) when below low(Q).  By induction on h the ideal I_h of any plan of bottleneck <= T, in state
-// Q, has work(I_h) <= F_h(Q): work(I_h) = work(I_{h-1}) + work(S_h), the arc bounds the second term
-// (state_space.hpp), and low(Q) <= work(I_h) <= high(Q).  So if no F_h(full) with h <= k is the whole
-// work, no plan of bottleneck <= T exists.
+// Q, has amount(I_h) <= F_h(Q): amount(I_h) = amount(I_{h-1}) + amount(S_h), the arc bounds the second term
+// (state_space.hpp), and low(Q) <= amount(I_h) <= high(Q).  So if no F_h(full) with h <= k is the whole
+// amount, no plan of bottleneck <= T exists.
 //
 // Bounds only fall while states are split and arcs tightened, so a value changes only when the arc that
 // gave it does: repair() follows those.
@@ -42,8 +42,8 @@ class FluidProgram {
     void compute(std::int32_t layer, std::int32_t s);
 
     struct Layer {
-        std::vector<Picoseconds> work;      // F_h per state, -1: not reached
-        std::vector<std::int32_t> by;       // the arc that gave it
+        std::vector<Picoseconds> work;  // F_h per state, -1: not reached
+        std::vector<std::int32_t> by;   // the arc that gave it
         std::vector<char> marked;
         std::vector<std::int32_t> queue;
     };

@@ -10,7 +10,8 @@ Refiner::Refiner(const Instance& g, const Closures& closures)
       closures_(closures),
       weight_(static_cast<std::size_t>(g.n)),
       into_left_(weight_.size()),
-      into_right_(weight_.size()) {
+      into_right_(weight_.size()),
+      covered_(weight_.size(), 0) {
     double whole = 1;
     for (Node v = 0; v < g.n; ++v) {
         auto weight = g.work[v];
@@ -61,7 +62,8 @@ Split Refiner::best(const StateSpace& space, std::int32_t state, const std::vect
             double with = 0;
             double without = 0;
             for (std::size_t j = 0; j < words; ++j) {
-                each_node(closures_.ancestors(v)[j] & open[j], j, [&](Node u) { with += into_left_[u]; });
+                each_node(closures_.ancestors(v)[j] & open[j], j,
+                          [&](Node u) { with += into_left_[u]; });
                 each_node(closures_.descendants(v)[j] & open[j], j,
                           [&](Node u) { without += into_right_[u]; });
             }
@@ -74,10 +76,20 @@ Split Refiner::best(const StateSpace& space, std::int32_t state, const std::vect
     return split;
 }
 
+std::vector<double> Refiner::coverage() const {
+    auto result = covered_;
+    for (auto& c : result) c = paths_ > 0 ? c / paths_ : 1;
+    return result;
+}
+
 std::vector<Split> Refiner::splits(const StateSpace& space, const std::vector<std::int32_t>& path) {
     std::vector<double> left(weight_.size(), 0);
     std::vector<double> all(weight_.size(), 0);
     for (const auto a : path) cover(space, a, all);
+    // Later paths weigh more: the first ones know little of the graph.
+    constexpr double kMemory = 0.98;
+    for (std::size_t v = 0; v < all.size(); ++v) covered_[v] = kMemory * covered_[v] + all[v];
+    paths_ = kMemory * paths_ + 1;
     std::vector<Split> found;
     for (std::size_t i = 0; i + 1 < path.size(); ++i) {
         cover(space, path[i], left);
@@ -85,8 +97,10 @@ std::vector<Split> Refiner::splits(const StateSpace& space, const std::vector<st
         if (split.node < 0) continue;
         const auto same = std::find_if(found.begin(), found.end(),
                                        [&](const Split& s) { return s.state == split.state; });
-        if (same == found.end()) found.push_back(split);
-        else if (split.score > same->score) *same = split;
+        if (same == found.end())
+            found.push_back(split);
+        else if (split.score > same->score)
+            *same = split;
     }
     std::stable_sort(found.begin(), found.end(),
                      [](const Split& a, const Split& b) { return a.score > b.score; });

@@ -2,6 +2,7 @@
 #include "skeleton.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "fluid_program.hpp"
 #include "refine.hpp"
@@ -11,59 +12,76 @@ namespace stagewright {
 
 namespace {
 
-constexpr double kSplitShare = 0.5;      // of the best score: also split there
-constexpr int kPatience = 24;            // rounds of refinement before a smaller threshold is asked
+constexpr double kSplitShare = 0.5;  // of the best score: also split there
+constexpr int kPatience = 24;        // rounds of refinement before a smaller threshold is asked
+constexpr std::int64_t kFirstBudget =
+    64;                        // splits of the first skeleton; each next one has twice as many
+constexpr double kPace = 0.4;  // by how much coverage changes the amounts
 constexpr std::int64_t kStepsPerCut = 500;
 constexpr std::int64_t kRemovalShare = 4;  // steps between removals, in steps of one
 
-/// One call of Skeleton::bound().
+Picoseconds sum(const std::vector<Picoseconds>& values) {
+    Picoseconds total = 0;
+    for (const auto v : values) total += v;
+    return total;
+}
+
+/// One skeleton, grown from a single interval for the amounts of `cuts`.
 class Run {
    public:
-    Run(const Instance& g, const Closures& closures, BlockCut& cuts, std::int32_t k, Picoseconds lower,
-        Picoseconds upper, std::int64_t max_bytes, Stop& stop)
+    Run(const Instance& g, const Closures& closures, BlockCut& cuts, std::int32_t k,
+        Picoseconds lower, Picoseconds upper, Picoseconds step, std::int64_t max_splits,
+        std::int64_t max_bytes, Stop& stop)
         : cuts_(cuts),
           k_(k),
-          whole_(g.total_work),
+          whole_(sum(cuts.amounts())),
           lower_(lower),
           upper_(upper),
           ceiling_(upper),
+          step_(step),
+          max_splits_(max_splits),
           max_bytes_(max_bytes),
           stop_(stop),
           space_(g, closures, cuts, upper - 1),
           program_(space_, k, whole_),
-          refiner_(g, closures),
-          first_cut_(cuts.solved()) {}
+          refiner_(g, closures) {}
 
-    SkeletonBound run() {
+    /// False when a new skeleton could do more: the budget of splits is used up.
+    bool run() {
         const auto finest = std::max<Picoseconds>(1, upper_ / 2048);
-        auto step = std::max<Picoseconds>(1, (upper_ - lower_) / 4);
         tighten_first();
-        bool more = true;
-        while (more && lower_ < ceiling_ && !stop_.now()) {
-            const auto threshold = std::min(ceiling_ - 1, lower_ + step - 1);
-            switch (ask(threshold, step <= finest)) {
+        while (lower_ < ceiling_ && !stop_.now()) {
+            const auto threshold = std::min(ceiling_ - 1, lower_ + step_ - 1);
+            switch (ask(threshold, step_ <= finest)) {
                 case Outcome::infeasible:
                     lower_ = threshold + 1;
-                    step *= 2;
+                    step_ *= 2;
                     break;
                 case Outcome::patience:
-                    step = std::max(finest, step / 2);
+                    step_ = std::max(finest, step_ / 2);
                     break;
                 case Outcome::closed:
                     lower_ = upper_;
                     break;
                 case Outcome::plan:
                     break;
+                case Outcome::budget:
+                    return false;
                 case Outcome::end:
-                    more = false;
+                    return true;
             }
         }
-        return {lower_, lower_ == upper_, space_.states(), space_.alive_arcs(),
-                cuts_.solved() - first_cut_, splits_};
+        return true;
     }
 
+    [[nodiscard]] Picoseconds lower() const { return lower_; }
+    [[nodiscard]] Picoseconds step() const { return step_; }
+    [[nodiscard]] const StateSpace& space() const { return space_; }
+    [[nodiscard]] std::int64_t splits() const { return splits_; }
+    [[nodiscard]] std::vector<double> coverage() const { return refiner_.coverage(); }
+
    private:
-    enum class Outcome { infeasible, patience, closed, plan, end };
+    enum class Outcome { infeasible, patience, closed, plan, budget, end };
 
     void tighten_first() {
         for (const auto s : {StateSpace::kFull, std::int32_t{2}})
@@ -78,6 +96,7 @@ class Run {
             if (!settle_path()) return Outcome::end;
             if (program_.infeasible()) return Outcome::infeasible;
             if (space_.bytes() + program_.bytes() > max_bytes_) return Outcome::end;
+            if (splits_ >= max_splits_) return Outcome::budget;
             if (!refine()) {
                 ceiling_ = 0;
                 for (const auto a : path_) ceiling_ = std::max(ceiling_, space_.cheapest_known(a));
@@ -127,27 +146,65 @@ class Run {
     BlockCut& cuts_;
     std::int32_t k_;
     Picoseconds whole_, lower_, upper_;
-    Picoseconds ceiling_;  // the bound cannot rise above: upper, or a plan met on the way (overflow dropped)
-    std::int64_t max_bytes_;
+    Picoseconds
+        ceiling_;  // the bound cannot rise above: upper, or a plan met on the way (overflow dropped)
+    Picoseconds step_;
+    std::int64_t max_splits_, max_bytes_;
     Stop& stop_;
     StateSpace space_;
     FluidProgram program_;
     Refiner refiner_;
     std::vector<std::int32_t> path_;
-    std::int64_t first_cut_;
     std::int64_t splits_ = 0;
     std::int64_t next_removal_ = 0;
 };
+
+/// Amounts that make nodes which are covered too often worth less; their sum stays.
+std::vector<Picoseconds> adjusted(const std::vector<Picoseconds>& amounts,
+                                  const std::vector<double>& coverage) {
+    std::vector<double> wish(amounts.size());
+    double total = 0;
+    const auto whole = sum(amounts);
+    for (std::size_t v = 0; v < wish.size(); ++v) {
+        const auto floor = 0.01 * static_cast<double>(whole) / static_cast<double>(wish.size());
+        wish[v] = std::max(static_cast<double>(amounts[v]), floor) *
+                  std::exp(kPace * (1 - std::min(coverage[v], 2.0)));
+        total += wish[v];
+    }
+    std::vector<Picoseconds> result(amounts.size());
+    for (std::size_t v = 0; v < wish.size(); ++v)
+        result[v] =
+            static_cast<Picoseconds>(wish[v] / total * static_cast<double>(whole) * (1 - 1e-9));
+    return result;
+}
 
 }  // namespace
 
 Skeleton::Skeleton(const Instance& instance) : g_(instance), closures_(instance), cuts_(instance) {}
 
-SkeletonBound Skeleton::bound(std::int32_t k, Picoseconds lower, Picoseconds upper, std::int64_t max_bytes,
-                              Stop& stop) {
+SkeletonBound Skeleton::bound(std::int32_t k, Picoseconds lower, Picoseconds upper,
+                              std::int64_t max_bytes, Stop& stop) {
     if (lower >= upper || g_.n == 0) return {std::min(lower, upper), lower >= upper};
     k = std::min(k, g_.n);  // further blocks would be empty
-    return Run(g_, closures_, cuts_, k, lower, upper, max_bytes, stop).run();
+    const auto first_cut = cuts_.solved();
+    cuts_.set_amounts(g_.work);
+    SkeletonBound result;
+    result.value = lower;
+    auto step = std::max<Picoseconds>(1, (upper - lower) / 4);
+    for (auto budget = kFirstBudget;; budget *= 2) {
+        Run run(g_, closures_, cuts_, k, result.value, upper, step, budget, max_bytes, stop);
+        const auto done = run.run();
+        result.value = run.lower();
+        result.states = run.space().states();
+        result.arcs = run.space().alive_arcs();
+        result.splits += run.splits();
+        if (done) break;
+        step = run.step();
+        cuts_.set_amounts(adjusted(cuts_.amounts(), run.coverage()));
+    }
+    result.cuts = cuts_.solved() - first_cut;
+    result.closed = result.value == upper;
+    return result;
 }
 
 }  // namespace stagewright

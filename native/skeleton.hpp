@@ -16,8 +16,8 @@
 namespace stagewright {
 
 struct SkeletonBound {
-    Picoseconds value = 0;   // no plan of at most k blocks has a smaller bottleneck
-    bool closed = false;     // value = upper: the incumbent is optimal
+    Picoseconds value = 0;  // no plan of at most k blocks has a smaller bottleneck
+    bool closed = false;    // value = upper: the incumbent is optimal
     std::int64_t states = 0, arcs = 0, cuts = 0, splits = 0;
 };
 
@@ -28,8 +28,8 @@ class Skeleton {
 
     /// Raises `lower`, a proven bound, towards `upper`, the bottleneck of some plan, until they meet,
     /// `stop` says so, or what is kept would exceed `max_bytes`.
-    SkeletonBound bound(std::int32_t k, Picoseconds lower, Picoseconds upper, std::int64_t max_bytes,
-                        Stop& stop);
+    SkeletonBound bound(std::int32_t k, Picoseconds lower, Picoseconds upper,
+                        std::int64_t max_bytes, Stop& stop);
 
    private:
     const Instance& g_;

@@ -2,6 +2,7 @@
 #include "state_space.hpp"
 
 #include <algorithm>
+#include <limits>
 
 namespace stagewright {
 
@@ -9,11 +10,11 @@ namespace {
 
 constexpr int kCutsPerArc = 8;
 
-/// scale * rise / run, cut off at +-limit.
+/// scale * rise / run, at least 1 and at most `limit`.
 std::int64_t slope_of(std::int64_t scale, Picoseconds rise, Picoseconds run, std::int64_t limit) {
     __extension__ using Wide = __int128;
     const auto slope = static_cast<Wide>(scale) * rise / run;
-    return static_cast<std::int64_t>(std::clamp<Wide>(slope, -limit, limit));
+    return static_cast<std::int64_t>(std::clamp<Wide>(slope, 1, limit));
 }
 
 }  // namespace
@@ -37,8 +38,8 @@ StateSpace::StateSpace(const Instance& g, const Closures& closures, BlockCut& cu
         StateArc arc;
         arc.from = from;
         arc.to = to;
-        arc.forced = forced_work(from, to);
-        arc.roof = g.total_work;
+        arc.forced = forced_amount(from, to);
+        for (const auto amount : cuts_.amounts()) arc.roof += amount;
         add_arc(arc);
     };
     connect(kEmpty, any);
@@ -57,8 +58,8 @@ std::int32_t StateSpace::add_state(const Word* inside, const Word* outside) {
     Picoseconds low = 0;
     Picoseconds high = 0;
     for (Node v = 0; v < g_.n; ++v) {
-        if (contains(inside, v)) low += g_.work[v];
-        if (!contains(outside, v)) high += g_.work[v];
+        if (contains(inside, v)) low += cuts_.amounts()[v];
+        if (!contains(outside, v)) high += cuts_.amounts()[v];
     }
     inside_.insert(inside_.end(), inside, inside + words_);
     outside_.insert(outside_.end(), outside, outside + words_);
@@ -102,23 +103,23 @@ void StateSpace::sweep() {
         for (auto& row : *rows) std::erase_if(row, [&](auto a) { return !arcs_[a].alive; });
 }
 
-Picoseconds StateSpace::forced_work(std::int32_t from, std::int32_t to) const {
-    Picoseconds work = 0;
+Picoseconds StateSpace::forced_amount(std::int32_t from, std::int32_t to) const {
+    Picoseconds amount = 0;
     for (std::size_t i = 0; i < words_; ++i)
-        each_node(inside(to)[i] & outside(from)[i], i, [&](Node v) { work += g_.work[v]; });
-    return work;
+        each_node(inside(to)[i] & outside(from)[i], i,
+                  [&](Node v) { amount += cuts_.amounts()[v]; });
+    return amount;
 }
 
-/// The most work that the line allows a block of cost <= threshold; -1: there is no such block.
+/// The most that the line allows a block of cost <= threshold; -1: there is no such block.
 Picoseconds StateSpace::allowed(std::int32_t line, Picoseconds threshold) const {
-    const auto q = cuts_.scale();
-    const auto spare = q * threshold - lines_[line].value;
+    const auto spare = cuts_.scale() * threshold - lines_[line].value;
     if (spare < 0) return -1;
-    return lines_[line].p == q ? g_.total_work : spare / (q - lines_[line].p);
+    return lines_[line].p == 0 ? std::numeric_limits<Picoseconds>::max() : spare / lines_[line].p;
 }
 
 void StateSpace::measure(StateArc& arc, Picoseconds threshold, Picoseconds& most) const {
-    most = std::min(arc.roof, threshold);
+    most = arc.roof;
     for (const auto line : {arc.below, arc.above, arc.lowest})
         if (line >= 0) most = std::min(most, allowed(line, threshold));
     if (most < arc.forced) most = -1;
@@ -144,7 +145,7 @@ void StateSpace::set_threshold(Picoseconds threshold) {
 }
 
 std::int32_t StateSpace::add_line(std::int64_t p, const BlockCut::Minimum& minimum) {
-    lines_.push_back({p, minimum.value, minimum.work, minimum.io});
+    lines_.push_back({p, minimum.value, minimum.amount, minimum.cost});
     sets_.insert(sets_.end(), cuts_.set().begin(), cuts_.set().end());
     return static_cast<std::int32_t>(lines_.size()) - 1;
 }
@@ -161,24 +162,21 @@ void StateSpace::take(StateArc& arc, std::int32_t line) {
         arc.lowest = line;
 }
 
-/// Where to cut next: on the chord between the two sets, or further out while one is missing.
+/// Where to cut next: along the chord between the two sets, or further out while one is missing.
 std::int64_t StateSpace::next_multiplier(const StateArc& arc) const {
     const auto q = cuts_.scale();
-    if (arc.below < 0) return arc.above < 0 ? -q / 2 : q;
+    const auto start = std::min(q + q / 2, cuts_.steepest());
+    if (arc.below < 0) return arc.above < 0 ? start : 0;
     const auto& below = lines_[arc.below];
-    if (arc.above < 0) {
-        if (below.p >= q) return -q / 2;
-        return std::max(-cuts_.steepest(), std::min(-q, 4 * below.p));
-    }
+    if (arc.above < 0) return below.p == 0 ? start : std::min(2 * below.p, cuts_.steepest());
     const auto& above = lines_[arc.above];
-    if (above.work <= below.work) return q;
-    const auto slope = slope_of(q, above.io - below.io, above.work - below.work, cuts_.steepest());
-    return std::min(-slope, q - 1);
+    if (above.amount <= below.amount) return 0;
+    return slope_of(q, above.cost - below.cost, above.amount - below.amount, cuts_.steepest());
 }
 
-// The bound is the minimum over l < 1 of (T - g(l)) / (1 - l), g concave: the right end of the lower
-// hull of all (work, io) where it meets work + io = T.  Keep one point of the hull on either side and
-// cut along their chord; rounding the chord's slope costs tightness only.
+// The bound is the minimum over p of (q T - M(p)) / p, M concave: where the lower hull of all (amount, cost)
+// rises through T.  Keep one point of the hull on either side and cut along their chord; rounding the
+// chord's slope costs tightness only.
 bool StateSpace::tighten(std::int32_t a) {
     auto& arc = arcs_[a];
     if (arc.tight || !arc.alive) return false;
@@ -187,9 +185,8 @@ bool StateSpace::tighten(std::int32_t a) {
         need_[i] = inside(arc.to)[i] & outside(arc.from)[i];
         ban_[i] = inside(arc.from)[i] | outside(arc.to)[i];
     }
-    const auto q = cuts_.scale();
     cuts_.prepare(need_.data(), ban_.data());
-    arc.roof = std::min(arc.roof, cuts_.most_work());
+    arc.roof = std::min(arc.roof, cuts_.most_amount());
     auto hull = arc;  // only lines that touch the arc's own hull
     for (auto* line : {&hull.below, &hull.above})
         if (!touches(*line)) *line = -1;
@@ -204,23 +201,16 @@ bool StateSpace::tighten(std::int32_t a) {
     }
     refresh(a);
     for (int i = 0; i < kCutsPerArc && arc.most >= 0; ++i) {
-        if (hull.below >= 0 && lines_[hull.below].work >= arc.most) break;
+        if (hull.below >= 0 && lines_[hull.below].amount >= arc.most) break;
         const auto p = next_multiplier(hull);
-        if ((hull.below >= 0 && lines_[hull.below].p == p) || (hull.above >= 0 && lines_[hull.above].p == p))
+        if ((hull.below >= 0 && lines_[hull.below].p == p) ||
+            (hull.above >= 0 && lines_[hull.above].p == p))
             break;
         const auto minimum = cuts_.solve(p);
         const auto line = add_line(p, minimum);
         const auto before = arc.most;
         take(hull, line);
-        if (p == q) {
-            // The cheapest block of all: above the threshold, the arc is void there.
-            if (minimum.value > q * threshold_) {
-                arc.lowest = line;
-                refresh(a);
-                break;
-            }
-            continue;
-        }
+        if (p == 0 && minimum.cost <= threshold_) continue;
         if (arc.lowest < 0 || allowed(line, threshold_) <= allowed(arc.lowest, threshold_))
             arc.lowest = line;
         refresh(a);
@@ -257,14 +247,14 @@ std::int32_t StateSpace::split(std::int32_t s, Node v) {
         went_out[i] = closures_.descendants(v)[i] & ~outside_before[i];
         inside_[words_ * fresh + i] |= came_in[i];
         outside_[words_ * s + i] |= went_out[i];
-        each_node(came_in[i], i, [&](Node u) { low_[fresh] += g_.work[u]; });
-        each_node(went_out[i], i, [&](Node u) { high_[s] -= g_.work[u]; });
+        each_node(came_in[i], i, [&](Node u) { low_[fresh] += cuts_.amounts()[u]; });
+        each_node(went_out[i], i, [&](Node u) { high_[s] -= cuts_.amounts()[u]; });
     }
-    const auto work_in = [&](const std::vector<Word>& a, const Word* b) {
-        Picoseconds work = 0;
+    const auto amount_in = [&](const std::vector<Word>& a, const Word* b) {
+        Picoseconds amount = 0;
         for (std::size_t i = 0; i < words_; ++i)
-            each_node(a[i] & b[i], i, [&](Node u) { work += g_.work[u]; });
-        return work;
+            each_node(a[i] & b[i], i, [&](Node u) { amount += cuts_.amounts()[u]; });
+        return amount;
     };
     const auto narrowed = [&](std::int32_t a, Picoseconds forced) {
         auto& arc = arcs_[a];
@@ -280,23 +270,23 @@ std::int32_t StateSpace::split(std::int32_t s, Node v) {
         if (!copy.alive) continue;
         copy.to = fresh;
         if (copy.from == s) {
-            copy.forced = forced_work(s, fresh);
+            copy.forced = forced_amount(s, fresh);
             add_arc(copy);  // from the ideals without v to those with it
             copy.from = fresh;
-            copy.forced = forced_work(fresh, fresh);
+            copy.forced = forced_amount(fresh, fresh);
             add_arc(copy);
         } else {
-            copy.forced += work_in(came_in, outside(copy.from));
+            copy.forced += amount_in(came_in, outside(copy.from));
             add_arc(copy);
         }
-        narrowed(a, copy.from == fresh ? forced_work(s, s) : arcs_[a].forced);
+        narrowed(a, copy.from == fresh ? forced_amount(s, s) : arcs_[a].forced);
     }
     for (const auto a : from) {
         auto copy = arcs_[a];
         if (!copy.alive || copy.to == s) continue;
         copy.from = fresh;
         add_arc(copy);
-        narrowed(a, arcs_[a].forced + work_in(went_out, inside(copy.to)));
+        narrowed(a, arcs_[a].forced + amount_in(went_out, inside(copy.to)));
     }
     return fresh;
 }

@@ -5,13 +5,13 @@
 // A state [dn, un] stands for the ideals that contain the ideal dn and miss the filter un.  The states
 // together contain every ideal but those that no plan of bottleneck <= top() uses.  An arc (P, Q) stands
 // for every block S = J \ I with I in P, J in Q and I in J.  Such an S holds dn(Q) & un(P), for J holds
-// dn(Q) and I misses un(P), and it misses dn(P) and un(Q).  For a block with f(S) = work + io <= T and
-// l = p / q < 1, let M <= min { q io(S) + p work(S) } over all S with these properties (block_cut.hpp); then
+// dn(Q) and I misses un(P), and it misses dn(P) and un(Q).  Let M <= min { q f(S) - p amount(S) } over
+// all S with these properties (block_cut.hpp).  Then a block with f(S) <= T has
 //
-//     q T >= q io(S) + q work(S) >= M + (q - p) work(S),   so   work(S) <= floor((q T - M) / (q - p)).
+//     p amount(S) <= q T - M,   so   amount(S) <= floor((q T - M) / p),
 //
-// For p = q the arc is void when M > q T.  Overflow is >= 0, so f(S) <= T holds for every block of a plan
-// of bottleneck <= T.  Splitting a state only adds properties: what bounds an arc bounds its children.
+// and there is none when q T < M.  Overflow is >= 0, so f(S) <= T holds for every block of a plan of
+// bottleneck <= T.  Splitting a state only adds properties: what bounds an arc bounds its children.
 #pragma once
 
 #include <vector>
@@ -24,9 +24,9 @@ namespace stagewright {
 
 /// A solved minimum cut, kept as a bound for the arc and its descendants; its set is kept beside it.
 struct Line {
-    std::int64_t p = 0;      // multiplier of the work
-    std::int64_t value = 0;  // min of q io + p work
-    Picoseconds work = 0, io = 0;
+    std::int64_t p = 0;      // multiplier of the amount
+    std::int64_t value = 0;  // min of q f - p amount
+    Picoseconds amount = 0, cost = 0;
 };
 
 struct StateArc {
@@ -34,10 +34,10 @@ struct StateArc {
     // The best lines known: touching at a set of cost <= T, of cost > T, and the lowest at T.
     std::int32_t below = -1, above = -1, lowest = -1;
     bool alive = true;
-    bool tight = false;       // no further cut would lower `most` by much
-    Picoseconds forced = 0;   // work that every block on the arc holds
-    Picoseconds roof = 0;     // work that no block on the arc exceeds, whatever it costs
-    Picoseconds most = 0;     // work that no block of cost <= threshold() exceeds; -1: there is none
+    bool tight = false;      // no further cut would lower `most` by much
+    Picoseconds forced = 0;  // amount that every block on the arc holds
+    Picoseconds roof = 0;    // amount that no block on the arc exceeds, whatever it costs
+    Picoseconds most = 0;  // amount that no block of cost <= threshold() exceeds; -1: there is none
     Picoseconds most_at_top = 0;
 };
 
@@ -52,11 +52,15 @@ class StateSpace {
     [[nodiscard]] std::int32_t states() const { return static_cast<std::int32_t>(low_.size()); }
     [[nodiscard]] const Word* inside(std::int32_t s) const { return inside_.data() + words_ * s; }
     [[nodiscard]] const Word* outside(std::int32_t s) const { return outside_.data() + words_ * s; }
-    /// Least and most work of an ideal in the state.
+    /// Least and most amount of an ideal in the state.
     [[nodiscard]] Picoseconds low(std::int32_t s) const { return low_[s]; }
     [[nodiscard]] Picoseconds high(std::int32_t s) const { return high_[s]; }
-    [[nodiscard]] const std::vector<std::int32_t>& arcs_into(std::int32_t s) const { return into_[s]; }
-    [[nodiscard]] const std::vector<std::int32_t>& arcs_from(std::int32_t s) const { return from_[s]; }
+    [[nodiscard]] const std::vector<std::int32_t>& arcs_into(std::int32_t s) const {
+        return into_[s];
+    }
+    [[nodiscard]] const std::vector<std::int32_t>& arcs_from(std::int32_t s) const {
+        return from_[s];
+    }
     [[nodiscard]] const StateArc& arc(std::int32_t a) const { return arcs_[a]; }
     [[nodiscard]] std::int64_t alive_arcs() const { return alive_; }
     [[nodiscard]] std::int64_t bytes() const;
@@ -89,8 +93,8 @@ class StateSpace {
     [[nodiscard]] Picoseconds allowed(std::int32_t line, Picoseconds threshold) const;
     [[nodiscard]] bool touches(std::int32_t line) const;
     [[nodiscard]] std::int64_t next_multiplier(const StateArc& arc) const;
-    [[nodiscard]] Picoseconds forced_work(std::int32_t from, std::int32_t to) const;
-    [[nodiscard]] Picoseconds cost(std::int32_t line) const { return lines_[line].work + lines_[line].io; }
+    [[nodiscard]] Picoseconds forced_amount(std::int32_t from, std::int32_t to) const;
+    [[nodiscard]] Picoseconds cost(std::int32_t line) const { return lines_[line].cost; }
     const Word* set_of(std::int32_t line) const { return sets_.data() + words_ * line; }
     void measure(StateArc& arc, Picoseconds threshold, Picoseconds& most) const;
     void refresh(std::int32_t a);

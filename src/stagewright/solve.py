@@ -12,7 +12,9 @@ import numpy as np
 from . import _native
 from .bound.anchor import anchor_bound
 from .bound.simple import simple_bound
+from .bound.skeleton import SkeletonBound
 from .bound.types import Bound
+from .exact.must_link import contract_by_cuts
 from .exact.program import ExactLimits, prove
 from .graph import CostGraph
 from .machine import Machine
@@ -43,14 +45,19 @@ class Settings:
         Budget of the exact method.
     anchor_share
         Share of the time left that the anchor bound may take.
+    first_slice
+        Seconds that search and relaxation get in turn when there are too many ideals; doubled each time.
     """
 
     time_limit: float = 60.0
     seed: int = 0
-    first_look: OrderSearch = field(default_factory=lambda: OrderSearch(restarts=24, local_moves=200))
+    first_look: OrderSearch = field(
+        default_factory=lambda: OrderSearch(restarts=24, local_moves=200)
+    )
     long_search: int = 20_000
     exact: ExactLimits = field(default_factory=ExactLimits)
     anchor_share: float = 0.1
+    first_slice: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -108,8 +115,14 @@ def solve(
             run.anchor(problem, reduced, graph)
         if run.is_open():
             ideals = run.exact(reduced)
+        share = run.settings.first_slice
         while run.is_open() and ideals is None:
-            run.search(reduced, OrderSearch(3, run.settings.long_search, run.next_seed()), "search")
+            run.search(
+                reduced, OrderSearch(3, run.settings.long_search, run.next_seed()), "search", share
+            )
+            if run.is_open():
+                run.relax(reduced, share)
+            share *= 2
     except KeyboardInterrupt:
         run.interrupted = True
     return run.finish(graph, machine, reduced, ideals)
@@ -156,9 +169,12 @@ class _Run:
         if self.report is not None:
             self.report(point)
 
-    def search(self, reduced: Problem, settings: OrderSearch, phase: str) -> None:
+    def search(
+        self, reduced: Problem, settings: OrderSearch, phase: str, seconds: float = 1e9
+    ) -> None:
         settings = replace(settings, seed=settings.seed + self.settings.seed)
-        found = search_orders(reduced, self.lower(), self.best, settings, self.seconds_left())
+        seconds = min(seconds, self.seconds_left())
+        found = search_orders(reduced, self.lower(), self.best, settings, seconds)
         self.interrupted |= found.interrupted
         self.best = found
         self.tell(phase)
@@ -189,10 +205,28 @@ class _Run:
             self.tell("exact")
         return proof.ideals if proof.complete else None
 
+    def relax(self, reduced: Problem, seconds: float) -> None:
+        """Bound from below without listing ideals; only plans better than the incumbent matter."""
+        start = time.perf_counter()
+        until = start + min(seconds, self.seconds_left())
+
+        def left() -> float:
+            return max(0.0, until - time.perf_counter())
+
+        upper = self.best.bottleneck
+        small, self.interrupted = contract_by_cuts(reduced, upper - 1, left)
+        if small is None:
+            self.add(Bound("skeleton", upper, time.perf_counter() - start, "exhaustive"))
+        elif not self.interrupted:
+            bound, self.interrupted = SkeletonBound(small).bound(self.lower(), upper, left())
+            self.add(bound)
+
     def finish(
         self, graph: CostGraph, machine: Machine, reduced: Problem, ideals: int | None
     ) -> Solution:
-        plan = Plan.from_assignment(graph, reduced.expand(self.best.block.tolist(), graph.num_nodes))
+        plan = Plan.from_assignment(
+            graph, reduced.expand(self.best.block.tolist(), graph.num_nodes)
+        )
         bottleneck = max(cost.total for cost in evaluate_all(graph, machine, plan))
         lower = self.lower()
         if bottleneck == lower:

@@ -45,7 +45,11 @@ def anchor_bound(
     """
     start = time.perf_counter()
     limit = 2**62
-    above = np.full(problem.num_nodes, limit, np.int64) if ceiling is None else np.array(ceiling, np.int64)
+    above = (
+        np.full(problem.num_nodes, limit, np.int64)
+        if ceiling is None
+        else np.array(ceiling, np.int64)
+    )
     value, anchor, flow, _, _, interrupted = _native.anchor_bound(
         problem.instance, above, limit if enough is None else enough, seconds=seconds
     )
