@@ -91,6 +91,13 @@ void BlockCut::prepare(const Word* in, const Word* out) {
             for (const auto t : g_.reads[v]) add_tensor(t);
         }
     add_convexity();
+    rest_ = constant_;
+    p_ = 0;
+    for (std::int32_t v = 0; v < network_.vertices(); ++v) {
+        const auto work = v < static_cast<std::int32_t>(free_.size()) ? g_.work[free_[v]] : 0;
+        network_.add_terminal(v, (enter_[v] - leave_[v] - work) * scale_);
+        rest_ += enter_[v];
+    }
 }
 
 void BlockCut::add_tensor(Tensor t) {
@@ -161,25 +168,14 @@ void BlockCut::add_convexity() {
 
 BlockCut::Minimum BlockCut::solve(std::int64_t p, std::int64_t enough) {
     ++solved_;
-    auto base = constant_ * scale_ - p * in_amount_;
-    terminal_.resize(enter_.size());
-    for (std::size_t v = 0; v < terminal_.size(); ++v) {
-        auto enter = enter_[v] * scale_;
-        auto leave = leave_[v] * scale_;
-        if (v < free_.size()) {
-            const auto weight = scale_ * g_.work[free_[v]] - p * amount_[free_[v]];
-            if (weight >= 0) {
-                leave += weight;
-            } else {
-                base += weight;  // paid back by each node that stays out
-                enter -= weight;
-            }
-        }
-        base += std::min(enter, leave);
-        terminal_[v] = enter - leave;
-    }
+    if (p != p_)
+        for (std::size_t v = 0; v < free_.size(); ++v)
+            network_.add_terminal(static_cast<std::int32_t>(v), (p - p_) * amount_[free_[v]]);
+    p_ = p;
+    // With S empty all `enter` is paid; each positive terminal in S pays some of it back.
+    const auto base = rest_ * scale_ - p * in_amount_;
     Minimum result;
-    result.value = base + network_.solve(terminal_, enough - std::min(base, enough));
+    result.value = base - network_.solve(base - std::min(base, enough));
     result.finished = result.value <= enough;
     if (!result.finished) return result;
     std::fill(set_.begin(), set_.end(), 0);

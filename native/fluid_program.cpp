@@ -16,7 +16,7 @@ std::int64_t FluidProgram::bytes() const {
 bool FluidProgram::reset(Stop& stop) {
     const auto states = static_cast<std::size_t>(space_.states());
     for (auto& layer : layers_) {
-        layer.work.assign(states, -1);
+        layer.work.assign(states, StateSpace::kVoid);
         layer.by.assign(states, -1);
         layer.marked.assign(states, 0);
         layer.queue.clear();
@@ -31,21 +31,22 @@ bool FluidProgram::reset(Stop& stop) {
 }
 
 void FluidProgram::compute(std::int32_t h, std::int32_t s) {
-    const auto& before = layers_[h - 1].work;
-    Picoseconds best = -1;
+    const auto* before = layers_[h - 1].work.data();
+    auto best = StateSpace::kVoid;
     std::int32_t by = -1;
-    for (const auto a : space_.arcs_into(s)) {
-        const auto& arc = space_.arc(a);
-        if (arc.most < 0 || before[arc.from] < 0) continue;
-        const auto work = before[arc.from] + arc.most;
+    for (const auto& e : space_.arcs_into(s)) {
+        const auto work = before[e.other] + e.most;
         if (work <= best) continue;
         best = work;
-        by = a;
+        by = e.arc;
     }
     steps_ += static_cast<std::int64_t>(space_.arcs_into(s).size());
     // Uncapped on the full ideal: the overshoot is how much the relaxation has to spare.
     if (s != StateSpace::kFull) best = std::min(best, space_.high(s));
-    if (best < space_.low(s)) best = by = -1;
+    if (best < space_.low(s)) {
+        best = StateSpace::kVoid;
+        by = -1;
+    }
     layers_[h].work[s] = best;
     layers_[h].by[s] = by;
 }
@@ -73,8 +74,8 @@ void FluidProgram::state_split(std::int32_t s, std::int32_t fresh) {
         mark(h, s);
         mark(h, fresh);
     }
-    for (const auto a : space_.arcs_from(s))
-        if (space_.arc(a).most < 0) arc_changed(a);
+    for (const auto& e : space_.arcs_from(s))
+        if (space_.arc(e.arc).most < 0) arc_changed(e.arc);
 }
 
 bool FluidProgram::repair(Stop& stop) {
@@ -87,8 +88,9 @@ bool FluidProgram::repair(Stop& stop) {
             const auto before = layer.work[s];
             compute(h, s);
             if (layer.work[s] == before || h == k_) continue;
-            for (const auto a : space_.arcs_from(s))
-                if (layers_[h + 1].by[space_.arc(a).to] == a) mark(h + 1, space_.arc(a).to);
+            const auto* by = layers_[h + 1].by.data();
+            for (const auto& e : space_.arcs_from(s))
+                if (by[e.other] == e.arc) mark(h + 1, e.other);
         }
         layer.queue.clear();
     }
@@ -129,25 +131,25 @@ std::int64_t remove_useless(StateSpace& space, std::int32_t k, Picoseconds whole
         for (std::int32_t s = 0; s < space.states(); ++s) {
             if (stop()) return -1;
             auto& forward = most[h][s];
-            for (const auto a : space.arcs_into(s)) {
-                const auto before = most[h - 1][space.arc(a).from];
-                if (before >= 0) forward = std::max(forward, before + space.arc(a).most_at_top);
+            for (const auto& e : space.arcs_into(s)) {
+                const auto before = most[h - 1][e.other];
+                if (before >= 0) forward = std::max(forward, before + space.arc(e.arc).most_at_top);
             }
             forward = std::min(forward, space.high(s));
             if (forward < space.low(s)) forward = -1;
             auto& backward = least[h][s];
             backward = least[h - 1][s];
-            for (const auto a : space.arcs_from(s)) {
-                const auto after = least[h - 1][space.arc(a).to];
+            for (const auto& e : space.arcs_from(s)) {
+                const auto after = least[h - 1][e.other];
                 if (after == kNever) continue;
-                const auto work = std::max(space.low(s), after - space.arc(a).most_at_top);
+                const auto work = std::max(space.low(s), after - space.arc(e.arc).most_at_top);
                 if (work <= space.high(s)) backward = std::min(backward, work);
             }
         }
     for (std::int32_t s = 0; s < space.states(); ++s)
-        for (const auto a : space.arcs_from(s)) {
+        for (const auto& e : space.arcs_from(s)) {
             if (stop()) return -1;
-            const auto& arc = space.arc(a);
+            const auto& arc = space.arc(e.arc);
             bool useful = false;
             for (std::int32_t h = 1; h <= k && !useful; ++h) {
                 const auto before = most[h - 1][s];
@@ -155,7 +157,7 @@ std::int64_t remove_useless(StateSpace& space, std::int32_t k, Picoseconds whole
                 const auto reach = std::min(space.high(arc.to), before + arc.most_at_top);
                 useful = reach >= std::max(space.low(arc.to), least[k - h][arc.to]);
             }
-            if (!useful) space.remove(a);
+            if (!useful) space.remove(e.arc);
         }
     space.sweep();
     return space.alive_arcs();

@@ -4,7 +4,7 @@
 //
 //     F_0(empty) = 0,   F_h(Q) = max over arcs (P, Q) of min(high(Q), F_{h-1}(P) + most(P, Q)),
 //
-// dropped (-1) when below low(Q).  By induction on h the ideal I_h of any plan of bottleneck <= T, in state
+// dropped when below low(Q).  By induction on h the ideal I_h of any plan of bottleneck <= T, in state
 // Q, has amount(I_h) <= F_h(Q): amount(I_h) = amount(I_{h-1}) + amount(S_h), the arc bounds the second term
 // (state_space.hpp), and low(Q) <= amount(I_h) <= high(Q).  So if no F_h(full) with h <= k is the whole
 // amount, no plan of bottleneck <= T exists.
@@ -42,7 +42,7 @@ class FluidProgram {
     void compute(std::int32_t layer, std::int32_t s);
 
     struct Layer {
-        std::vector<Picoseconds> work;  // F_h per state, -1: not reached
+        std::vector<Picoseconds> work;  // F_h per state, kVoid: not reached
         std::vector<std::int32_t> by;   // the arc that gave it
         std::vector<char> marked;
         std::vector<std::int32_t> queue;

@@ -9,11 +9,13 @@ void FlowNetwork::clear(std::int32_t vertices) {
     first_.assign(static_cast<std::size_t>(vertices), -1);
     next_.clear();
     head_.clear();
-    capacity_.clear();
+    residual_.clear();
+    terminal_.assign(static_cast<std::size_t>(vertices), 0);
 }
 
 std::int32_t FlowNetwork::add_vertex() {
     first_.push_back(-1);
+    terminal_.push_back(0);
     return vertices() - 1;
 }
 
@@ -23,22 +25,24 @@ void FlowNetwork::add_arc(std::int32_t tail, std::int32_t head, std::int64_t for
     head_.push_back(head);
     next_.push_back(first_[tail]);
     first_[tail] = a;
-    capacity_.push_back(forward);
+    residual_.push_back(forward);
     head_.push_back(tail);
     next_.push_back(first_[head]);
     first_[head] = a + 1;
-    capacity_.push_back(backward);
+    residual_.push_back(backward);
 }
 
-std::int64_t FlowNetwork::solve(const std::vector<std::int64_t>& terminal, std::int64_t enough) {
-    terminal_ = terminal;
-    residual_ = capacity_;
-    std::int64_t flow = 0;
-    while (flow <= enough && measure()) {
+// A unit of flow from u to v lowers terminal(u) and raises terminal(v), and the residual capacities change
+// so that cut(S) - sum of the terminals in S stays the same for every S.  In the end the minimiser cuts
+// nothing and holds every positive terminal and no negative one.
+std::int64_t FlowNetwork::solve(std::int64_t enough) {
+    std::int64_t spare = 0;
+    for (const auto t : terminal_) spare += std::max<std::int64_t>(t, 0);
+    while (spare >= enough && measure()) {
         current_ = first_;
-        for (const auto v : sources_) flow += push(v);
+        for (const auto v : sources_) spare -= push(v);
     }
-    return flow;
+    return spare;
 }
 
 /// Distances to the sink in the residual network; false when no source reaches it.

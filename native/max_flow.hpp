@@ -18,11 +18,15 @@ class FlowNetwork {
     void add_arc(std::int32_t tail, std::int32_t head, std::int64_t forward, std::int64_t backward);
     [[nodiscard]] std::int32_t vertices() const { return static_cast<std::int32_t>(first_.size()); }
 
-    /// Maximum flow when `terminal[v]` units may enter at v (> 0) or leave there (< 0).  Returns early,
-    /// with less, once the flow exceeds `enough`.
-    std::int64_t solve(const std::vector<std::int64_t>& terminal, std::int64_t enough);
+    /// Lets `amount` more units enter at v, or that many leave there when negative; also between calls of
+    /// solve(), which keep the flow: it stays a flow, whatever the terminals are.
+    void add_terminal(std::int32_t v, std::int64_t amount) { terminal_[v] += amount; }
 
-    /// After a solve() that was not cut short: is v on the source side of the largest minimum cut?
+    /// Makes the flow maximal and returns by how much S, the largest minimiser, lies below 0 in
+    /// { cut(S) - sum of the terminals in S }.  Returns early, with more, once it is below `enough`.
+    std::int64_t solve(std::int64_t enough);
+
+    /// After a solve() that was not cut short: is v in S?
     [[nodiscard]] bool on_source_side(std::int32_t v) const { return distance_[v] == 0; }
 
    private:
@@ -30,7 +34,7 @@ class FlowNetwork {
     std::int64_t push(std::int32_t source);
 
     std::vector<std::int32_t> first_, next_, head_;  // arcs in pairs: a and a ^ 1 are opposite
-    std::vector<std::int64_t> capacity_, residual_, terminal_;
+    std::vector<std::int64_t> residual_, terminal_;
     std::vector<std::int32_t> distance_;  // to the sink, from 1; 0: cannot reach it
     std::vector<std::int32_t> current_, queue_, path_, sources_;
 };

@@ -85,7 +85,7 @@ class Run {
 
     void tighten_first() {
         for (const auto s : {StateSpace::kFull, std::int32_t{2}})
-            for (const auto a : space_.arcs_into(s)) space_.tighten(a);
+            for (const auto& e : space_.arcs_into(s)) space_.tighten(e.arc);
     }
 
     /// Is there a relaxed chain of cost <= threshold?  Refines until there is none.

@@ -82,8 +82,9 @@ void StateSpace::add_arc(StateArc arc) {
         unused_.pop_back();
         arcs_[a] = arc;
     }
-    into_[arc.to].push_back(a);
-    from_[arc.from].push_back(a);
+    arcs_[a].place = static_cast<std::int32_t>(into_[arc.to].size());
+    into_[arc.to].push_back({a, arc.from, kVoid});
+    from_[arc.from].push_back({a, arc.to, kVoid});
     ++alive_;
     refresh(a);
 }
@@ -91,16 +92,21 @@ void StateSpace::add_arc(StateArc arc) {
 void StateSpace::remove(std::int32_t a) {
     if (!arcs_[a].alive) return;
     arcs_[a].alive = false;
-    arcs_[a].most = arcs_[a].most_at_top = -1;
+    arcs_[a].most = arcs_[a].most_at_top = kVoid;
+    into_[arcs_[a].to][arcs_[a].place].most = kVoid;
     --alive_;
 }
 
 void StateSpace::sweep() {
-    for (const auto& row : into_)
-        for (const auto a : row)
-            if (!arcs_[a].alive) unused_.push_back(a);
-    for (auto* rows : {&into_, &from_})
-        for (auto& row : *rows) std::erase_if(row, [&](auto a) { return !arcs_[a].alive; });
+    const auto gone = [&](const Entry& e) { return !arcs_[e.arc].alive; };
+    for (auto& row : from_) std::erase_if(row, gone);
+    for (auto& row : into_) {
+        for (const auto& e : row)
+            if (gone(e)) unused_.push_back(e.arc);
+        std::erase_if(row, gone);
+        for (std::size_t i = 0; i < row.size(); ++i)
+            arcs_[row[i].arc].place = static_cast<std::int32_t>(i);
+    }
 }
 
 Picoseconds StateSpace::forced_amount(std::int32_t from, std::int32_t to) const {
@@ -111,7 +117,7 @@ Picoseconds StateSpace::forced_amount(std::int32_t from, std::int32_t to) const 
     return amount;
 }
 
-/// The most that the line allows a block of cost <= threshold; -1: there is no such block.
+/// The most that the line allows a block of cost <= threshold; < 0: there is no such block.
 Picoseconds StateSpace::allowed(std::int32_t line, Picoseconds threshold) const {
     const auto spare = cuts_.scale() * threshold - lines_[line].value;
     if (spare < 0) return -1;
@@ -122,7 +128,7 @@ void StateSpace::measure(StateArc& arc, Picoseconds threshold, Picoseconds& most
     most = arc.roof;
     for (const auto line : {arc.below, arc.above, arc.lowest})
         if (line >= 0) most = std::min(most, allowed(line, threshold));
-    if (most < arc.forced) most = -1;
+    if (most < arc.forced) most = kVoid;
 }
 
 void StateSpace::refresh(std::int32_t a) {
@@ -134,6 +140,7 @@ void StateSpace::refresh(std::int32_t a) {
         return;
     }
     measure(arc, threshold_, arc.most);
+    into_[arc.to][arc.place].most = arc.most;
 }
 
 void StateSpace::set_threshold(Picoseconds threshold) {
@@ -265,7 +272,7 @@ std::int32_t StateSpace::split(std::int32_t s, Node v) {
     };
     const auto into = into_[s];  // copied: the rows grow below
     const auto from = from_[s];
-    for (const auto a : into) {
+    for (const auto [a, other, most] : into) {
         auto copy = arcs_[a];
         if (!copy.alive) continue;
         copy.to = fresh;
@@ -281,7 +288,7 @@ std::int32_t StateSpace::split(std::int32_t s, Node v) {
         }
         narrowed(a, copy.from == fresh ? forced_amount(s, s) : arcs_[a].forced);
     }
-    for (const auto a : from) {
+    for (const auto [a, other, most] : from) {
         auto copy = arcs_[a];
         if (!copy.alive || copy.to == s) continue;
         copy.from = fresh;

@@ -33,16 +33,25 @@ struct StateArc {
     std::int32_t from = 0, to = 0;
     // The best lines known: touching at a set of cost <= T, of cost > T, and the lowest at T.
     std::int32_t below = -1, above = -1, lowest = -1;
+    std::int32_t place = 0;   // in arcs_into()
     bool alive = true;
     bool tight = false;      // no further cut would lower `most` by much
     Picoseconds forced = 0;  // amount that every block on the arc holds
     Picoseconds roof = 0;    // amount that no block on the arc exceeds, whatever it costs
-    Picoseconds most = 0;  // amount that no block of cost <= threshold() exceeds; -1: there is none
+    Picoseconds most = 0;  // amount that no block of cost <= threshold() exceeds; kVoid: none
     Picoseconds most_at_top = 0;
 };
 
 class StateSpace {
    public:
+    /// Below any amount, also after one is added; `most` of a void arc.
+    static constexpr Picoseconds kVoid = -(Picoseconds{1} << 62U);
+    /// An arc in the row of one of its ends: what the program over states needs of it, side by side.
+    struct Entry {
+        std::int32_t arc;
+        std::int32_t other;  // the state at the other end
+        Picoseconds most;    // kept up to date in rows of arcs_into() only
+    };
     static constexpr std::int32_t kEmpty = 0;  // the state of the empty ideal alone
     static constexpr std::int32_t kFull = 1;   // the state of the full ideal alone
 
@@ -55,10 +64,10 @@ class StateSpace {
     /// Least and most amount of an ideal in the state.
     [[nodiscard]] Picoseconds low(std::int32_t s) const { return low_[s]; }
     [[nodiscard]] Picoseconds high(std::int32_t s) const { return high_[s]; }
-    [[nodiscard]] const std::vector<std::int32_t>& arcs_into(std::int32_t s) const {
+    [[nodiscard]] const std::vector<Entry>& arcs_into(std::int32_t s) const {
         return into_[s];
     }
-    [[nodiscard]] const std::vector<std::int32_t>& arcs_from(std::int32_t s) const {
+    [[nodiscard]] const std::vector<Entry>& arcs_from(std::int32_t s) const {
         return from_[s];
     }
     [[nodiscard]] const StateArc& arc(std::int32_t a) const { return arcs_[a]; }
@@ -110,7 +119,7 @@ class StateSpace {
     Picoseconds top_, threshold_;
     std::vector<Word> inside_, outside_;  // words_ per state
     std::vector<Picoseconds> low_, high_;
-    std::vector<std::vector<std::int32_t>> into_, from_;
+    std::vector<std::vector<Entry>> into_, from_;
     std::vector<StateArc> arcs_;
     std::vector<std::int32_t> unused_;  // numbers of forgotten arcs
     std::int64_t alive_ = 0;
