@@ -295,11 +295,12 @@ void bind_skeleton(nb::module_& m) {
                     found = self.bound(k, lower, upper, max_bytes, stop);
                 }
                 return std::make_tuple(found.value, found.closed, found.states, found.arcs, found.cuts,
-                                       signals.interrupted());
+                                       as_array(std::move(found.plan)), signals.interrupted());
             },
             "k"_a, "lower"_a, "upper"_a, "max_bytes"_a = std::int64_t{1} << 30, "seconds"_a = 1e9,
             "Raise the proven bound `lower` towards `upper`, the cost of a plan: (value ps, closed, states,\n"
-            "arcs, cuts, interrupted). Closed: the plan of cost `upper` is optimal.");
+            "arcs, cuts, block of each node in a plan below `upper` met on the way or none, interrupted).\n"
+            "Closed: the plan of cost `upper` is optimal.");
     m.def(
         "must_link",
         [](const sw::Instance& g, std::int64_t threshold, double seconds) {

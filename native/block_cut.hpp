@@ -75,8 +75,9 @@ class BlockCut {
     Picoseconds constant_ = 0, in_amount_ = 0, free_amount_ = 0;
     std::vector<Picoseconds> amount_;
     std::vector<Picoseconds> enter_, leave_;  // per vertex: capacity from the source, to the sink
-    Picoseconds rest_ = 0;            // q f(S) - p amount(S) for S = In without any free node, over q, for p = 0
-    std::int64_t p_ = 0;              // of the flow in the network
+    Picoseconds rest_ =
+        0;  // q f(S) - p amount(S) for S = In without any free node, over q, for p = 0
+    std::int64_t p_ = 0;  // of the flow in the network
     std::vector<Word> set_;
 };
 

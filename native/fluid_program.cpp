@@ -97,10 +97,10 @@ bool FluidProgram::repair(Stop& stop) {
     return true;
 }
 
-bool FluidProgram::infeasible() const {
-    for (const auto& layer : layers_)
-        if (layer.work[StateSpace::kFull] >= whole_) return false;
-    return true;
+Picoseconds FluidProgram::largest() const {
+    auto most = StateSpace::kVoid;
+    for (const auto& layer : layers_) most = std::max(most, layer.work[StateSpace::kFull]);
+    return most;
 }
 
 void FluidProgram::path(std::vector<std::int32_t>& arcs) const {

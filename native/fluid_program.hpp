@@ -30,7 +30,9 @@ class FluidProgram {
     void state_split(std::int32_t s, std::int32_t fresh);
     bool repair(Stop& stop);
 
-    [[nodiscard]] bool infeasible() const;
+    /// The largest F_h(full), not capped: what it has above the whole amount is to spare.
+    [[nodiscard]] Picoseconds largest() const;
+    [[nodiscard]] bool infeasible() const { return largest() < whole_; }
     /// The arcs of the path whose work overshoots most, from the empty ideal to the full one.
     void path(std::vector<std::int32_t>& arcs) const;
     /// Arcs looked at so far: the work done.

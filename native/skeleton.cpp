@@ -12,7 +12,7 @@ namespace stagewright {
 
 namespace {
 
-constexpr double kSplitShare = 0.5;  // of the best score: also split there
+constexpr double kSplitShare = 0.9;  // of the best score: also split there
 constexpr int kPatience = 24;        // rounds of refinement before a smaller threshold is asked
 constexpr std::int64_t kFirstBudget =
     64;                        // splits of the first skeleton; each next one has twice as many
@@ -75,7 +75,9 @@ class Run {
     }
 
     [[nodiscard]] Picoseconds lower() const { return lower_; }
+    [[nodiscard]] Picoseconds ceiling() const { return ceiling_; }
     [[nodiscard]] Picoseconds step() const { return step_; }
+    [[nodiscard]] const std::vector<std::int32_t>& plan() const { return plan_; }
     [[nodiscard]] const StateSpace& space() const { return space_; }
     [[nodiscard]] std::int64_t splits() const { return splits_; }
     [[nodiscard]] std::vector<double> coverage() const { return refiner_.coverage(); }
@@ -85,7 +87,7 @@ class Run {
 
     void tighten_first() {
         for (const auto s : {StateSpace::kFull, std::int32_t{2}})
-            for (const auto& e : space_.arcs_into(s)) space_.tighten(e.arc);
+            for (const auto& e : space_.arcs_into(s)) space_.tighten(e.arc, 0);
     }
 
     /// Is there a relaxed chain of cost <= threshold?  Refines until there is none.
@@ -98,8 +100,7 @@ class Run {
             if (space_.bytes() + program_.bytes() > max_bytes_) return Outcome::end;
             if (splits_ >= max_splits_) return Outcome::budget;
             if (!refine()) {
-                ceiling_ = 0;
-                for (const auto a : path_) ceiling_ = std::max(ceiling_, space_.cheapest_known(a));
+                take_plan();
                 return Outcome::plan;
             }
             if (program_.steps() + kStepsPerCut * cuts_.solved() > next_removal_) {
@@ -121,10 +122,14 @@ class Run {
             if (program_.infeasible()) return true;
             program_.path(path_);
             bool changed = false;
+            auto spare = program_.largest() - whole_;  // below 0 the chain is refuted
             for (const auto a : path_) {
+                if (spare < 0) break;
                 if (stop_.now()) return false;
-                if (!space_.tighten(a)) continue;
+                const auto before = space_.arc(a).most;
+                if (!space_.tighten(a, before - spare - 1)) continue;
                 program_.arc_changed(a);
+                spare -= before - space_.arc(a).most;
                 changed = true;
             }
             if (!changed) return true;
@@ -143,6 +148,18 @@ class Run {
         return !splits.empty();
     }
 
+    /// Every state of the chain is a single ideal: its blocks are a plan, and the bound ends there.
+    void take_plan() {
+        ceiling_ = 0;
+        plan_.assign(cuts_.amounts().size(), 0);
+        for (std::size_t b = 0; b < path_.size(); ++b) {
+            ceiling_ = std::max(ceiling_, space_.cheapest_known(path_[b]));
+            const auto* done = space_.inside(space_.arc(path_[b]).from);
+            for (std::size_t v = 0; v < plan_.size(); ++v)
+                if (!contains(done, static_cast<Node>(v))) plan_[v] = static_cast<std::int32_t>(b);
+        }
+    }
+
     BlockCut& cuts_;
     std::int32_t k_;
     Picoseconds whole_, lower_, upper_;
@@ -155,6 +172,7 @@ class Run {
     FluidProgram program_;
     Refiner refiner_;
     std::vector<std::int32_t> path_;
+    std::vector<std::int32_t> plan_;
     std::int64_t splits_ = 0;
     std::int64_t next_removal_ = 0;
 };
@@ -187,6 +205,7 @@ SkeletonBound Skeleton::bound(std::int32_t k, Picoseconds lower, Picoseconds upp
     if (lower >= upper || g_.n == 0) return {std::min(lower, upper), lower >= upper};
     k = std::min(k, g_.n);  // further blocks would be empty
     const auto first_cut = cuts_.solved();
+    const auto incumbent = upper;
     cuts_.set_amounts(g_.work);
     SkeletonBound result;
     result.value = lower;
@@ -198,12 +217,17 @@ SkeletonBound Skeleton::bound(std::int32_t k, Picoseconds lower, Picoseconds upp
         result.states = run.space().states();
         result.arcs = run.space().alive_arcs();
         result.splits += run.splits();
+        if (!run.plan().empty()) {
+            // The next skeleton need not look above it, and neither need the caller.
+            upper = std::min(upper, run.ceiling());
+            result.plan = run.plan();
+        }
         if (done) break;
         step = run.step();
         cuts_.set_amounts(adjusted(cuts_.amounts(), run.coverage()));
     }
     result.cuts = cuts_.solved() - first_cut;
-    result.closed = result.value == upper;
+    result.closed = result.value == incumbent;
     return result;
 }
 

@@ -9,6 +9,8 @@
 // the end every interval is one ideal and the answer is exact.  docs/method_skeleton.md has the proofs.
 #pragma once
 
+#include <vector>
+
 #include "block_cut.hpp"
 #include "instance.hpp"
 #include "stop.hpp"
@@ -19,6 +21,8 @@ struct SkeletonBound {
     Picoseconds value = 0;  // no plan of at most k blocks has a smaller bottleneck
     bool closed = false;    // value = upper: the incumbent is optimal
     std::int64_t states = 0, arcs = 0, cuts = 0, splits = 0;
+    /// A plan below `upper` (without overflow) met on the way, or empty: block of each node.
+    std::vector<std::int32_t> plan;
 };
 
 class Skeleton {

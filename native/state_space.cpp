@@ -184,7 +184,7 @@ std::int64_t StateSpace::next_multiplier(const StateArc& arc) const {
 // The bound is the minimum over p of (q T - M(p)) / p, M concave: where the lower hull of all (amount, cost)
 // rises through T.  Keep one point of the hull on either side and cut along their chord; rounding the
 // chord's slope costs tightness only.
-bool StateSpace::tighten(std::int32_t a) {
+bool StateSpace::tighten(std::int32_t a, Picoseconds enough) {
     auto& arc = arcs_[a];
     if (arc.tight || !arc.alive) return false;
     arc.tight = true;
@@ -207,7 +207,7 @@ bool StateSpace::tighten(std::int32_t a) {
         hull.above = -1;
     }
     refresh(a);
-    for (int i = 0; i < kCutsPerArc && arc.most >= 0; ++i) {
+    for (int i = 0; i < kCutsPerArc && arc.most > std::max<Picoseconds>(enough, -1); ++i) {
         if (hull.below >= 0 && lines_[hull.below].amount >= arc.most) break;
         const auto p = next_multiplier(hull);
         if ((hull.below >= 0 && lines_[hull.below].p == p) ||
@@ -223,6 +223,8 @@ bool StateSpace::tighten(std::int32_t a) {
         refresh(a);
         if (hull.below >= 0 && hull.above >= 0 && before - arc.most <= threshold_ / 4096) break;
     }
+    // Cut short: next time there may be more to gain.
+    if (arc.most >= 0 && arc.most <= enough) arc.tight = false;
     if (hull.below >= 0) arc.below = hull.below;
     if (hull.above >= 0) arc.above = hull.above;
     refresh(a);

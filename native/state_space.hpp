@@ -33,12 +33,12 @@ struct StateArc {
     std::int32_t from = 0, to = 0;
     // The best lines known: touching at a set of cost <= T, of cost > T, and the lowest at T.
     std::int32_t below = -1, above = -1, lowest = -1;
-    std::int32_t place = 0;   // in arcs_into()
+    std::int32_t place = 0;  // in arcs_into()
     bool alive = true;
     bool tight = false;      // no further cut would lower `most` by much
     Picoseconds forced = 0;  // amount that every block on the arc holds
     Picoseconds roof = 0;    // amount that no block on the arc exceeds, whatever it costs
-    Picoseconds most = 0;  // amount that no block of cost <= threshold() exceeds; kVoid: none
+    Picoseconds most = 0;    // amount that no block of cost <= threshold() exceeds; kVoid: none
     Picoseconds most_at_top = 0;
 };
 
@@ -64,12 +64,8 @@ class StateSpace {
     /// Least and most amount of an ideal in the state.
     [[nodiscard]] Picoseconds low(std::int32_t s) const { return low_[s]; }
     [[nodiscard]] Picoseconds high(std::int32_t s) const { return high_[s]; }
-    [[nodiscard]] const std::vector<Entry>& arcs_into(std::int32_t s) const {
-        return into_[s];
-    }
-    [[nodiscard]] const std::vector<Entry>& arcs_from(std::int32_t s) const {
-        return from_[s];
-    }
+    [[nodiscard]] const std::vector<Entry>& arcs_into(std::int32_t s) const { return into_[s]; }
+    [[nodiscard]] const std::vector<Entry>& arcs_from(std::int32_t s) const { return from_[s]; }
     [[nodiscard]] const StateArc& arc(std::int32_t a) const { return arcs_[a]; }
     [[nodiscard]] std::int64_t alive_arcs() const { return alive_; }
     [[nodiscard]] std::int64_t bytes() const;
@@ -78,8 +74,9 @@ class StateSpace {
     [[nodiscard]] Picoseconds threshold() const { return threshold_; }
     void set_threshold(Picoseconds threshold);
 
-    /// Lowers `most` of the arc by minimum cuts; false when it was tight already.
-    bool tighten(std::int32_t a);
+    /// Lowers `most` of the arc by minimum cuts, at least to `enough` if that is possible; false when it
+    /// was as low as it gets already.
+    bool tighten(std::int32_t a, Picoseconds enough);
     void remove(std::int32_t a);
     /// Forgets removed arcs; their numbers will be used again.
     void sweep();

@@ -214,12 +214,18 @@ class _Run:
             return max(0.0, until - time.perf_counter())
 
         upper = self.best.bottleneck
-        small, self.interrupted = contract_by_cuts(reduced, upper - 1, left)
+        own = replace(reduced, members=tuple((v,) for v in range(reduced.num_nodes)))
+        small, self.interrupted = contract_by_cuts(own, upper - 1, left)
         if small is None:
             self.add(Bound("skeleton", upper, time.perf_counter() - start, "exhaustive"))
         elif not self.interrupted:
-            bound, self.interrupted = SkeletonBound(small).bound(self.lower(), upper, left())
-            self.add(bound)
+            relaxed = SkeletonBound(small).bound(self.lower(), upper, left())
+            self.interrupted = relaxed.interrupted
+            if relaxed.block is not None:
+                block = np.array(small.expand(relaxed.block.tolist(), reduced.num_nodes), np.int32)
+                value = max(_native.block_costs(reduced.instance, block))
+                self.best = min(self.best, Found(value, block), key=lambda found: found.bottleneck)
+            self.add(relaxed.bound)
 
     def finish(
         self, graph: CostGraph, machine: Machine, reduced: Problem, ideals: int | None
