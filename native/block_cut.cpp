@@ -166,7 +166,7 @@ void BlockCut::add_convexity() {
     spread(g_.successors, g_.predecessors, 2);
 }
 
-BlockCut::Minimum BlockCut::solve(std::int64_t p, std::int64_t enough) {
+BlockCut::Minimum BlockCut::solve(std::int64_t p, Stop& stop, std::int64_t enough) {
     ++solved_;
     if (p != p_)
         for (std::size_t v = 0; v < free_.size(); ++v)
@@ -175,8 +175,8 @@ BlockCut::Minimum BlockCut::solve(std::int64_t p, std::int64_t enough) {
     // With S empty all `enter` is paid; each positive terminal in S pays some of it back.
     const auto base = rest_ * scale_ - p * in_amount_;
     Minimum result;
-    result.value = base - network_.solve(base - std::min(base, enough));
-    result.finished = result.value <= enough;
+    result.value = base - network_.solve(base - std::min(base, enough), stop);
+    result.finished = result.value <= enough && !stop.now();
     if (!result.finished) return result;
     std::fill(set_.begin(), set_.end(), 0);
     result.amount = in_amount_;

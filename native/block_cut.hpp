@@ -37,7 +37,7 @@ class BlockCut {
     struct Minimum {
         std::int64_t value = 0;  // q f(S) - p amount(S); a lower bound of it when cut short
         Picoseconds amount = 0, cost = 0;
-        bool finished = false;  // false: the value passed `enough`, there is no set
+        bool finished = false;  // false: stopped, or past `enough`; there is no set
     };
 
     /// Throws std::invalid_argument when work and costs sum to more than 2^61.
@@ -55,7 +55,7 @@ class BlockCut {
     /// Amount of all that is not in Out.
     [[nodiscard]] Picoseconds most_amount() const { return in_amount_ + free_amount_; }
 
-    Minimum solve(std::int64_t p, std::int64_t enough = FlowNetwork::kUnlimited);
+    Minimum solve(std::int64_t p, Stop& stop, std::int64_t enough = FlowNetwork::kUnlimited);
     /// The minimiser of the last finished solve().
     [[nodiscard]] const std::vector<Word>& set() const { return set_; }
     [[nodiscard]] std::int64_t solved() const { return solved_; }

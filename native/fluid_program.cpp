@@ -10,7 +10,7 @@ FluidProgram::FluidProgram(StateSpace& space, std::int32_t k, Picoseconds whole)
     : space_(space), k_(k), whole_(whole), layers_(static_cast<std::size_t>(k) + 1) {}
 
 std::int64_t FluidProgram::bytes() const {
-    return static_cast<std::int64_t>(layers_.size()) * space_.states() * 24;
+    return static_cast<std::int64_t>(layers_.size()) * space_.states() * 40;
 }
 
 bool FluidProgram::reset(Stop& stop) {

@@ -35,10 +35,10 @@ void FlowNetwork::add_arc(std::int32_t tail, std::int32_t head, std::int64_t for
 // A unit of flow from u to v lowers terminal(u) and raises terminal(v), and the residual capacities change
 // so that cut(S) - sum of the terminals in S stays the same for every S.  In the end the minimiser cuts
 // nothing and holds every positive terminal and no negative one.
-std::int64_t FlowNetwork::solve(std::int64_t enough) {
+std::int64_t FlowNetwork::solve(std::int64_t enough, Stop& stop) {
     std::int64_t spare = 0;
     for (const auto t : terminal_) spare += std::max<std::int64_t>(t, 0);
-    while (spare >= enough && measure()) {
+    while (spare >= enough && !stop.now() && measure()) {
         current_ = first_;
         for (const auto v : sources_) spare -= push(v);
     }

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "stop.hpp"
+
 namespace stagewright {
 
 class FlowNetwork {
@@ -23,8 +25,9 @@ class FlowNetwork {
     void add_terminal(std::int32_t v, std::int64_t amount) { terminal_[v] += amount; }
 
     /// Makes the flow maximal and returns by how much S, the largest minimiser, lies below 0 in
-    /// { cut(S) - sum of the terminals in S }.  Returns early, with more, once it is below `enough`.
-    std::int64_t solve(std::int64_t enough);
+    /// { cut(S) - sum of the terminals in S }.  Returns early, with more, once it is below `enough` or when
+    /// `stop` says so.
+    std::int64_t solve(std::int64_t enough, Stop& stop);
 
     /// After a solve() that was not cut short: is v in S?
     [[nodiscard]] bool on_source_side(std::int32_t v) const { return distance_[v] == 0; }

@@ -37,7 +37,8 @@ MustLink must_link(const Instance& g, Picoseconds threshold, Stop& stop) {
         std::fill(in.begin(), in.end(), 0);
         insert(in.data(), asked.in);
         cuts.prepare(in.data(), asked.out);
-        if (cuts.solve(0, enough).finished) {
+        const auto minimum = cuts.solve(0, stop, enough);
+        if (minimum.finished) {
             // This set is cheap enough: it answers every question that it fits.
             const auto* set = cuts.set().data();
             const auto answered = [&](const Question& q) {
@@ -46,6 +47,8 @@ MustLink must_link(const Instance& g, Picoseconds threshold, Stop& stop) {
             open.erase(std::remove_if(open.begin() + static_cast<std::ptrdiff_t>(i) + 1, open.end(),
                                       answered),
                        open.end());
+        } else if (minimum.value <= enough) {
+            break;  // stopped before it was known
         } else if (asked.partner < 0) {
             result.impossible = true;
             break;

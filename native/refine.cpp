@@ -5,6 +5,12 @@
 
 namespace stagewright {
 
+namespace {
+
+constexpr std::int64_t kMostLooks = std::int64_t{1} << 22U;  // pairs of undecided nodes per state
+
+}  // namespace
+
 Refiner::Refiner(const Instance& g, const Closures& closures)
     : g_(g),
       closures_(closures),
@@ -44,7 +50,7 @@ Split Refiner::best(const StateSpace& space, std::int32_t state, const std::vect
     const auto* outside = space.outside(state);
     const auto words = closures_.words();
     std::vector<Word> open(words);
-    double hope = 0;
+    std::int64_t undecided = 0;
     for (std::size_t i = 0; i < words; ++i) {
         open[i] = ~(inside[i] | outside[i]);
         if (i + 1 == words && g_.n % 64 != 0) open[i] &= (Word{1} << (g_.n % 64)) - 1;
@@ -52,13 +58,17 @@ Split Refiner::best(const StateSpace& space, std::int32_t state, const std::vect
             const auto right = all[v] - left[v];
             into_left_[v] = weight_[v] * (std::max(0.0, 1 - left[v]) + std::min(1.0, right));
             into_right_[v] = weight_[v] * (std::max(0.0, 1 - right) + std::min(1.0, left[v]));
-            hope += std::min(into_left_[v], into_right_[v]);
+            ++undecided;
         });
     }
+    // In large intervals any good split will do: look at every stride-th node only.
+    const auto stride = 1 + undecided * undecided / kMostLooks;
+    std::int64_t number = 0;
     Split split;
     split.state = state;
     for (std::size_t i = 0; i < words; ++i)
         each_node(open[i], i, [&](Node v) {
+            if (number++ % stride != 0) return;
             double with = 0;
             double without = 0;
             for (std::size_t j = 0; j < words; ++j) {
@@ -82,7 +92,8 @@ std::vector<double> Refiner::coverage() const {
     return result;
 }
 
-std::vector<Split> Refiner::splits(const StateSpace& space, const std::vector<std::int32_t>& path) {
+std::vector<Split> Refiner::splits(const StateSpace& space, const std::vector<std::int32_t>& path,
+                                   Stop& stop) {
     std::vector<double> left(weight_.size(), 0);
     std::vector<double> all(weight_.size(), 0);
     for (const auto a : path) cover(space, a, all);
@@ -92,6 +103,7 @@ std::vector<Split> Refiner::splits(const StateSpace& space, const std::vector<st
     paths_ = kMemory * paths_ + 1;
     std::vector<Split> found;
     for (std::size_t i = 0; i + 1 < path.size(); ++i) {
+        if (stop.now()) break;
         cover(space, path[i], left);
         const auto split = best(space, space.arc(path[i]).to, left, all);
         if (split.node < 0) continue;

@@ -19,7 +19,8 @@ class Refiner {
     Refiner(const Instance& instance, const Closures& closures);
 
     /// Splits along the path (arcs of the space), best first, at most one per state.
-    std::vector<Split> splits(const StateSpace& space, const std::vector<std::int32_t>& path);
+    std::vector<Split> splits(const StateSpace& space, const std::vector<std::int32_t>& path,
+                              Stop& stop);
 
     /// How often each node was covered by the paths so far, on average.
     [[nodiscard]] std::vector<double> coverage() const;

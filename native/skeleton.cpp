@@ -14,11 +14,12 @@ namespace {
 
 constexpr double kSplitShare = 0.9;  // of the best score: also split there
 constexpr int kPatience = 24;        // rounds of refinement before a smaller threshold is asked
-constexpr std::int64_t kFirstBudget =
-    64;                        // splits of the first skeleton; each next one has twice as many
-constexpr double kPace = 0.4;  // by how much coverage changes the amounts
+constexpr double kPace = 0.4;        // by how much coverage changes the amounts
+// Splits of the first skeleton; each next one has twice as many.
+constexpr std::int64_t kFirstBudget = 64;
+// What a cut costs in arcs looked at; removals may cost a fifth of everything.
 constexpr std::int64_t kStepsPerCut = 500;
-constexpr std::int64_t kRemovalShare = 4;  // steps between removals, in steps of one
+constexpr std::int64_t kRemovalShare = 16;
 
 Picoseconds sum(const std::vector<Picoseconds>& values) {
     Picoseconds total = 0;
@@ -87,7 +88,7 @@ class Run {
 
     void tighten_first() {
         for (const auto s : {StateSpace::kFull, std::int32_t{2}})
-            for (const auto& e : space_.arcs_into(s)) space_.tighten(e.arc, 0);
+            for (const auto& e : space_.arcs_into(s)) space_.tighten(e.arc, 0, stop_);
     }
 
     /// Is there a relaxed chain of cost <= threshold?  Refines until there is none.
@@ -100,6 +101,7 @@ class Run {
             if (space_.bytes() + program_.bytes() > max_bytes_) return Outcome::end;
             if (splits_ >= max_splits_) return Outcome::budget;
             if (!refine()) {
+                if (stop_.now()) return Outcome::end;
                 take_plan();
                 return Outcome::plan;
             }
@@ -109,7 +111,7 @@ class Run {
                 if (left == 0) return Outcome::closed;
                 if (!program_.reset(stop_)) return Outcome::end;
                 next_removal_ = program_.steps() + kStepsPerCut * cuts_.solved() +
-                                kRemovalShare * 4 * k_ * space_.alive_arcs();
+                                kRemovalShare * k_ * space_.alive_arcs();
             }
         }
         return Outcome::patience;
@@ -127,7 +129,7 @@ class Run {
                 if (spare < 0) break;
                 if (stop_.now()) return false;
                 const auto before = space_.arc(a).most;
-                if (!space_.tighten(a, before - spare - 1)) continue;
+                if (!space_.tighten(a, before - spare - 1, stop_)) continue;
                 program_.arc_changed(a);
                 spare -= before - space_.arc(a).most;
                 changed = true;
@@ -138,7 +140,7 @@ class Run {
 
     /// False when every state of the chain is a single ideal: the chain is a plan.
     bool refine() {
-        const auto splits = refiner_.splits(space_, path_);
+        const auto splits = refiner_.splits(space_, path_, stop_);
         for (const auto& split : splits) {
             if (split.score < kSplitShare * splits.front().score) break;
             const auto fresh = space_.split(split.state, split.node);
@@ -163,8 +165,7 @@ class Run {
     BlockCut& cuts_;
     std::int32_t k_;
     Picoseconds whole_, lower_, upper_;
-    Picoseconds
-        ceiling_;  // the bound cannot rise above: upper, or a plan met on the way (overflow dropped)
+    Picoseconds ceiling_;  // of the bound: upper, or the cost of a plan met on the way
     Picoseconds step_;
     std::int64_t max_splits_, max_bytes_;
     Stop& stop_;
@@ -183,6 +184,7 @@ std::vector<Picoseconds> adjusted(const std::vector<Picoseconds>& amounts,
     std::vector<double> wish(amounts.size());
     double total = 0;
     const auto whole = sum(amounts);
+    if (whole == 0) return amounts;
     for (std::size_t v = 0; v < wish.size(); ++v) {
         const auto floor = 0.01 * static_cast<double>(whole) / static_cast<double>(wish.size());
         wish[v] = std::max(static_cast<double>(amounts[v]), floor) *
@@ -202,13 +204,14 @@ Skeleton::Skeleton(const Instance& instance) : g_(instance), closures_(instance)
 
 SkeletonBound Skeleton::bound(std::int32_t k, Picoseconds lower, Picoseconds upper,
                               std::int64_t max_bytes, Stop& stop) {
-    if (lower >= upper || g_.n == 0) return {std::min(lower, upper), lower >= upper};
+    SkeletonBound result;
+    result.value = std::min(lower, upper);
+    result.closed = lower >= upper;
+    if (result.closed || g_.n == 0) return result;
     k = std::min(k, g_.n);  // further blocks would be empty
     const auto first_cut = cuts_.solved();
     const auto incumbent = upper;
     cuts_.set_amounts(g_.work);
-    SkeletonBound result;
-    result.value = lower;
     auto step = std::max<Picoseconds>(1, (upper - lower) / 4);
     for (auto budget = kFirstBudget;; budget *= 2) {
         Run run(g_, closures_, cuts_, k, result.value, upper, step, budget, max_bytes, stop);

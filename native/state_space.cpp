@@ -184,7 +184,7 @@ std::int64_t StateSpace::next_multiplier(const StateArc& arc) const {
 // The bound is the minimum over p of (q T - M(p)) / p, M concave: where the lower hull of all (amount, cost)
 // rises through T.  Keep one point of the hull on either side and cut along their chord; rounding the
 // chord's slope costs tightness only.
-bool StateSpace::tighten(std::int32_t a, Picoseconds enough) {
+bool StateSpace::tighten(std::int32_t a, Picoseconds enough, Stop& stop) {
     auto& arc = arcs_[a];
     if (arc.tight || !arc.alive) return false;
     arc.tight = true;
@@ -213,7 +213,8 @@ bool StateSpace::tighten(std::int32_t a, Picoseconds enough) {
         if ((hull.below >= 0 && lines_[hull.below].p == p) ||
             (hull.above >= 0 && lines_[hull.above].p == p))
             break;
-        const auto minimum = cuts_.solve(p);
+        const auto minimum = cuts_.solve(p, stop);
+        if (!minimum.finished) break;
         const auto line = add_line(p, minimum);
         const auto before = arc.most;
         take(hull, line);

@@ -76,7 +76,7 @@ class StateSpace {
 
     /// Lowers `most` of the arc by minimum cuts, at least to `enough` if that is possible; false when it
     /// was as low as it gets already.
-    bool tighten(std::int32_t a, Picoseconds enough);
+    bool tighten(std::int32_t a, Picoseconds enough, Stop& stop);
     void remove(std::int32_t a);
     /// Forgets removed arcs; their numbers will be used again.
     void sweep();

@@ -60,6 +60,27 @@ def wide_problem() -> Problem:
     return random_problem(random.Random(5), 90, 6, largest=10**9)
 
 
+def sparse_problem(n: int) -> Problem:
+    rng = random.Random(6)
+    consumers = tuple(
+        tuple(sorted({rng.randint(v + 1, min(n - 1, v + 60)) for _ in range(2)}))
+        for v in range(n - 1)
+    )
+    return Problem(
+        machine=Machine(40),
+        work=tuple(rng.randint(1, 10**9) for _ in range(n)),
+        producer=tuple(range(n - 1)),
+        consumers=consumers,
+        cost=tuple(rng.randint(1, 10**9) for _ in range(n - 1)),
+        edges=(),
+        param_bytes=(),
+        params_of=((),) * n,
+        working_set=(0,) * n,
+        members=tuple((v,) for v in range(n)),
+        memory_binds=False,
+    )
+
+
 def test_bound_is_the_optimum_when_refined_to_the_end() -> None:
     rng = random.Random(1)
     for _ in range(GRAPHS):
@@ -126,10 +147,13 @@ def test_equal_calls_give_equal_results() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.1, 0.5])
-def test_time_limit_is_kept(seconds: float) -> None:
-    problem = wide_problem()
+@pytest.mark.parametrize("nodes", [90, 1500])
+def test_time_limit_is_kept(seconds: float, nodes: int) -> None:
+    problem = wide_problem() if nodes == 90 else sparse_problem(nodes)
+    _ = problem.instance
+    skeleton = SkeletonBound(problem)
     start = time.perf_counter()
-    relaxed = SkeletonBound(problem).bound(1, problem.total_work - 1, seconds)
+    relaxed = skeleton.bound(1, problem.total_work - 1, seconds)
     assert time.perf_counter() - start < seconds + 0.2
     assert relaxed.bound.value >= 1
 
