@@ -109,6 +109,22 @@ def test_bound_is_valid_when_it_ends_early() -> None:
     assert early > GRAPHS // 20
 
 
+def test_bound_is_valid_with_multipliers() -> None:
+    rng = random.Random(8)
+    grown_again = 0
+    for _ in range(60):
+        largest = rng.choice([9, 1000, 10**9])
+        problem = random_problem(rng, rng.randint(12, 16), rng.choice([2, 3, 4]), largest)
+        best = optimum(problem)
+        skeleton = _native.Skeleton(problem.instance)
+        value, _, _, _, cuts, _, _ = skeleton.bound(
+            problem.machine.stages, 0, best + best // rng.choice([10, 50, 10**9]), max_bytes=300_000
+        )
+        assert value <= best
+        grown_again += cuts > 400  # more than the first skeleton, with work as amount, may take
+    assert grown_again > 5
+
+
 def test_contraction_keeps_whether_a_plan_is_below_the_threshold() -> None:
     rng = random.Random(3)
     smaller = none = 0
