@@ -16,6 +16,7 @@ from .errors import CheckError, InputError
 from .units import parse_bandwidth, parse_bytes, parse_time
 
 if TYPE_CHECKING:
+    from .bound.programs import Relaxation
     from .bound.types import Bound
     from .certificate.check import Report
     from .cost.catalogue import Catalogue
@@ -26,9 +27,31 @@ if TYPE_CHECKING:
     from .solve import Progress, Solution
     from .splitting import Manifest
 
-__all__ = ["BOUND_METHODS", "Result", "Source", "bound", "check", "plan", "read", "run", "split"]
+__all__ = [
+    "BOUND_METHODS",
+    "SOLVERS",
+    "Result",
+    "Source",
+    "bound",
+    "check",
+    "integrality_gap",
+    "plan",
+    "read",
+    "run",
+    "split",
+]
 
-BOUND_METHODS = ("simple", "anchor", "exact")
+BOUND_METHODS = (
+    "simple",
+    "anchor",
+    "bottleneck",
+    "superblock",
+    "guess",
+    "lp",
+    "mip",
+    "exact",
+)
+SOLVERS = ("highs", "cpsat", "scip", "gurobi")
 
 Quantity = int | float | str
 
@@ -286,8 +309,7 @@ def plan(
     """
     from .solve import Settings, solve
 
-    if not time_limit >= 0:
-        raise InputError("time limit", "a number of seconds >= 0", str(time_limit))
+    _valid_time_limit(time_limit)
     if isinstance(model, (str, Path)):
         source = source or Source(str(model), device=device)
         model = read(model, device=device, catalogue=catalogue)
@@ -305,6 +327,11 @@ def plan(
     return Result(model, machine, solve(model, machine, settings, progress), seed, source)
 
 
+def _valid_time_limit(time_limit: float) -> None:
+    if not time_limit >= 0:
+        raise InputError("time limit", "a number of seconds >= 0", str(time_limit))
+
+
 def _has_work(graph: CostGraph) -> None:
     if not graph.work.any() and graph.flops.any():
         raise InputError(
@@ -316,24 +343,48 @@ def _has_work(graph: CostGraph) -> None:
 
 
 def bound(
-    graph: CostGraph, machine: Machine, method: str, *, time_limit: float = 60.0, seed: int = 0
+    graph: CostGraph,
+    machine: Machine,
+    method: str,
+    *,
+    solver: str = "highs",
+    time_limit: float = 60.0,
+    seed: int = 0,
 ) -> Bound:
     """Return one lower bound of the ladder, computed alone.
+
+    Parameters
+    ----------
+    method
+        One of :data:`BOUND_METHODS`; ``bottleneck`` to ``mip`` are a solver's claims, see
+        bound/formulations.py.
+    solver
+        One of :data:`SOLVERS`, for those.
+    time_limit
+        Seconds; where a solver reaches it, its best bound so far counts.
 
     Raises
     ------
     InputError
-        If there is no such method, or no machine bandwidth where one is needed.
+        If there is no such method or solver, or no machine bandwidth where one is needed.
+    MissingDependencyError
+        If the solver is not installed.
     LimitError
-        If the exact method found no bound in its limits.
+        If the method found no bound in its limits.
     """
     from .bound.anchor import anchor_bound
+    from .bound.programs import PROGRAMS, program_bound
     from .bound.simple import simple_bound
     from .errors import LimitError
     from .problem import compile_problem
+    from .reduce import reduce_problem
     from .solve import Settings, solve
 
     _has_work(graph)
+    _valid_time_limit(time_limit)
+    if method in PROGRAMS:
+        reduced = reduce_problem(compile_problem(graph, machine))
+        return program_bound(reduced, method, solver=solver, seconds=time_limit)
     if method == "simple":
         return simple_bound(compile_problem(graph, machine))
     if method == "anchor":
@@ -353,6 +404,38 @@ def bound(
             )
         return best
     raise InputError("method", " | ".join(BOUND_METHODS), repr(method))
+
+
+def integrality_gap(
+    graph: CostGraph,
+    machine: Machine,
+    method: str,
+    *,
+    solver: str = "highs",
+    time_limit: float = 60.0,
+) -> Relaxation:
+    """Return a solver's bound beside the LP relaxation of the same model.
+
+    Parameters
+    ----------
+    method
+        ``bottleneck``, ``superblock``, ``guess`` or ``mip``.
+    time_limit
+        Seconds for each of the two.
+
+    Raises
+    ------
+    InputError, MissingDependencyError, LimitError
+        As :func:`bound`.
+    """
+    from .bound import programs
+    from .problem import compile_problem
+    from .reduce import reduce_problem
+
+    _has_work(graph)
+    _valid_time_limit(time_limit)
+    reduced = reduce_problem(compile_problem(graph, machine))
+    return programs.integrality_gap(reduced, method, solver=solver, seconds=time_limit)
 
 
 def check(
