@@ -54,9 +54,7 @@ def layered(n: int, rng: random.Random) -> Arcs:
 
 
 def watts(n: int, rng: random.Random) -> Arcs:
-    """A line on which each node reads its two predecessors, one arc in ten rewired to any older
-    node (Watts and Strogatz, every edge from the lower to the higher number).
-    """
+    """Each node reads the two before it, one arc in ten instead any older (Watts and Strogatz)."""
     arcs: Arcs = set()
     for v in range(1, n):
         for u in (v - 1, v - 2):

@@ -72,11 +72,15 @@ def solve_highs(model: Model, seconds: float, progress: Progress) -> Found:
     status = {
         highspy.HighsModelStatus.kOptimal: "optimal",
         highspy.HighsModelStatus.kInfeasible: "infeasible",
+        # All columns are bounded, so it is not unbounded.
+        highspy.HighsModelStatus.kUnboundedOrInfeasible: "infeasible",
         highspy.HighsModelStatus.kTimeLimit: "limit",
     }.get(verdict, "failed")
     feasible = info.primal_solution_status == 2  # kSolutionStatusFeasible
     value = info.objective_function_value if feasible else None
-    dual = info.mip_dual_bound if is_mip else value if status == "optimal" else None
+    dual = value if status == "optimal" else None
+    if is_mip and status in ("optimal", "limit"):
+        dual = info.mip_dual_bound
     return Found(status, value, dual, f"HiGHS {highs.version()}")
 
 
@@ -90,7 +94,9 @@ def _report_progress(highs: Any, highspy: Any, progress: Progress) -> None:
             progress(best)
 
     highs.setCallback(note, None)
+    # Logged is little and late; the other is called at every step and knows the bound too.
     highs.startCallback(highspy.cb.HighsCallbackType.kCallbackMipLogging)
+    highs.startCallback(highspy.cb.HighsCallbackType.kCallbackMipInterrupt)
 
 
 def solve_cpsat(model: Model, seconds: float, progress: Progress) -> Found:

@@ -33,8 +33,8 @@ So bottleneck <= superblock <= guess <= optimum: (4) with (1) adds up to (2).
 There is no rung from average communication alone: without a block of known work every cut may be empty (one
 stage), so what is cheap and valid of it is W / k; its useful form is row (2).
 
-The LP relaxations of the first three are weak, that of ``bottleneck`` is exactly W / k: a 1/k share of
-the whole graph has average work and no cut.  How weak is printed by ``bound --integrality-gap``.
+The LP relaxations of the first three are weak.  Where memory does not bind, that of ``bottleneck`` is
+exactly W / k: a 1/k share of the whole graph has average work and no cut.  How weak is printed by ``bound --integrality-gap``.
 """
 
 from __future__ import annotations

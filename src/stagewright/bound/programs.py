@@ -13,7 +13,7 @@ from .model import Model
 from .solvers import Outcome, require_solver, safe_bound, solve_models
 from .types import Bound
 
-__all__ = ["PROGRAMS", "Relaxation", "integrality_gap", "program_bound"]
+__all__ = ["PROGRAMS", "Relaxation", "integrality_gap", "program_bound", "solve_program"]
 
 PROGRAMS = ("bottleneck", "superblock", "guess", "lp", "mip")
 
@@ -65,7 +65,7 @@ def program_bound(
     LimitError
         If there was no bound within the time limit.
     """
-    return _bound(problem, method, solver, seconds)[0]
+    return solve_program(problem, method, solver=solver, seconds=seconds)[0]
 
 
 def integrality_gap(
@@ -80,15 +80,23 @@ def integrality_gap(
     """
     if method not in FORMULATIONS:
         raise InputError("integrality gap", " | ".join(FORMULATIONS), repr(method))
-    lp, _ = _bound(problem, method, solver, seconds, relaxed=True)
-    mip, solved = _bound(problem, method, solver, seconds)
+    lp, _ = solve_program(problem, method, solver=solver, seconds=seconds, relaxed=True)
+    mip, solved = solve_program(problem, method, solver=solver, seconds=seconds)
     return Relaxation(mip, lp, solved)
 
 
-def _bound(
-    problem: Problem, method: str, solver: str, seconds: float, *, relaxed: bool = False
+def solve_program(
+    problem: Problem,
+    method: str,
+    *,
+    solver: str = "highs",
+    seconds: float = 60.0,
+    relaxed: bool = False,
 ) -> tuple[Bound, bool]:
-    """Return the bound and whether its model was solved to the end."""
+    """Return what :func:`program_bound` does, and whether its model was solved to the end.
+
+    With `relaxed`, the LP relaxation is solved.
+    """
     if method not in PROGRAMS:
         raise InputError("method", " | ".join(PROGRAMS), repr(method))
     require_solver(solver)
