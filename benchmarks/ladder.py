@@ -57,18 +57,13 @@ def measure(
             cells[method] = Cell(_share(result.solution.lower_bound, top), result.solution.seconds)
             continue
         try:
-            found = api.bound(
-                graph, machine, method, solver=options.solver, time_limit=options.time_limit
-            )
+            found, solved = _bound(graph, machine, method, options)
         except LimitError:
             cells[method] = Cell(_share(simple, top), options.time_limit, missing=True)
-        else:
-            if found.value > top:
-                raise SystemExit(
-                    f"{graph.name}, k = {stages}: {found} exceeds the plan of {top} ps"
-                )
-            cut_short = _was_cut_short(found, options.time_limit)
-            cells[method] = Cell(_share(found.value, top), found.seconds, cut_short=cut_short)
+            continue
+        if found.value > top:
+            sys.exit(f"{graph.name}, k = {stages}: {found} exceeds the plan of {top} ps")
+        cells[method] = Cell(_share(found.value, top), found.seconds, cut_short=not solved)
     shares = [cell.share for cell in cells.values()]
     cells["best"] = Cell(max(shares), sum(cell.seconds for cell in cells.values()))
     return cells
