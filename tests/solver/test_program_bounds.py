@@ -109,6 +109,14 @@ def test_bounds_are_below_the_optimum_and_in_order() -> None:
 
 
 @needs("highs")
+def test_guess_by_minimum_is_the_least_of_all_places() -> None:
+    """Asking for the smallest optimum only, with the best so far as a ceiling, changes nothing."""
+    problems = [p for seed in range(3000, 3030) if (p := reduced_case(seed)).num_nodes > 3][:8]
+    for i, bounds in enumerate(all_bounds(problems, "highs")):
+        assert program_bound(problems[i], "guess").value == bounds["guess"], f"problem {i}"
+
+
+@needs("highs")
 def test_bottleneck_is_the_cheapest_convex_block_with_average_work() -> None:
     problems = [p for seed in range(1000, 1120) if not (p := reduced_case(seed)).memory_binds]
     models = [model for p in problems for model in FORMULATIONS["bottleneck"](p)]

@@ -71,7 +71,8 @@ def _solve_all(
 
         cutoff = best if job["minimum"] else float("inf")
         if cutoff < model.upper[model.objective]:
-            model.upper[model.objective] = cutoff
+            # Within its tolerance a solver may go below the lower bound; they must not cross.
+            model.upper[model.objective] = max(cutoff, model.lower[model.objective])
         found = backend(model, share, progress)
         if found.status == "infeasible" and cutoff < float("inf"):
             found.dual = cutoff

@@ -111,7 +111,7 @@ def solve_cpsat(model: Model, seconds: float, progress: Progress) -> Found:
     program = cp_model.CpModel()
     scale = np.where(model.magnitude, _STEPS, 1)
     columns = [
-        program.new_int_var(math.ceil(low * steps), math.ceil(high * steps), "")
+        program.new_int_var(math.floor(low * steps), math.ceil(high * steps), "")
         for low, high, steps in zip(
             model.lower.tolist(), model.upper.tolist(), scale.tolist(), strict=True
         )

@@ -16,6 +16,7 @@ the largest working set of one node), without rounding spilled bytes up.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -104,7 +105,10 @@ class Pieces:
         self.successors = problem.successors()
         # A plan has no more stages than nodes.
         self.stages = min(problem.machine.stages if stages is None else stages, problem.num_nodes)
-        self.bottleneck = self.builder.magnitude(self.costs.ceiling)
+        # Every model implies the average work; said outright, it is what a solver knows at once.  The
+        # quotient is rounded, so it is taken a little lower.
+        self.average = math.nextafter(self.costs.total_work / self.stages, 0.0)
+        self.bottleneck = self.builder.magnitude(self.costs.ceiling, lower=self.average)
 
     def whole(self) -> list[Expression]:
         """Return the ideal of all nodes."""

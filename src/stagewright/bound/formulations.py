@@ -39,7 +39,6 @@ exactly W / k: a 1/k share of the whole graph has average work and no cut.  How 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from ..problem import Problem
@@ -54,7 +53,7 @@ def bottleneck_model(problem: Problem) -> list[Model]:
     pieces = Pieces(problem)
     before = pieces.ideal()
     block = pieces.block(before, pieces.ideal(inside=before))
-    _has_average_work(pieces, block.work)
+    pieces.builder.at_least(block.work, pieces.average)
     pieces.bounds_bottleneck(block.cost)
     return [_built(pieces)]
 
@@ -65,7 +64,7 @@ def superblock_model(problem: Problem) -> list[Model]:
     before = pieces.ideal()
     upto = pieces.ideal(inside=before)
     block = pieces.block(before, upto)
-    _has_average_work(pieces, block.work)
+    pieces.builder.at_least(block.work, pieces.average)
     pieces.bounds_bottleneck(block.cost)
     rest = Expression(constant=pieces.costs.total_work).minus(block.work)
     rest.add(pieces.crossing(before)).add(pieces.crossing(upto))
@@ -84,7 +83,7 @@ def _guess(problem: Problem, place: int) -> Model:
     before = pieces.nothing() if place == 1 else pieces.ideal()
     upto = pieces.whole() if place == pieces.stages else pieces.ideal(inside=before)
     block = pieces.block(before, upto)
-    _has_average_work(pieces, block.work)
+    pieces.builder.at_least(block.work, pieces.average)
     pieces.bounds_bottleneck(block.cost)
     behind = Expression(constant=pieces.costs.total_work).minus(pieces.work_of(upto))
     for side, work, blocks in (
@@ -107,12 +106,6 @@ def exact_model(problem: Problem) -> list[Model]:
         pieces.bounds_bottleneck(pieces.block(before, upto).cost)
         before = upto
     return [_built(pieces)]
-
-
-def _has_average_work(pieces: Pieces, work: Expression) -> None:
-    # The quotient is rounded, so it is taken a little lower.
-    average = math.nextafter(pieces.costs.total_work / pieces.stages, 0.0)
-    pieces.builder.at_least(work, average)
 
 
 def _built(pieces: Pieces) -> Model:

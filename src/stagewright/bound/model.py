@@ -133,9 +133,9 @@ class ModelBuilder:
         self._columns.append((0.0, 1.0, integer, False))
         return len(self._columns) - 1
 
-    def magnitude(self, upper: float) -> int:
-        """Add a time between 0 and `upper` units and return its number."""
-        self._columns.append((0.0, upper, False, True))
+    def magnitude(self, upper: float, lower: float = 0.0) -> int:
+        """Add a time between `lower` and `upper` units and return its number."""
+        self._columns.append((lower, upper, False, True))
         return len(self._columns) - 1
 
     def at_least(self, form: Expression, bound: float = 0.0) -> None:
