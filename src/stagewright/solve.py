@@ -63,7 +63,7 @@ class Settings:
     )
     windows: WindowSearch = field(default_factory=lambda: WindowSearch(rounds=15_000))
     first_slice: float = 0.5
-    quick: ExactLimits = field(default_factory=lambda: ExactLimits(max_ideals=100_000))
+    quick: ExactLimits = field(default_factory=lambda: ExactLimits(max_ideals=300_000))
     exact: ExactLimits = field(default_factory=ExactLimits)
     anchor_share: float = 0.1
     max_relaxed_nodes: int = 5_000
@@ -123,7 +123,7 @@ def solve(
         if run.is_open():
             run.anchor(problem, reduced, graph)
         if run.is_open():
-            run.exact(reduced, run.settings.quick, 0.5 * run.seconds_left())
+            run.exact(reduced, run.settings.quick, 0.4 * run.seconds_left())
         seconds = run.settings.first_slice
         while run.is_open():
             # Search and proof in turns of growing length: each makes the other cheaper.
