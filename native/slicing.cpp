@@ -91,7 +91,8 @@ void Slicer::prepare_memory(std::span<const Node> order) {
         Bytes base = 0;
         for (const auto p : m.params_of[order[l]]) {
             base += m.param_bytes[p];
-            if (next_param_use_[p] < n) param_changes_.push_back({next_param_use_[p], -m.param_bytes[p]});
+            if (next_param_use_[p] < n)
+                param_changes_.push_back({next_param_use_[p], -m.param_bytes[p]});
             next_param_use_[p] = l;
         }
         param_base_[l] = base;
@@ -148,7 +149,8 @@ std::int32_t Slicer::run(Picoseconds threshold) {
 
 /// Sets fewest_[l] and last_of_first_[l] from the blocks l .. r with r < end, farthest chunk first;
 /// `enough` is the least value of fewest_ over l + 1 .. end.
-void Slicer::scan_chunks(std::int32_t l, std::int32_t end, Picoseconds threshold, std::int32_t enough) {
+void Slicer::scan_chunks(std::int32_t l, std::int32_t end, Picoseconds threshold,
+                         std::int32_t enough) {
     if (enough >= kNever) return;
     const std::int32_t first = l >> kChunkBits;
     const std::int32_t last = (end - 1) >> kChunkBits;
@@ -276,31 +278,36 @@ void Slicer::follow_values(std::span<const Node> order, std::int32_t k,
     }
 }
 
+bool Slicer::test(Picoseconds threshold, std::int32_t k) {
+    const bool enough = run(threshold) <= k;
+    keep(enough ? high_ : low_, threshold);
+    return enough;
+}
+
+/// Encloses the optimum by low_ and high_ up to `width`; false when it is above `upper`.
+bool Slicer::enclose(std::int32_t k, Picoseconds lower, Picoseconds upper, Picoseconds width) {
+    low_.threshold = high_.threshold = -1;
+    // With an upper bound the question is mostly whether the order beats it at all; if so, then
+    // mostly not by much.  Without, gallop upwards, since wide windows are dear.
+    if (upper != kForever) {
+        if (!test(upper, k)) return false;
+        for (auto step = width; high_.threshold > lower && low_.threshold < 0; step *= 2)
+            test(std::max(lower, high_.threshold - step), k);
+    } else {
+        for (auto step = std::max<Picoseconds>(1, lower / 8); high_.threshold < 0; step *= 2)
+            test(low_.threshold < 0 ? lower + step : low_.threshold + step, k);
+        if (low_.threshold < 0) test(lower, k);
+    }
+    while (low_.threshold >= 0 && high_.threshold - low_.threshold > width)
+        test(low_.threshold + (high_.threshold - low_.threshold) / 2, k);
+    return true;
+}
+
 Picoseconds Slicer::optimum(std::span<const Node> order, std::int32_t k, Picoseconds lower,
                             Picoseconds upper, std::vector<std::int32_t>& block) {
     prepare(order);
-    low_.threshold = high_.threshold = -1;
-    // Gallop upwards to something feasible, since wide windows are dear; then halve a few times.
-    Picoseconds step = std::max<Picoseconds>(1, lower / 8);
-    for (Picoseconds middle = lower > upper - step ? upper : lower + step;;) {
-        if (run(middle) <= k) {
-            keep(high_, middle);
-            if (middle <= lower) break;
-        } else {
-            if (middle >= upper) return upper == kForever ? kForever : upper + 1;
-            keep(low_, middle);
-        }
-        if (high_.threshold < 0) {
-            step *= 2;
-            middle = low_.threshold > upper - step ? upper : low_.threshold + step;
-        } else if (low_.threshold < 0) {
-            middle = std::min(lower, upper);
-        } else if (high_.threshold - low_.threshold > std::max<Picoseconds>(1, lower / kNarrow)) {
-            middle = low_.threshold + (high_.threshold - low_.threshold) / 2;
-        } else {
-            break;
-        }
-    }
+    if (!enclose(k, std::min(lower, upper), upper, std::max<Picoseconds>(1, lower / kNarrow)))
+        return upper + 1;
     if (low_.threshold < 0) {
         // The lower bound itself is feasible.
         fewest_.swap(high_.fewest);

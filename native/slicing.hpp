@@ -86,6 +86,8 @@ class Slicer {
         std::vector<std::int32_t> fewest, last_of_first;
     };
     void keep(Kept& kept, Picoseconds threshold);
+    bool test(Picoseconds threshold, std::int32_t k);
+    bool enclose(std::int32_t k, Picoseconds lower, Picoseconds upper, Picoseconds width);
 
     Kept low_, high_;  // the largest threshold known to be too small, the smallest known not to be
     // Per position, for hi.fewest <= blocks < lo.fewest: least bottleneck and end of the first block.
