@@ -382,10 +382,11 @@ bool Slicer::enclose(std::int32_t k, Picoseconds lower, Picoseconds upper, Picos
             test(std::max(lower, high_.threshold - step), k);
     } else {
         for (auto step = std::max<Picoseconds>(1, lower / 8); high_.threshold < 0; step *= 2)
-            test(low_.threshold < 0 ? lower + step : low_.threshold + step, k);
+            test(std::max(lower, low_.threshold) + step, k);
         if (low_.threshold < 0) test(lower, k);
     }
-    while (low_.threshold >= 0 && high_.threshold - low_.threshold > width)
+    while (low_.threshold >= 0 &&
+           high_.threshold - low_.threshold > std::max(width, low_.threshold / kNarrow))
         test(low_.threshold + (high_.threshold - low_.threshold) / 2, k);
     return true;
 }
@@ -448,8 +449,8 @@ Picoseconds slice_directly(const Instance& g, std::span<const Node> order, std::
     least[0] = 0;
     for (std::int32_t b = 0; b < k; ++b) {
         now = least;
-        for (std::size_t r = 1; r <= n; ++r)
-            for (std::size_t l = 0; l < r; ++l)
+        for (std::size_t l = 0; l < n; ++l)
+            for (std::size_t r = l + 1; r <= n; ++r)
                 now[r] = std::min(now[r], std::max(least[l], cost[l * width + r - 1]));
         std::swap(least, now);
     }
