@@ -173,8 +173,11 @@ def main() -> None:
     parts = ["evaluations", "time", "speed"]
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     parser.add_argument("--rows", action="store_true")
+    parser.add_argument("--without-constraints", action="store_true", help="ignore groups and pins")
     arguments = parser.parse_args()
     graphs = [load(path) for path in arguments.instances]
+    if arguments.without_constraints:
+        graphs = [graph.without_constraints() for graph in graphs]
     print(machine_line())
     if graphs and "evaluations" in arguments.parts:
         print("\nEqual evaluations\n")
