@@ -108,13 +108,13 @@ def solve(
     run.add(simple_bound(problem))
     ideals = None
     try:
-        run.search(reduced, run.settings.first_look, "search")
+        run.search(reduced, run.settings.first_look, share=0.05)
         if run.is_open():
             run.anchor(problem, reduced, graph)
         if run.is_open():
             ideals = run.exact(reduced)
         while run.is_open() and ideals is None:
-            run.search(reduced, OrderSearch(3, run.settings.long_search, run.next_seed()), "search")
+            run.search(reduced, OrderSearch(3, run.settings.long_search, run.next_seed()), share=1.0)
     except KeyboardInterrupt:
         run.interrupted = True
     return run.finish(graph, machine, reduced, ideals)
@@ -161,12 +161,13 @@ class _Run:
         if self.report is not None:
             self.report(point)
 
-    def search(self, reduced: Problem, settings: OrderSearch, phase: str) -> None:
+    def search(self, reduced: Problem, settings: OrderSearch, share: float) -> None:
+        """Improve the incumbent by orders for at most a share of the time left."""
         settings = replace(settings, seed=settings.seed + self.settings.seed)
-        found = search_orders(reduced, self.lower(), self.best, settings, self.seconds_left())
-        self.interrupted |= found.interrupted
-        self.best = found
-        self.tell(phase)
+        seconds = self.seconds_left() * share
+        self.best = search_orders(reduced, self.lower(), self.best, settings, seconds)
+        self.interrupted |= self.best.interrupted
+        self.tell("search")
 
     def anchor(self, problem: Problem, reduced: Problem, graph: CostGraph) -> None:
         """Bound from below by minimum cuts; blocks of the incumbent exclude most anchors."""
@@ -185,7 +186,14 @@ class _Run:
     def exact(self, reduced: Problem) -> int | None:
         """Prove or improve the incumbent; the number of ideals, None when there are too many."""
         start = time.perf_counter()
-        proof = prove(reduced, self.best, self.lower(), self.settings.exact, self.seconds_left)
+        proof = prove(
+            reduced,
+            self.best,
+            self.lower(),
+            self.settings.exact,
+            self.seconds_left,
+            self.settings.seed,
+        )
         self.best = proof.best
         self.interrupted |= proof.interrupted
         if proof.lower > 0:

@@ -134,8 +134,10 @@ def test_bad_files_end_with_2(name: str, capsys: pytest.CaptureFixture[str]) -> 
     [
         (
             ["-k", "2"],
-            "bandwidth: expected a value, since some tensor is given in bytes, got none. "
-            "Give --bandwidth.",
+            (
+                "bandwidth: expected a value, since some tensor is given in bytes, got none. "
+                "Give --bandwidth."
+            ),
         ),
         (
             ["-k", "0", "--bandwidth", "1GB/s"],

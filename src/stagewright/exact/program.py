@@ -3,6 +3,7 @@
 
 Each question "is there a plan of bottleneck <= T?" is answered exhaustively by the native core.  The
 first is asked just below the incumbent; most often the answer is no and the incumbent is optimal.
+Otherwise the gap is halved until it is small, and then closed from the top.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import numpy as np
 
 from .. import _native
 from ..problem import Problem
-from ..search.orders import Found
+from ..search.orders import Found, OrderSearch, search_orders
 from .must_link import contract_at
 
 __all__ = ["ExactLimits", "Proof", "prove"]
+
+_MANY = 5_000  # ideals from which on a question takes longer than a search
+_CLOSE = 2_000  # a gap below one in so many is closed from the top
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ def prove(
     lower: int,
     limits: ExactLimits,
     seconds_left: Callable[[], float],
+    seed: int = 0,
 ) -> Proof:
     """Improve `incumbent` until it is optimal or time is up; `lower` is any valid lower bound.
 
@@ -76,23 +81,26 @@ def prove(
     ideals = _native.IdealGraph(
         small.instance, limits.max_ideals, limits.max_bytes, seconds=seconds_left()
     )
-    interrupted = False
-    step = 1
+    if ideals.complete and ideals.count > _MANY:
+        # Every question is dear from here on; a better incumbent saves several.
+        moves = OrderSearch(restarts=12, local_moves=ideals.count // 20, seed=seed)
+        best = search_orders(problem, lower, best, moves, seconds_left() / 4)
+    interrupted = best.interrupted
+    from_top = True
     while ideals.complete and max(lower, shown) < best.bottleneck and not interrupted:
-        threshold = max(lower, shown, best.bottleneck - step)
-        if threshold == best.bottleneck:
-            break
+        low, high = max(lower, shown), best.bottleneck
+        # Most often the incumbent is optimal, so ask just below it; halve when it was not.
+        threshold = high - 1 if from_top else low + (high - low) // 2
         answer, block, interrupted = ideals.decide(
             problem.machine.stages, threshold, seconds=seconds_left()
         )
         if answer == "yes":
             full = np.array(small.expand(block.tolist(), problem.num_nodes), np.int32)
-            value = max(_native.block_costs(problem.instance, full))
-            best = Found(value, full)
-            step *= 4
+            best = Found(max(_native.block_costs(problem.instance, full)), full)
+            from_top = False
         elif answer == "no":
             shown = threshold + 1
-            step = max(1, step // 8)
+            from_top = best.bottleneck - shown < best.bottleneck // _CLOSE
         else:
             break
     return Proof(best, shown, ideals.count, ideals.pairs, ideals.complete, interrupted)

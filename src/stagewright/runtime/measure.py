@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, StagewrightError
 from ..splitting.manifest import Manifest
 from ..splitting.typed_model import file_sha256
 from .inputs import random_inputs
@@ -100,8 +100,8 @@ def measure(
     total = threads * len(manifest.stages)
     sessions: list[tuple[int, onnxruntime.InferenceSession]] = []
     if path is not None:
-        sessions = [(n, open_session(str(path), n, level)) for n in dict.fromkeys((total, 1))]
-        reason = _first_run(sessions, feeds[0], manifest)
+        sessions, reason = _whole_sessions(path, total, level)
+        reason = reason or _first_run(sessions, feeds[0], manifest)
     sessions = [] if reason else sessions
     with Pipeline(folder, threads=threads, engine=engine, depth=depth, level=level) as pipeline:
         outputs = list(pipeline.map(islice(cycle(feeds), max(warmup, len(feeds)))))
@@ -145,6 +145,18 @@ def _find_model(manifest: Manifest, given: str | Path | None) -> tuple[Path | No
 
 def _output_names(manifest: Manifest) -> list[str]:
     return [t.name for t in manifest.outputs]
+
+
+def _whole_sessions(
+    path: Path, threads: int, level: str
+) -> tuple[list[tuple[int, onnxruntime.InferenceSession]], str]:
+    """Return the unsplit model's sessions by threads, or why it cannot be loaded."""
+    try:
+        return [(n, open_session(str(path), n, level)) for n in dict.fromkeys((threads, 1))], ""
+    except StagewrightError:
+        raise
+    except Exception as fault:  # noqa: BLE001  # onnxruntime's errors have no common class
+        return [], f"onnxruntime does not load the unsplit model: {fault}"
 
 
 def _first_run(
@@ -211,6 +223,10 @@ def _compare(
 
 def _difference(got: Any, expected: Any) -> tuple[bool, float, float]:
     """Return whether two outputs agree, and the largest absolute and relative difference."""
+    if isinstance(expected, dict):  # label to score
+        if not isinstance(got, dict) or got.keys() != expected.keys():
+            return False, float("inf"), float("inf")
+        return _difference([got[key] for key in expected], list(expected.values()))
     if isinstance(expected, list):
         if not isinstance(got, list) or len(got) != len(expected):
             return False, float("inf"), float("inf")

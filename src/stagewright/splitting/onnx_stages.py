@@ -66,7 +66,11 @@ def split_onnx(
     """
     path = Path(model_path)
     proto = load_proto(path)
-    home, replicable = _homes(node_names(proto), graph, plan, path)
+    names = node_names(proto)
+    home, replicable = _homes(names, graph, plan, path)
+    for node, name in zip(proto.graph.node, names, strict=True):
+        if node.name:
+            node.name = name  # onnxruntime refuses a file with two nodes of one name
     predictions = _predictions(document, len(plan.stages))
     model = typed_ir(proto, path.resolve().parent, shapes or {}, dims or {})
     facts = ModelFacts(model.graph, home, replicable, len(plan.stages))
