@@ -4,10 +4,16 @@
 // f(l, r) is the cost of the block of positions l .. r.  f(l, r) - f(l + 1, r) is piecewise constant
 // in r and changes only where a tensor of the node at l has its first, next or last consumer.  A
 // pass walks l downwards and keeps the row f(l, .) as differences, with sums per chunk of 16, so that
-// moving l costs two updates per tensor.  Within the window {r : work(l .. r) <= T} it looks at the far
-// chunks first and stops at the first block that leaves as few blocks as the window allows.
-// O(n) memory; O(m + n * window) time per threshold at worst, against O(n^2) memory and O(n^2 k) time
-// for the direct method (Archer et al. 2024, SliceGraph).
+// moving l costs two updates per tensor.
+//
+// Mostly the first block of the suffix from l + 1 may simply start at l.  The pass holds its end, its
+// cost, and a lower bound of the cost of every block that would leave fewer blocks behind it ("barred");
+// moving l changes the first exactly and lowers the second by at most the sum of all changes.  Only when
+// the held block grows too dear or the barred ones come within reach does it look at the window
+// {r : work(l .. r) <= T}, chunk by chunk, and there only at chunks whose bounds leave a chance.  It
+// ends early when the work before l and the blocks behind it cannot make k blocks.  O(n) memory;
+// O(m + n * window) time per threshold at worst, mostly O(m), against O(n^2) memory and O(n^2 k) time for
+// the direct method (Archer et al. 2024, SliceGraph).
 //
 // The optimum of an order takes a few passes that enclose it: lo is too small, hi is not.  A suffix
 // that needs as many blocks at lo as at hi holds no further news; for the others one more walk finds
