@@ -18,6 +18,7 @@
 #include "orders.hpp"
 #include "priorities.hpp"
 #include "slicing.hpp"
+#include "window_search.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -87,6 +88,20 @@ std::int32_t checked_order(const sw::Instance& g, std::span<const std::int32_t> 
             if (position[u] < position[v])
                 throw std::invalid_argument("order: a node comes before its producer");
     return g.n;
+}
+
+std::vector<std::int32_t> checked_plan(const sw::Instance& g, std::span<const std::int32_t> block,
+                                       std::int32_t k) {
+    if (g.n == 0 || block.size() != static_cast<std::size_t>(g.n))
+        throw std::invalid_argument("start: expected one block number per node");
+    for (sw::Node v = 0; v < g.n; ++v) {
+        if (block[v] < 0 || block[v] >= std::min(k, g.n))
+            throw std::invalid_argument("start: expected block numbers from 0 to min(k, n) - 1");
+        for (const auto u : g.successors[v])
+            if (block[u] < block[v])
+                throw std::invalid_argument("start: a node is in a block before its producer's");
+    }
+    return {block.begin(), block.end()};
 }
 
 void bind_instance(nb::module_& m) {
@@ -218,6 +233,25 @@ void bind_slicing(nb::module_& m) {
         "instance"_a, "k"_a, "lower"_a, "start"_a.noconvert() = nb::none(), "restarts"_a = 64,
         "local_moves"_a = 4000, "seed"_a = 0, "seconds"_a = 1e9,
         "Search over topological orders: (bottleneck ps, block of each node, evaluations, interrupted).");
+    m.def(
+        "search_windows",
+        [](const sw::Instance& g, std::int32_t k, std::int64_t lower, const Int32Array& start,
+           std::int64_t rounds, std::uint64_t seed, double seconds) {
+            if (k < 1) throw std::invalid_argument("k: expected at least 1");
+            sw::Incumbent best;
+            Signals signals;
+            const auto from = checked_plan(g, as_span(start), k);
+            {
+                nb::gil_scoped_release release;
+                auto stop = signals.stop(seconds);
+                best = sw::search_windows(g, k, lower, from, {rounds, seed}, stop);
+            }
+            return std::make_tuple(best.bottleneck, as_array(std::move(best.block)), best.evaluations,
+                                   signals.interrupted());
+        },
+        "instance"_a, "k"_a, "lower"_a, "start"_a.noconvert(), "rounds"_a = 1'000'000'000, "seed"_a = 0,
+        "seconds"_a = 1e9,
+        "Improve a plan window by window: (bottleneck ps, block of each node, rounds, interrupted).");
 }
 
 std::vector<std::int32_t> checked_start(const sw::Instance& g,

@@ -20,6 +20,7 @@ from .plans import Plan, evaluate_all
 from .problem import Problem, compile_problem
 from .reduce import reduce_problem
 from .search.orders import Found, OrderSearch, search_orders
+from .search.windows import WindowSearch, search_windows
 
 __all__ = ["Progress", "Settings", "Solution", "solve"]
 
@@ -36,9 +37,13 @@ class Settings:
         Seed of the random choices.  Equal seeds give equal results unless time runs out.
     first_look
         The short search before the bounds.
-    long_search
-        Local moves per round of the search that fills the remaining time when there are too many
-        ideals for a proof.
+    windows
+        One round of the search that fills the remaining time when there are too many ideals for
+        a proof; before it, orders are searched for a tenth of its time.
+    first_slice
+        Seconds of the first such round; each further one takes twice as long.
+    quick
+        Budget of the first attempt at a proof: beyond it, a better incumbent is looked for first.
     exact
         Budget of the exact method.
     anchor_share
@@ -52,7 +57,9 @@ class Settings:
     first_look: OrderSearch = field(
         default_factory=lambda: OrderSearch(restarts=24, local_moves=200)
     )
-    long_search: int = 20_000
+    windows: WindowSearch = field(default_factory=lambda: WindowSearch(rounds=15_000))
+    first_slice: float = 0.5
+    quick: ExactLimits = field(default_factory=lambda: ExactLimits(max_ideals=100_000))
     exact: ExactLimits = field(default_factory=ExactLimits)
     anchor_share: float = 0.1
     threads: int | None = None
@@ -112,9 +119,14 @@ def solve(
         if run.is_open():
             run.anchor(problem, reduced, graph)
         if run.is_open():
-            ideals = run.exact(reduced)
-        while run.is_open() and ideals is None:
-            run.search(reduced, OrderSearch(3, run.settings.long_search, run.next_seed()), share=1.0)
+            ideals = run.exact(reduced, run.settings.quick, share=0.5)
+        seconds = run.settings.first_slice
+        while run.is_open():
+            # Search and proof in turns of growing length: each makes the other cheaper.
+            run.windows(reduced, seconds)
+            if run.is_open():
+                ideals = run.exact(reduced, run.settings.exact, share=0.5)
+            seconds *= 2
     except KeyboardInterrupt:
         run.interrupted = True
     return run.finish(graph, machine, reduced, ideals)
@@ -169,6 +181,21 @@ class _Run:
         self.interrupted |= self.best.interrupted
         self.tell("search")
 
+    def windows(self, reduced: Problem, seconds: float) -> None:
+        """Improve the incumbent window by window; every other round starts from new orders."""
+        seed, lower = self.next_seed(), self.lower()
+        seconds = min(seconds, self.seconds_left())
+        start = None if self.rounds % 2 == 0 else self.best
+        orders = OrderSearch(restarts=300, local_moves=1000, seed=seed)
+        found = search_orders(reduced, lower, start, orders, seconds / 10)
+        if not found.interrupted:
+            settings = replace(self.settings.windows, seed=self.settings.windows.seed + seed)
+            found = search_windows(reduced, lower, found, settings, seconds * 0.9)
+        self.interrupted |= found.interrupted
+        if found.bottleneck < self.best.bottleneck:
+            self.best = found
+        self.tell("windows")
+
     def anchor(self, problem: Problem, reduced: Problem, graph: CostGraph) -> None:
         """Bound from below by minimum cuts; blocks of the incumbent exclude most anchors."""
         costs = _native.block_costs(reduced.instance, self.best.block)
@@ -183,15 +210,16 @@ class _Run:
         )
         self.add(bound)
 
-    def exact(self, reduced: Problem) -> int | None:
+    def exact(self, reduced: Problem, limits: ExactLimits, share: float) -> int | None:
         """Prove or improve the incumbent; the number of ideals, None when there are too many."""
         start = time.perf_counter()
+        limit = time.perf_counter() + share * self.seconds_left()
         proof = prove(
             reduced,
             self.best,
             self.lower(),
-            self.settings.exact,
-            self.seconds_left,
+            limits,
+            lambda: max(0.0, limit - time.perf_counter()),
             self.settings.seed,
         )
         self.best = proof.best
