@@ -15,8 +15,10 @@
 #include "genetic.hpp"
 #include "ideals.hpp"
 #include "order_search.hpp"
+#include "must_link.hpp"
 #include "orders.hpp"
 #include "priorities.hpp"
+#include "skeleton.hpp"
 #include "slicing.hpp"
 #include "window_search.hpp"
 
@@ -413,6 +415,47 @@ void bind_bounds(nb::module_& m) {
         "The anchor bound: (value ps, anchor, [(tensor, node, amount)], flows, complete, interrupted).");
 }
 
+void bind_skeleton(nb::module_& m) {
+    nb::class_<sw::Skeleton>(m, "Skeleton", "Lower bounds of an instance by interval refinement.")
+        .def(nb::init<const sw::Instance&>(), "instance"_a, nb::keep_alive<1, 2>(),
+             nb::call_guard<nb::gil_scoped_release>())
+        .def(
+            "bound",
+            [](sw::Skeleton& self, std::int32_t k, std::int64_t lower, std::int64_t upper,
+               std::int64_t max_bytes, double seconds) {
+                if (k < 1) throw std::invalid_argument("k: expected at least one block");
+                sw::SkeletonBound found;
+                Signals signals;
+                {
+                    nb::gil_scoped_release release;
+                    auto stop = signals.stop(seconds);
+                    found = self.bound(k, lower, upper, max_bytes, stop);
+                }
+                return std::make_tuple(found.value, found.closed, found.states, found.arcs, found.cuts,
+                                       as_array(std::move(found.plan)), signals.interrupted());
+            },
+            "k"_a, "lower"_a, "upper"_a, "max_bytes"_a = std::int64_t{1} << 30, "seconds"_a = 1e9,
+            "Raise the proven bound `lower` towards `upper`, the cost of a plan: (value ps, closed, states,\n"
+            "arcs, cuts, block of each node in a plan below `upper` met on the way or none, interrupted).\n"
+            "Closed: the plan of cost `upper` is optimal.");
+    m.def(
+        "must_link",
+        [](const sw::Instance& g, std::int64_t threshold, double seconds) {
+            sw::MustLink found;
+            Signals signals;
+            {
+                nb::gil_scoped_release release;
+                auto stop = signals.stop(seconds);
+                found = sw::must_link(g, threshold, stop);
+            }
+            std::vector<std::tuple<std::int32_t, std::int32_t>> pairs(found.pairs.begin(), found.pairs.end());
+            return std::make_tuple(std::move(pairs), found.impossible, found.cuts, signals.interrupted());
+        },
+        "instance"_a, "threshold"_a, "seconds"_a = 1e9,
+        "What shares a block in every plan of bottleneck <= threshold: ([(node, node)], impossible, cuts,\n"
+        "interrupted). Impossible: there is no such plan.");
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -425,4 +468,5 @@ NB_MODULE(_native, m) {
     bind_genetic(m);
     bind_exact(m);
     bind_bounds(m);
+    bind_skeleton(m);
 }

@@ -12,7 +12,9 @@ import numpy as np
 from . import _native
 from .bound.anchor import anchor_bound
 from .bound.simple import simple_bound
+from .bound.skeleton import SkeletonBound
 from .bound.types import Bound
+from .exact.must_link import contract_by_cuts
 from .exact.program import ExactLimits, prove
 from .graph import CostGraph
 from .machine import Machine
@@ -48,6 +50,8 @@ class Settings:
         Budget of the exact method.
     anchor_share
         Share of the time left that the anchor bound may take.
+    max_relaxed_nodes
+        The skeleton relaxation is left out for reduced problems beyond this size.
     threads
         Threads that may work at once, all cores by default; the result does not depend on it.
     """
@@ -59,9 +63,10 @@ class Settings:
     )
     windows: WindowSearch = field(default_factory=lambda: WindowSearch(rounds=15_000))
     first_slice: float = 0.5
-    quick: ExactLimits = field(default_factory=lambda: ExactLimits(max_ideals=100_000))
+    quick: ExactLimits = field(default_factory=lambda: ExactLimits(max_ideals=300_000))
     exact: ExactLimits = field(default_factory=ExactLimits)
     anchor_share: float = 0.1
+    max_relaxed_nodes: int = 5_000
     threads: int | None = None
 
 
@@ -113,23 +118,24 @@ def solve(
     reduced = reduce_problem(problem)
     run.best = _one_stage(reduced)
     run.add(simple_bound(problem))
-    ideals = None
     try:
         run.search(reduced, run.settings.first_look, share=0.05)
         if run.is_open():
             run.anchor(problem, reduced, graph)
         if run.is_open():
-            ideals = run.exact(reduced, run.settings.quick, share=0.5)
+            run.exact(reduced, run.settings.quick, 0.4 * run.seconds_left())
         seconds = run.settings.first_slice
         while run.is_open():
             # Search and proof in turns of growing length: each makes the other cheaper.
             run.windows(reduced, seconds)
             if run.is_open():
-                ideals = run.exact(reduced, run.settings.exact, share=0.5)
+                run.relax(reduced, seconds)
+            if run.is_open():
+                run.exact(reduced, run.settings.exact, seconds)
             seconds *= 2
     except KeyboardInterrupt:
         run.interrupted = True
-    return run.finish(graph, machine, reduced, ideals)
+    return run.finish(graph, machine, reduced)
 
 
 class _Run:
@@ -144,6 +150,8 @@ class _Run:
         self.history: list[Progress] = []
         self.interrupted = False
         self.rounds = 0
+        self.ideals: int | None = None
+        self.too_wide: tuple[ExactLimits, int] | None = None
 
     def seconds_left(self) -> float:
         return max(0.0, self.settings.time_limit - (time.perf_counter() - self.start))
@@ -161,9 +169,20 @@ class _Run:
         self.rounds += 1
         return self.settings.seed + self.rounds
 
+    def until(self, seconds: float) -> Callable[[], float]:
+        """Return a clock that counts down from now, and ends with the whole run's time."""
+        end = time.perf_counter() + min(seconds, self.seconds_left())
+        return lambda: max(0.0, end - time.perf_counter())
+
     def add(self, bound: Bound) -> None:
-        # A bound is a fact about every plan, so a valid one never exceeds the incumbent.
-        self.bounds.append(bound)
+        """Keep the best bound of each method; its seconds are those of all its rounds."""
+        known = next((b for b in self.bounds if b.method == bound.method), None)
+        if known is None:
+            self.bounds.append(bound)
+        else:
+            better = max(known, bound, key=lambda b: b.value)
+            seconds = known.seconds + bound.seconds
+            self.bounds[self.bounds.index(known)] = replace(better, seconds=seconds)
         self.tell(bound.method)
 
     def tell(self, phase: str) -> None:
@@ -210,29 +229,47 @@ class _Run:
         )
         self.add(bound)
 
-    def exact(self, reduced: Problem, limits: ExactLimits, share: float) -> int | None:
-        """Prove or improve the incumbent; the number of ideals, None when there are too many."""
+    def exact(self, reduced: Problem, limits: ExactLimits, seconds: float) -> None:
+        """Prove or improve the incumbent by the program over ideals, if they can be listed."""
+        if self.too_wide == (limits, self.best.bottleneck):
+            return
         start = time.perf_counter()
-        limit = time.perf_counter() + share * self.seconds_left()
         proof = prove(
-            reduced,
-            self.best,
-            self.lower(),
-            limits,
-            lambda: max(0.0, limit - time.perf_counter()),
-            self.settings.seed,
+            reduced, self.best, self.lower(), limits, self.until(seconds), self.settings.seed
         )
         self.best = proof.best
         self.interrupted |= proof.interrupted
+        if proof.complete:
+            self.ideals = proof.ideals
+        elif proof.ideals >= limits.max_ideals:
+            # As long as the incumbent stays, there will be as many.
+            self.too_wide = (limits, self.best.bottleneck)
         if proof.lower > 0:
             self.add(Bound("exact", proof.lower, time.perf_counter() - start, "exhaustive"))
         else:
             self.tell("exact")
-        return proof.ideals if proof.complete else None
 
-    def finish(
-        self, graph: CostGraph, machine: Machine, reduced: Problem, ideals: int | None
-    ) -> Solution:
+    def relax(self, reduced: Problem, seconds: float) -> None:
+        """Bound from below without listing ideals; only plans better than the incumbent matter."""
+        if reduced.num_nodes > self.settings.max_relaxed_nodes:
+            return
+        start = time.perf_counter()
+        left = self.until(seconds)
+        upper = self.best.bottleneck
+        own = replace(reduced, members=tuple((v,) for v in range(reduced.num_nodes)))
+        small, self.interrupted = contract_by_cuts(own, upper - 1, left)
+        if small is None:
+            self.add(Bound("skeleton", upper, time.perf_counter() - start, "exhaustive"))
+        elif not self.interrupted:
+            relaxed = SkeletonBound(small).bound(self.lower(), upper, left())
+            self.interrupted = relaxed.interrupted
+            if relaxed.block is not None:
+                block = np.array(small.expand(relaxed.block.tolist(), reduced.num_nodes), np.int32)
+                value = max(_native.block_costs(reduced.instance, block))
+                self.best = min(self.best, Found(value, block), key=lambda found: found.bottleneck)
+            self.add(relaxed.bound)
+
+    def finish(self, graph: CostGraph, machine: Machine, reduced: Problem) -> Solution:
         plan = Plan.from_assignment(
             graph, reduced.expand(self.best.block.tolist(), graph.num_nodes)
         )
@@ -255,7 +292,7 @@ class _Run:
             history=tuple(self.history),
             nodes=graph.num_nodes,
             reduced_nodes=reduced.num_nodes,
-            ideals=ideals,
+            ideals=self.ideals,
         )
 
 
