@@ -16,6 +16,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "stagewright"
 LAYERS = [
     "errors",
+    "cores",
     "files",
     "units",
     "graph",

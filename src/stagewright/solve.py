@@ -14,6 +14,7 @@ from .bound.anchor import anchor_bound
 from .bound.simple import simple_bound
 from .bound.skeleton import SkeletonBound
 from .bound.types import Bound
+from .cores import usable_cores
 from .exact.must_link import contract_by_cuts
 from .exact.program import ExactLimits, prove
 from .graph import CostGraph
@@ -21,6 +22,7 @@ from .machine import Machine
 from .plans import Plan, evaluate_all
 from .problem import Problem, compile_problem
 from .reduce import reduce_problem
+from .search.genetic import PRESETS, search_genetic
 from .search.orders import Found, OrderSearch, search_orders
 from .search.windows import WindowSearch, search_windows
 
@@ -53,7 +55,8 @@ class Settings:
     max_relaxed_nodes
         The skeleton relaxation is left out for reduced problems beyond this size.
     threads
-        Threads that may work at once, all cores by default; the result does not depend on it.
+        Threads of the search that uses several (evolve), all cores by default; its result does
+        not depend on them.
     """
 
     time_limit: float = 60.0
@@ -124,6 +127,8 @@ def solve(
             run.anchor(problem, reduced, graph)
         if run.is_open():
             run.exact(reduced, run.settings.quick, 0.4 * run.seconds_left())
+        if run.is_open():
+            run.evolve(reduced)
         seconds = run.settings.first_slice
         while run.is_open():
             # Search and proof in turns of growing length: each makes the other cheaper.
@@ -199,6 +204,19 @@ class _Run:
         self.best = search_orders(reduced, self.lower(), self.best, settings, seconds)
         self.interrupted |= self.best.interrupted
         self.tell("search")
+
+    def evolve(self, reduced: Problem) -> None:
+        """Improve the incumbent by islands of orders, one per thread at a time."""
+        settings = PRESETS["islands-10000"]
+        settings = replace(settings, seed=settings.seed + self.settings.seed)
+        threads = self.settings.threads or usable_cores()
+        seconds = self.seconds_left() / 20
+        found = search_genetic(
+            reduced, settings, self.lower(), self.best, threads=threads, seconds=seconds
+        )
+        self.interrupted |= found.interrupted
+        self.best = found
+        self.tell("evolve")
 
     def windows(self, reduced: Problem, seconds: float) -> None:
         """Improve the incumbent window by window; every other round starts from new orders."""

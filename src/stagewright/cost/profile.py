@@ -8,7 +8,6 @@ to the nodes of the model that was read.
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import statistics
 import time
@@ -19,6 +18,7 @@ from typing import Final
 
 import numpy.typing as npt
 
+from ..cores import usable_cores
 from ..errors import InputError, ModelError
 from ..graph import CostGraph
 from ..units import TIME_UNITS
@@ -123,7 +123,7 @@ def profile_onnx(
         repetitions=repetitions,
         seed=seed,
         cpu=_cpu_name(),
-        cores=_cores(),
+        cores=usable_cores(),
     )
 
 
@@ -275,9 +275,3 @@ def _cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine() or "unknown"
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

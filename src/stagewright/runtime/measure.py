@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from ..cores import usable_cores
 from ..errors import InputError, StagewrightError
 from ..splitting.manifest import Manifest
 from ..splitting.typed_model import file_sha256
@@ -125,9 +125,7 @@ def measure(
         engine=engine,
         threads_per_stage=threads,
         depth=depth,
-        cores=len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
+        cores=usable_cores(),
         seed=seed,
     )
 
