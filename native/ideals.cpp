@@ -180,7 +180,7 @@ struct IdealGraph::Visit {
 };
 
 // Everything behind the ideal in one block: it receives all live tensors and sends nothing.
-bool IdealGraph::last_block_fits(std::int64_t ideal, Picoseconds threshold) const {
+bool IdealGraph::last_block_fits(std::int64_t ideal, Picoseconds threshold, Stop& stop) {
     const auto& g = instance_;
     const auto cost = work_[static_cast<std::size_t>(count() - 1)] - work_[ideal] + live_[ideal];
     if (!g.has_memory) return cost <= threshold;
@@ -195,12 +195,25 @@ bool IdealGraph::last_block_fits(std::int64_t ideal, Picoseconds threshold) cons
             used[p] = 1;
         }
     }
-    return cost + g.memory.overflow(params + largest) <= threshold;
+    return cost + g.memory.overflow(params + largest) <= threshold &&
+           peak_fits(ideal, count() - 1, params, threshold - cost, stop);
+}
+
+// Whether some order of the nodes between the two ideals spills no more than fits into the time left.
+bool IdealGraph::peak_fits(std::int64_t from, std::int64_t to, Bytes params, Picoseconds left, Stop& stop) {
+    if (!peaks_) return true;
+    const auto most = instance_.memory.most_held(left) - params;
+    const auto answer = peaks_->fits(static_cast<std::int32_t>(from), static_cast<std::int32_t>(to),
+                                     bits(from), bits(to), most, stop);
+    if (answer == Answer::unknown) ++doubts_;
+    return answer == Answer::yes || (answer == Answer::unknown && !certain_);
 }
 
 Answer IdealGraph::decide(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block,
-                          Stop& stop) {
+                          Stop& stop, bool certain) {
     const auto& g = instance_;
+    certain_ = certain;
+    doubts_ = 0;
     const std::int64_t all = count() - 1;  // the last ideal is V
     std::vector<std::int32_t> parent(static_cast<std::size_t>(count()), -1);
     std::vector<std::int32_t> seen(static_cast<std::size_t>(count()), -1);
@@ -221,7 +234,7 @@ Answer IdealGraph::decide(std::int32_t k, Picoseconds threshold, std::vector<std
             __extension__ using Wide = __int128;
             const auto rest = work_[all] - work_[source];
             if (static_cast<Wide>(rest) > static_cast<Wide>(threshold) * (k - used)) continue;
-            if (rest + live_[source] <= threshold && last_block_fits(source, threshold)) {
+            if (rest + live_[source] <= threshold && last_block_fits(source, threshold, stop)) {
                 parent[all] = source;
                 found = true;
                 break;
@@ -250,7 +263,8 @@ Answer IdealGraph::decide(std::int32_t k, Picoseconds threshold, std::vector<std
                     visit.remove(v);
                     continue;
                 }
-                if (parent[ideal] < 0 && growing + visit.out <= threshold) {
+                if (parent[ideal] < 0 && growing + visit.out <= threshold &&
+                    peak_fits(source, ideal, visit.params, threshold - visit.work - visit.in - visit.out, stop)) {
                     parent[ideal] = source;
                     next.push_back(ideal);
                 }
@@ -261,7 +275,7 @@ Answer IdealGraph::decide(std::int32_t k, Picoseconds threshold, std::vector<std
         std::sort(next.begin(), next.end(), [&](auto a, auto b) { return work_[a] > work_[b] || (work_[a] == work_[b] && a > b); });
         std::swap(layer, next);
     }
-    if (!found) return Answer::no;
+    if (!found) return stop.now() && doubts_ > 0 ? Answer::unknown : Answer::no;
     std::vector<std::int32_t> chain;
     for (auto ideal = static_cast<std::int32_t>(all); ideal != 0; ideal = parent[ideal])
         chain.push_back(ideal);

@@ -11,11 +11,10 @@
 #include <vector>
 
 #include "instance.hpp"
+#include "peak.hpp"
 #include "stop.hpp"
 
 namespace stagewright {
-
-enum class Answer { yes, no, unknown };
 
 class IdealGraph {
    public:
@@ -26,8 +25,21 @@ class IdealGraph {
     [[nodiscard]] bool complete() const { return complete_; }
     [[nodiscard]] std::int64_t count() const { return static_cast<std::int64_t>(work_.size()); }
 
+    /// From now on overflow counts the least peak of a block over all orders of its nodes, not just the
+    /// largest working set.  `members` lists the nodes of `flow` that each node of the instance stands for.
+    void count_peaks(std::shared_ptr<const TensorFlow> flow, Ragged members) {
+        peaks_ = std::make_unique<BlockPeaks>(std::move(flow), std::move(members));
+    }
+
     /// Is there a plan of at most k blocks of cost <= threshold?  On yes, `block` holds one.
-    Answer decide(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block, Stop& stop);
+    ///
+    /// Where the least peak of a block stays open, `certain` refuses the block: then a yes is a fact.
+    /// Otherwise such a block is let through: then a no is a fact, and so is a yes if doubts() is 0.
+    Answer decide(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block, Stop& stop,
+                  bool certain = false);
+
+    /// Blocks whose least peak stayed open in the last call of decide().
+    [[nodiscard]] std::int64_t doubts() const { return doubts_; }
 
     /// Pairs of ideals looked at so far by decide().
     [[nodiscard]] std::int64_t pairs() const { return pairs_; }
@@ -36,7 +48,8 @@ class IdealGraph {
     struct Visit;  // the state of one walk upwards from an ideal
 
     void enumerate(std::int64_t max_ideals, std::int64_t max_bytes, Stop& stop);
-    [[nodiscard]] bool last_block_fits(std::int64_t ideal, Picoseconds threshold) const;
+    [[nodiscard]] bool last_block_fits(std::int64_t ideal, Picoseconds threshold, Stop& stop);
+    bool peak_fits(std::int64_t from, std::int64_t to, Bytes params, Picoseconds left, Stop& stop);
     [[nodiscard]] const std::uint64_t* bits(std::int64_t ideal) const {
         return bits_.data() + ideal * words_;
     }
@@ -51,6 +64,9 @@ class IdealGraph {
     std::vector<std::int32_t> cover_ideal_;  // ideals with one node more ...
     std::vector<Node> cover_node_;           // ... and that node
     std::int64_t pairs_ = 0;
+    std::unique_ptr<BlockPeaks> peaks_;
+    bool certain_ = false;
+    std::int64_t doubts_ = 0;
 };
 
 }  // namespace stagewright

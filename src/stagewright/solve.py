@@ -13,13 +13,14 @@ from . import _native
 from .bound.anchor import anchor_bound
 from .bound.simple import simple_bound
 from .bound.types import Bound
+from .exact.pricing import Pricing
 from .exact.program import ExactLimits, prove
 from .graph import CostGraph
 from .machine import Machine
-from .plans import Plan, evaluate_all
+from .plans import Plan
 from .problem import Problem, compile_problem
 from .reduce import reduce_problem
-from .search.orders import Found, OrderSearch, search_orders
+from .search.orders import Found, OrderSearch, one_stage, search_orders
 
 __all__ = ["Progress", "Settings", "Solution", "solve"]
 
@@ -104,7 +105,7 @@ def solve(
     run = _Run(settings or Settings(), progress)
     problem = compile_problem(graph, machine)
     reduced = reduce_problem(problem)
-    run.best = _one_stage(reduced)
+    run.begin(Pricing(graph, machine, reduced))
     run.add(simple_bound(problem))
     ideals = None
     try:
@@ -112,26 +113,36 @@ def solve(
         if run.is_open():
             run.anchor(problem, reduced, graph)
         if run.is_open():
-            ideals = run.exact(reduced)
-        while run.is_open() and ideals is None:
+            ideals = run.exact()
+        while run.is_open() and ideals is None and run.may_find_better():
             run.search(reduced, OrderSearch(3, run.settings.long_search, run.next_seed()), "search")
     except KeyboardInterrupt:
         run.interrupted = True
-    return run.finish(graph, machine, reduced, ideals)
+    return run.finish(ideals)
 
 
 class _Run:
-    """The state of one call: the incumbent, the bounds, the clock."""
+    """The state of one call: the incumbent, the bounds, the clock.
+
+    `best` is the incumbent with its true bottleneck, `relaxed` the best plan of the searches, which
+    leave the order within stages out of account.  Where memory does not bind they are the same.
+    """
 
     def __init__(self, settings: Settings, progress: Callable[[Progress], None] | None) -> None:
         self.settings = settings
         self.report = progress
         self.start = time.perf_counter()
-        self.best = Found(0, np.zeros(0, np.int32))
+        self.best = self.relaxed = Found(0, np.zeros(0, np.int32))
+        self.pricing: Pricing
         self.bounds: list[Bound] = []
         self.history: list[Progress] = []
         self.interrupted = False
         self.rounds = 0
+
+    def begin(self, pricing: Pricing) -> None:
+        self.pricing = pricing
+        self.relaxed = one_stage(pricing.problem)
+        self.best = pricing.true_cost(self.relaxed)
 
     def seconds_left(self) -> float:
         return max(0.0, self.settings.time_limit - (time.perf_counter() - self.start))
@@ -144,6 +155,10 @@ class _Run:
         return (
             self.best.bottleneck > self.lower() and not self.interrupted and self.seconds_left() > 0
         )
+
+    def may_find_better(self) -> bool:
+        """Whether the search has something left to improve: it sees the relaxed bottleneck only."""
+        return self.relaxed.bottleneck > self.lower()
 
     def next_seed(self) -> int:
         self.rounds += 1
@@ -163,10 +178,15 @@ class _Run:
 
     def search(self, reduced: Problem, settings: OrderSearch, phase: str) -> None:
         settings = replace(settings, seed=settings.seed + self.settings.seed)
-        found = search_orders(reduced, self.lower(), self.best, settings, self.seconds_left())
+        found = search_orders(reduced, self.lower(), self.relaxed, settings, self.seconds_left())
         self.interrupted |= found.interrupted
-        self.best = found
+        self.relaxed = found
+        self.keep_better(self.pricing.true_cost(found))
         self.tell(phase)
+
+    def keep_better(self, found: Found) -> None:
+        if found.bottleneck <= self.best.bottleneck:
+            self.best = found
 
     def anchor(self, problem: Problem, reduced: Problem, graph: CostGraph) -> None:
         """Bound from below by minimum cuts; blocks of the incumbent exclude most anchors."""
@@ -182,10 +202,12 @@ class _Run:
         )
         self.add(bound)
 
-    def exact(self, reduced: Problem) -> int | None:
+    def exact(self) -> int | None:
         """Prove or improve the incumbent; the number of ideals, None when there are too many."""
         start = time.perf_counter()
-        proof = prove(reduced, self.best, self.lower(), self.settings.exact, self.seconds_left)
+        proof = prove(
+            self.pricing, self.best, self.lower(), self.settings.exact, self.seconds_left
+        )
         self.best = proof.best
         self.interrupted |= proof.interrupted
         if proof.lower > 0:
@@ -194,19 +216,15 @@ class _Run:
             self.tell("exact")
         return proof.ideals if proof.complete else None
 
-    def finish(
-        self, graph: CostGraph, machine: Machine, reduced: Problem, ideals: int | None
-    ) -> Solution:
-        plan = Plan.from_assignment(
-            graph, reduced.expand(self.best.block.tolist(), graph.num_nodes)
-        )
-        bottleneck = max(cost.total for cost in evaluate_all(graph, machine, plan))
+    def finish(self, ideals: int | None) -> Solution:
+        plan = self.pricing.plan(self.best.block)
+        bottleneck = self.pricing.value(plan)
         lower = self.lower()
         if bottleneck == lower:
             why = "the gap is closed"
         elif self.interrupted:
             why = "interrupted"
-        elif self.best.bottleneck == lower:
+        elif self.seconds_left() > 0:
             why = "the order within stages decides the rest of the gap (peak memory)"
         else:
             why = "the time limit"
@@ -217,13 +235,7 @@ class _Run:
             stopped_because=why,
             seconds=time.perf_counter() - self.start,
             history=tuple(self.history),
-            nodes=graph.num_nodes,
-            reduced_nodes=reduced.num_nodes,
+            nodes=self.pricing.graph.num_nodes,
+            reduced_nodes=self.pricing.problem.num_nodes,
             ideals=ideals,
         )
-
-
-def _one_stage(problem: Problem) -> Found:
-    """Return the plan that needs no search: everything in one stage."""
-    block = np.zeros(problem.num_nodes, np.int32)
-    return Found(_native.block_costs(problem.instance, block)[0], block)

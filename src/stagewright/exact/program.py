@@ -3,6 +3,10 @@
 
 Each question "is there a plan of bottleneck <= T?" is answered exhaustively by the native core.  The
 first is asked just below the incumbent; most often the answer is no and the incumbent is optimal.
+
+When memory binds, a block costs what it costs in its best order.  Where finding that takes too long, the
+core first gives the block the benefit of the doubt, which keeps the lower bound valid, and then refuses
+it, which finds the best of the plans whose cost is certain.
 """
 
 from __future__ import annotations
@@ -13,9 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import _native
+from ..graph import Ragged
 from ..problem import Problem
-from ..search.orders import Found
+from ..search.orders import Found, one_stage
 from .must_link import contract_at
+from .pricing import Pricing
 
 __all__ = ["ExactLimits", "Proof", "prove"]
 
@@ -53,7 +59,7 @@ class Proof:
 
 
 def prove(
-    problem: Problem,
+    pricing: Pricing,
     incumbent: Found,
     lower: int,
     limits: ExactLimits,
@@ -61,45 +67,83 @@ def prove(
 ) -> Proof:
     """Improve `incumbent` until it is optimal or time is up; `lower` is any valid lower bound.
 
-    `problem` is the reduced problem that `incumbent` is a plan of.
+    `incumbent` is a plan of the reduced problem of `pricing`, with its true cost.
     """
-    best, shown = incumbent, 0
+    problem = pricing.problem
     # Only plans better than the incumbent matter from here on, so what they keep together
-    # is contracted; the class of each node translates their blocks back.
-    small = contract_at(_with_own_members(problem), best.bottleneck - 1)
+    # is contracted.
+    small = contract_at(problem, incumbent.bottleneck - 1)
     if small.num_nodes == 1:
         # Every better plan would be one block: then it is that block or there is none.
-        whole = int(_native.block_costs(small.instance, np.zeros(1, np.int32))[0])
-        if whole < best.bottleneck:
-            best = Found(whole, np.zeros(problem.num_nodes, np.int32))
-        return Proof(best, best.bottleneck, 2, 1, complete=True)
+        whole = one_stage(problem)
+        best = min(incumbent, pricing.true_cost(whole), key=lambda found: found.bottleneck)
+        shown = min(best.bottleneck, pricing.least_cost_of_one_stage())
+        return Proof(best, shown, 2, 1, complete=True)
     ideals = _native.IdealGraph(
         small.instance, limits.max_ideals, limits.max_bytes, seconds=seconds_left()
     )
-    interrupted = False
-    step = 1
-    while ideals.complete and max(lower, shown) < best.bottleneck and not interrupted:
-        threshold = max(lower, shown, best.bottleneck - step)
-        if threshold == best.bottleneck:
-            break
-        answer, block, interrupted = ideals.decide(
-            problem.machine.stages, threshold, seconds=seconds_left()
+    if not ideals.complete:
+        return Proof(incumbent, 0, ideals.count, ideals.pairs, complete=False)
+    if small.flow is not None:
+        rows = Ragged.of(small.members)
+        ideals.count_peaks(small.flow.native, rows.offsets, rows.values)
+    questions = _Questions(pricing, small, ideals, incumbent, seconds_left)
+    shown = questions.narrow(lower, certain=False)
+    if questions.doubted:
+        questions.narrow(max(lower, shown), certain=True)
+    return Proof(
+        questions.best,
+        shown,
+        ideals.count,
+        ideals.pairs,
+        complete=True,
+        interrupted=questions.interrupted,
+    )
+
+
+@dataclass(eq=False)
+class _Questions:
+    """Questions to the native core about one contracted problem, and the best plan that came of them."""
+
+    pricing: Pricing
+    small: Problem
+    ideals: _native.IdealGraph
+    best: Found
+    seconds_left: Callable[[], float]
+    interrupted: bool = False
+    doubted: bool = False
+
+    def narrow(self, lower: int, *, certain: bool) -> int:
+        """Close in from both sides; return the value below which no plan was found, 0 for none."""
+        shown, step = 0, 1
+        upper = self.best.bottleneck
+        while max(lower, shown) < upper and not self.interrupted:
+            threshold = max(lower, shown, upper - step)
+            if threshold == upper:
+                break
+            answer = self._ask(threshold, certain=certain)
+            if answer == "yes":
+                upper = min(threshold, self.best.bottleneck)
+                step *= 4
+            elif answer == "no":
+                shown = threshold + 1
+                step = max(1, step // 8)
+            else:
+                break
+        return shown
+
+    def _ask(self, threshold: int, *, certain: bool) -> str:
+        """Ask for a plan of bottleneck <= `threshold` and keep it if it is the best so far."""
+        answer, block, self.interrupted = self.ideals.decide(
+            self.pricing.machine.stages, threshold, seconds=self.seconds_left(), certain=certain
         )
+        self.doubted |= self.ideals.doubts > 0
         if answer == "yes":
-            full = np.array(small.expand(block.tolist(), problem.num_nodes), np.int32)
-            value = max(_native.block_costs(problem.instance, full))
-            best = Found(value, full)
-            step *= 4
-        elif answer == "no":
-            shown = threshold + 1
-            step = max(1, step // 8)
-        else:
-            break
-    return Proof(best, shown, ideals.count, ideals.pairs, ideals.complete, interrupted)
-
-
-def _with_own_members(problem: Problem) -> Problem:
-    """Let each node stand for itself, so that expand() leads back to `problem`."""
-    from dataclasses import replace
-
-    return replace(problem, members=tuple((v,) for v in range(problem.num_nodes)))
+            problem = self.pricing.problem
+            full = self.small.expand(block.tolist(), self.pricing.graph.num_nodes)
+            own = np.array([full[nodes[0]] for nodes in problem.members], np.int32)
+            relaxed = max(_native.block_costs(problem.instance, own))
+            found = self.pricing.true_cost(Found(relaxed, own))
+            if found.bottleneck < self.best.bottleneck:
+                self.best = found
+        return answer
