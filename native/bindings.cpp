@@ -279,6 +279,7 @@ void bind_exact(nb::module_& m) {
             "Let overflow count the least peak of a block over all orders of its nodes. members: int32\n"
             "rows, the nodes of the flow in each node of the instance.")
         .def_prop_ro("doubts", &sw::IdealGraph::doubts)
+        .def_prop_ro("searches", &sw::IdealGraph::searches)
         .def(
             "decide",
             [](sw::IdealGraph& self, std::int32_t k, std::int64_t threshold, double seconds, bool certain) {

@@ -199,6 +199,46 @@ bool IdealGraph::last_block_fits(std::int64_t ideal, Picoseconds threshold, Stop
            peak_fits(ideal, count() - 1, params, threshold - cost, stop);
 }
 
+void IdealGraph::list_rest_params() {
+    const auto& m = instance_.memory;
+    least_set_ = *std::min_element(m.working_set.begin(), m.working_set.end());
+    std::vector<std::uint64_t> users(m.param_bytes.size() * words_, 0);
+    for (Node v = 0; v < instance_.n; ++v)
+        for (const auto p : m.params_of[v]) set(users.data() + p * words_, v);
+    rest_params_.assign(static_cast<std::size_t>(count()), -1);
+    rest_params_[0] = 0;
+    std::vector<char> used(m.param_bytes.size(), 0);
+    for (const auto p : m.params_of.values) used[p] = 1;
+    for (std::size_t p = 0; p < used.size(); ++p) rest_params_[0] += used[p] ? m.param_bytes[p] : 0;
+    for (std::int64_t i = 0; i < count(); ++i)
+        for (auto edge = cover_start_[i]; edge < cover_start_[i + 1]; ++edge) {
+            auto& rest = rest_params_[cover_ideal_[edge]];
+            if (rest >= 0) continue;
+            rest = rest_params_[i];
+            const auto* in = bits(cover_ideal_[edge]);
+            for (const auto p : m.params_of[cover_node_[edge]]) {
+                bool all = true;
+                for (std::int64_t w = 0; w < words_ && all; ++w) all = (users[p * words_ + w] & ~in[w]) == 0;
+                if (all) rest -= m.param_bytes[p];
+            }
+        }
+}
+
+// What is left must fit in the blocks that are left.  Each of them costs at least its work and io, and
+//     (parameters + working set - capacity) / bandwidth
+// if that is above 0.  Summed over the blocks, parameters count at least once, and so does every tensor
+// that is received from the ideal.
+bool IdealGraph::rest_fits(std::int64_t ideal, std::int32_t blocks, Picoseconds threshold) const {
+    __extension__ using Wide = __int128;
+    const auto rest = work_[count() - 1] - work_[ideal] + live_[ideal];
+    if (static_cast<Wide>(rest) > static_cast<Wide>(threshold) * blocks) return false;
+    if (rest_params_.empty()) return true;
+    const auto& m = instance_.memory;
+    constexpr Wide kSecond = 1'000'000'000'000;
+    const auto each = static_cast<Wide>(threshold) * m.bandwidth + kSecond * (m.capacity - least_set_);
+    return static_cast<Wide>(rest) * m.bandwidth + kSecond * rest_params_[ideal] <= each * blocks;
+}
+
 // Whether some order of the nodes between the two ideals spills no more than fits into the time left.
 bool IdealGraph::peak_fits(std::int64_t from, std::int64_t to, Bytes params, Picoseconds left, Stop& stop) {
     if (!peaks_) return true;
@@ -214,6 +254,7 @@ Answer IdealGraph::decide(std::int32_t k, Picoseconds threshold, std::vector<std
     const auto& g = instance_;
     certain_ = certain;
     doubts_ = 0;
+    if (g.has_memory) return decide_with_memory(k, threshold, block, stop);
     const std::int64_t all = count() - 1;  // the last ideal is V
     std::vector<std::int32_t> parent(static_cast<std::size_t>(count()), -1);
     std::vector<std::int32_t> seen(static_cast<std::size_t>(count()), -1);
@@ -230,10 +271,8 @@ Answer IdealGraph::decide(std::int32_t k, Picoseconds threshold, std::vector<std
     for (std::int32_t used = 0; used < k && !found && !layer.empty(); ++used) {
         next.clear();
         for (const auto source : layer) {
-            // What is left must fit in the blocks that are left.
-            __extension__ using Wide = __int128;
             const auto rest = work_[all] - work_[source];
-            if (static_cast<Wide>(rest) > static_cast<Wide>(threshold) * (k - used)) continue;
+            if (!rest_fits(source, k - used, threshold)) continue;
             if (rest + live_[source] <= threshold && last_block_fits(source, threshold, stop)) {
                 parent[all] = source;
                 found = true;
@@ -264,6 +303,7 @@ Answer IdealGraph::decide(std::int32_t k, Picoseconds threshold, std::vector<std
                     continue;
                 }
                 if (parent[ideal] < 0 && growing + visit.out <= threshold &&
+                    rest_fits(ideal, k - used - 1, threshold) &&
                     peak_fits(source, ideal, visit.params, threshold - visit.work - visit.in - visit.out, stop)) {
                     parent[ideal] = source;
                     next.push_back(ideal);

@@ -41,14 +41,23 @@ class IdealGraph {
     /// Blocks whose least peak stayed open in the last call of decide().
     [[nodiscard]] std::int64_t doubts() const { return doubts_; }
 
+    /// Searches for the best order of a block so far.
+    [[nodiscard]] std::int64_t searches() const { return peaks_ ? peaks_->searches() : 0; }
+
     /// Pairs of ideals looked at so far by decide().
     [[nodiscard]] std::int64_t pairs() const { return pairs_; }
 
    private:
     struct Visit;  // the state of one walk upwards from an ideal
+    struct Targets;  // ideals that a block may end at
+
+    Answer decide_with_memory(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block,
+                              Stop& stop);
 
     void enumerate(std::int64_t max_ideals, std::int64_t max_bytes, Stop& stop);
     [[nodiscard]] bool last_block_fits(std::int64_t ideal, Picoseconds threshold, Stop& stop);
+    void list_rest_params();
+    [[nodiscard]] bool rest_fits(std::int64_t ideal, std::int32_t blocks, Picoseconds threshold) const;
     bool peak_fits(std::int64_t from, std::int64_t to, Bytes params, Picoseconds left, Stop& stop);
     [[nodiscard]] const std::uint64_t* bits(std::int64_t ideal) const {
         return bits_.data() + ideal * words_;
@@ -64,6 +73,8 @@ class IdealGraph {
     std::vector<std::int32_t> cover_ideal_;  // ideals with one node more ...
     std::vector<Node> cover_node_;           // ... and that node
     std::int64_t pairs_ = 0;
+    std::vector<Bytes> rest_params_;  // bytes of the parameters used behind the ideal
+    Bytes least_set_ = 0;             // the smallest working set
     std::unique_ptr<BlockPeaks> peaks_;
     bool certain_ = false;
     std::int64_t doubts_ = 0;
