@@ -68,6 +68,83 @@ class BlockCost {
 
 }  // namespace
 
+void IdealGraph::list_rest_params() {
+    const auto& m = instance_.memory;
+    least_set_ = *std::min_element(m.working_set.begin(), m.working_set.end());
+    std::vector<std::uint64_t> users(m.param_bytes.size() * words_, 0);
+    for (Node v = 0; v < instance_.n; ++v)
+        for (const auto p : m.params_of[v])
+            users[p * words_ + (v >> 6)] |= std::uint64_t{1} << (v & 63);
+    rest_params_.assign(static_cast<std::size_t>(count()), -1);
+    rest_params_[0] = 0;
+    std::vector<char> used(m.param_bytes.size(), 0);
+    for (const auto p : m.params_of.values) used[p] = 1;
+    for (std::size_t p = 0; p < used.size(); ++p) rest_params_[0] += used[p] ? m.param_bytes[p] : 0;
+    for (std::int64_t i = 0; i < count(); ++i)
+        for (auto edge = cover_start_[i]; edge < cover_start_[i + 1]; ++edge) {
+            auto& rest = rest_params_[cover_ideal_[edge]];
+            if (rest >= 0) continue;
+            rest = rest_params_[i];
+            const auto* in = bits(cover_ideal_[edge]);
+            for (const auto p : m.params_of[cover_node_[edge]]) {
+                bool all = true;
+                for (std::int64_t w = 0; w < words_ && all; ++w)
+                    all = (users[p * words_ + w] & ~in[w]) == 0;
+                if (all) rest -= m.param_bytes[p];
+            }
+        }
+}
+
+// Work and io of J \ I follow from the tensors live at I and at J: those live at one of them are paid
+// once, those live at both once if J \ I has a consumer of them, else not at all.
+void IdealGraph::list_live() {
+    const auto& g = instance_;
+    std::vector<std::uint64_t> users(static_cast<std::size_t>(g.tensors() * words_), 0);
+    for (Tensor t = 0; t < g.tensors(); ++t)
+        for (const auto u : g.consumers[t])
+            users[t * words_ + (u >> 6)] |= std::uint64_t{1} << (u & 63);
+    live_start_.assign(1, 0);
+    for (std::int64_t i = 0; i < count(); ++i) {
+        const auto* in = bits(i);
+        for (Tensor t = 0; t < g.tensors(); ++t) {
+            const auto p = g.producer[t];
+            if (g.cost[t] == 0 || !((in[p >> 6] >> (p & 63)) & 1U)) continue;
+            std::int32_t missing = 0;
+            for (std::int64_t w = 0; w < words_; ++w)
+                missing += std::popcount(users[t * words_ + w] & ~in[w]);
+            if (missing > 0) live_list_.push_back({t, missing});
+        }
+        live_start_.push_back(static_cast<std::int64_t>(live_list_.size()));
+    }
+}
+
+// What is left must fit in the blocks that are left.  Each of them costs at least its work and io, and
+//     (parameters + working set - capacity) / bandwidth
+// if that is above 0.  Summed over the blocks, parameters count at least once, and so does every tensor
+// that is received from the ideal.
+bool IdealGraph::rest_fits(std::int64_t ideal, std::int32_t blocks, Picoseconds threshold) const {
+    __extension__ using Wide = __int128;
+    const auto rest = work_[count() - 1] - work_[ideal] + live_[ideal];
+    if (static_cast<Wide>(rest) > static_cast<Wide>(threshold) * blocks) return false;
+    if (rest_params_.empty()) return true;
+    const auto& m = instance_.memory;
+    constexpr Wide kSecond = 1'000'000'000'000;
+    const auto each =
+        static_cast<Wide>(threshold) * m.bandwidth + kSecond * (m.capacity - least_set_);
+    return static_cast<Wide>(rest) * m.bandwidth + kSecond * rest_params_[ideal] <= each * blocks;
+}
+
+// Whether some order of the nodes between the two ideals spills no more than fits into the time left.
+bool IdealGraph::peak_fits(std::int64_t from, std::int64_t to, Bytes params, Picoseconds left,
+                           Stop& stop) {
+    if (!peaks_) return true;
+    const auto most = instance_.memory.most_held(left) - params;
+    const auto answer = peaks_->fits(static_cast<std::int32_t>(from), static_cast<std::int32_t>(to),
+                                     bits(from), bits(to), most, stop);
+    if (answer == Answer::unknown) ++doubts_;
+    return answer == Answer::yes || (answer == Answer::unknown && !certain_);
+}
+
 // The arrays that the quick test reads, one entry per ideal that a block may still end at.
 struct IdealGraph::Targets {
     std::vector<std::int32_t> ideal;
@@ -82,11 +159,16 @@ struct IdealGraph::Targets {
     }
 };
 
-Answer IdealGraph::decide_with_memory(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block,
-                                      Stop& stop) {
+Answer IdealGraph::decide_with_memory(std::int32_t k, Picoseconds threshold,
+                                      std::vector<std::int32_t>& block, Stop& stop) {
     const auto& g = instance_;
     const auto all = static_cast<std::int32_t>(count() - 1);  // the last ideal is V
-    if (rest_params_.empty()) list_rest_params();
+    if (rest_params_.empty()) {
+        list_rest_params();
+        list_live();
+    }
+    std::vector<std::int32_t> missing(static_cast<std::size_t>(g.tensors()),
+                                      0);  // of the tensors live at I
     std::vector<std::int32_t> parent(static_cast<std::size_t>(count()), -1);
     std::vector<std::int32_t> layer{0}, next;
     std::vector<std::int32_t> open;  // ideals that are not reached, by increasing work
@@ -96,7 +178,8 @@ Answer IdealGraph::decide_with_memory(std::int32_t k, Picoseconds threshold, std
     for (std::int32_t used = 0; used < k && parent[all] < 0 && !layer.empty(); ++used) {
         Targets targets;
         for (const auto i : open)
-            if (parent[i] < 0 && (i == all || rest_fits(i, k - used - 1, threshold))) targets.push(i, *this);
+            if (parent[i] < 0 && (i == all || rest_fits(i, k - used - 1, threshold)))
+                targets.push(i, *this);
         open = targets.ideal;
         next.clear();
         for (const auto source : layer) {
@@ -104,19 +187,35 @@ Answer IdealGraph::decide_with_memory(std::int32_t k, Picoseconds threshold, std
             if (!rest_fits(source, k - used, threshold)) continue;
             const auto work = work_[source], live = live_[source];
             const auto params = rest_params_[source];
-            const auto begin = std::lower_bound(targets.work.begin(), targets.work.end(), work) - targets.work.begin();
-            const auto end = std::upper_bound(targets.work.begin(), targets.work.end(), work + threshold) - targets.work.begin();
+            const auto begin = std::lower_bound(targets.work.begin(), targets.work.end(), work) -
+                               targets.work.begin();
+            const auto end =
+                std::upper_bound(targets.work.begin(), targets.work.end(), work + threshold) -
+                targets.work.begin();
             pairs_ += end - begin;
+            for (auto e = live_start_[source]; e < live_start_[source + 1]; ++e)
+                missing[live_list_[e].tensor] = live_list_[e].missing;
             for (auto i = begin; i < end; ++i) {
                 const auto least = targets.work[i] - work + std::abs(targets.live[i] - live);
                 if (least > threshold) continue;
                 const auto ideal = targets.ideal[i];
                 if (parent[ideal] >= 0 || ideal == source) continue;
-                if (least + g.memory.overflow(params - targets.params[i] + least_set_) > threshold) continue;
+                if (least + g.memory.overflow(params - targets.params[i] + least_set_) > threshold)
+                    continue;
                 const auto *lower = bits(source), *upper = bits(ideal);
                 bool within = true;
-                for (std::int64_t w = 0; w < words_ && within; ++w) within = (lower[w] & ~upper[w]) == 0;
+                for (std::int64_t w = 0; w < words_ && within; ++w)
+                    within = (lower[w] & ~upper[w]) == 0;
                 if (!within) continue;
+                auto work_and_io = targets.work[i] - work + targets.live[i] + live;
+                for (auto e = live_start_[ideal]; e < live_start_[ideal + 1]; ++e) {
+                    const auto [tensor, left] = live_list_[e];
+                    if (missing[tensor] > 0)
+                        work_and_io -= g.cost[tensor] * (missing[tensor] == left ? 2 : 1);
+                }
+                if (work_and_io + g.memory.overflow(params - targets.params[i] + least_set_) >
+                    threshold)
+                    continue;
                 if (stop()) return Answer::unknown;
                 const auto c = cost.of(lower, upper, words_);
                 if (c.work_and_io + g.memory.overflow(c.params + c.largest) > threshold) continue;
@@ -125,10 +224,14 @@ Answer IdealGraph::decide_with_memory(std::int32_t k, Picoseconds threshold, std
                 if (ideal == all) break;
                 next.push_back(ideal);
             }
+            for (auto e = live_start_[source]; e < live_start_[source + 1]; ++e)
+                missing[live_list_[e].tensor] = 0;
             if (parent[all] >= 0) break;
         }
         // Larger ideals first: they are the likelier to finish.
-        std::sort(next.begin(), next.end(), [&](auto a, auto b) { return work_[a] > work_[b] || (work_[a] == work_[b] && a > b); });
+        std::sort(next.begin(), next.end(), [&](auto a, auto b) {
+            return work_[a] > work_[b] || (work_[a] == work_[b] && a > b);
+        });
         std::swap(layer, next);
     }
     if (parent[all] < 0) return stop.now() && doubts_ > 0 ? Answer::unknown : Answer::no;
@@ -138,7 +241,8 @@ Answer IdealGraph::decide_with_memory(std::int32_t k, Picoseconds threshold, std
     block.assign(static_cast<std::size_t>(g.n), -1);
     for (std::size_t b = 0; b < chain.size(); ++b)
         for (Node v = 0; v < g.n; ++v)
-            if (block[v] < 0 && (bits(chain[b])[v >> 6] >> (v & 63)) & 1U) block[v] = static_cast<std::int32_t>(b);
+            if (block[v] < 0 && (bits(chain[b])[v >> 6] >> (v & 63)) & 1U)
+                block[v] = static_cast<std::int32_t>(b);
     return Answer::yes;
 }
 

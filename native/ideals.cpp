@@ -180,7 +180,7 @@ struct IdealGraph::Visit {
 };
 
 // Everything behind the ideal in one block: it receives all live tensors and sends nothing.
-bool IdealGraph::last_block_fits(std::int64_t ideal, Picoseconds threshold, Stop& stop) {
+bool IdealGraph::last_block_fits(std::int64_t ideal, Picoseconds threshold) const {
     const auto& g = instance_;
     const auto cost = work_[static_cast<std::size_t>(count() - 1)] - work_[ideal] + live_[ideal];
     if (!g.has_memory) return cost <= threshold;
@@ -195,58 +195,7 @@ bool IdealGraph::last_block_fits(std::int64_t ideal, Picoseconds threshold, Stop
             used[p] = 1;
         }
     }
-    return cost + g.memory.overflow(params + largest) <= threshold &&
-           peak_fits(ideal, count() - 1, params, threshold - cost, stop);
-}
-
-void IdealGraph::list_rest_params() {
-    const auto& m = instance_.memory;
-    least_set_ = *std::min_element(m.working_set.begin(), m.working_set.end());
-    std::vector<std::uint64_t> users(m.param_bytes.size() * words_, 0);
-    for (Node v = 0; v < instance_.n; ++v)
-        for (const auto p : m.params_of[v]) set(users.data() + p * words_, v);
-    rest_params_.assign(static_cast<std::size_t>(count()), -1);
-    rest_params_[0] = 0;
-    std::vector<char> used(m.param_bytes.size(), 0);
-    for (const auto p : m.params_of.values) used[p] = 1;
-    for (std::size_t p = 0; p < used.size(); ++p) rest_params_[0] += used[p] ? m.param_bytes[p] : 0;
-    for (std::int64_t i = 0; i < count(); ++i)
-        for (auto edge = cover_start_[i]; edge < cover_start_[i + 1]; ++edge) {
-            auto& rest = rest_params_[cover_ideal_[edge]];
-            if (rest >= 0) continue;
-            rest = rest_params_[i];
-            const auto* in = bits(cover_ideal_[edge]);
-            for (const auto p : m.params_of[cover_node_[edge]]) {
-                bool all = true;
-                for (std::int64_t w = 0; w < words_ && all; ++w) all = (users[p * words_ + w] & ~in[w]) == 0;
-                if (all) rest -= m.param_bytes[p];
-            }
-        }
-}
-
-// What is left must fit in the blocks that are left.  Each of them costs at least its work and io, and
-//     (parameters + working set - capacity) / bandwidth
-// if that is above 0.  Summed over the blocks, parameters count at least once, and so does every tensor
-// that is received from the ideal.
-bool IdealGraph::rest_fits(std::int64_t ideal, std::int32_t blocks, Picoseconds threshold) const {
-    __extension__ using Wide = __int128;
-    const auto rest = work_[count() - 1] - work_[ideal] + live_[ideal];
-    if (static_cast<Wide>(rest) > static_cast<Wide>(threshold) * blocks) return false;
-    if (rest_params_.empty()) return true;
-    const auto& m = instance_.memory;
-    constexpr Wide kSecond = 1'000'000'000'000;
-    const auto each = static_cast<Wide>(threshold) * m.bandwidth + kSecond * (m.capacity - least_set_);
-    return static_cast<Wide>(rest) * m.bandwidth + kSecond * rest_params_[ideal] <= each * blocks;
-}
-
-// Whether some order of the nodes between the two ideals spills no more than fits into the time left.
-bool IdealGraph::peak_fits(std::int64_t from, std::int64_t to, Bytes params, Picoseconds left, Stop& stop) {
-    if (!peaks_) return true;
-    const auto most = instance_.memory.most_held(left) - params;
-    const auto answer = peaks_->fits(static_cast<std::int32_t>(from), static_cast<std::int32_t>(to),
-                                     bits(from), bits(to), most, stop);
-    if (answer == Answer::unknown) ++doubts_;
-    return answer == Answer::yes || (answer == Answer::unknown && !certain_);
+    return cost + g.memory.overflow(params + largest) <= threshold;
 }
 
 Answer IdealGraph::decide(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block,
@@ -271,9 +220,11 @@ Answer IdealGraph::decide(std::int32_t k, Picoseconds threshold, std::vector<std
     for (std::int32_t used = 0; used < k && !found && !layer.empty(); ++used) {
         next.clear();
         for (const auto source : layer) {
+            // What is left must fit in the blocks that are left.
+            __extension__ using Wide = __int128;
             const auto rest = work_[all] - work_[source];
-            if (!rest_fits(source, k - used, threshold)) continue;
-            if (rest + live_[source] <= threshold && last_block_fits(source, threshold, stop)) {
+            if (static_cast<Wide>(rest) > static_cast<Wide>(threshold) * (k - used)) continue;
+            if (rest + live_[source] <= threshold && last_block_fits(source, threshold)) {
                 parent[all] = source;
                 found = true;
                 break;
@@ -302,9 +253,7 @@ Answer IdealGraph::decide(std::int32_t k, Picoseconds threshold, std::vector<std
                     visit.remove(v);
                     continue;
                 }
-                if (parent[ideal] < 0 && growing + visit.out <= threshold &&
-                    rest_fits(ideal, k - used - 1, threshold) &&
-                    peak_fits(source, ideal, visit.params, threshold - visit.work - visit.in - visit.out, stop)) {
+                if (parent[ideal] < 0 && growing + visit.out <= threshold) {
                     parent[ideal] = source;
                     next.push_back(ideal);
                 }
@@ -315,7 +264,7 @@ Answer IdealGraph::decide(std::int32_t k, Picoseconds threshold, std::vector<std
         std::sort(next.begin(), next.end(), [&](auto a, auto b) { return work_[a] > work_[b] || (work_[a] == work_[b] && a > b); });
         std::swap(layer, next);
     }
-    if (!found) return stop.now() && doubts_ > 0 ? Answer::unknown : Answer::no;
+    if (!found) return Answer::no;
     std::vector<std::int32_t> chain;
     for (auto ideal = static_cast<std::int32_t>(all); ideal != 0; ideal = parent[ideal])
         chain.push_back(ideal);

@@ -51,12 +51,14 @@ class IdealGraph {
     struct Visit;  // the state of one walk upwards from an ideal
     struct Targets;  // ideals that a block may end at
 
+    // With memory: ideal_memory.cpp.
     Answer decide_with_memory(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block,
                               Stop& stop);
 
     void enumerate(std::int64_t max_ideals, std::int64_t max_bytes, Stop& stop);
-    [[nodiscard]] bool last_block_fits(std::int64_t ideal, Picoseconds threshold, Stop& stop);
+    [[nodiscard]] bool last_block_fits(std::int64_t ideal, Picoseconds threshold) const;
     void list_rest_params();
+    void list_live();
     [[nodiscard]] bool rest_fits(std::int64_t ideal, std::int32_t blocks, Picoseconds threshold) const;
     bool peak_fits(std::int64_t from, std::int64_t to, Bytes params, Picoseconds left, Stop& stop);
     [[nodiscard]] const std::uint64_t* bits(std::int64_t ideal) const {
@@ -75,6 +77,12 @@ class IdealGraph {
     std::int64_t pairs_ = 0;
     std::vector<Bytes> rest_params_;  // bytes of the parameters used behind the ideal
     Bytes least_set_ = 0;             // the smallest working set
+    struct Live {  // a tensor made in an ideal and needed outside
+        Tensor tensor;
+        std::int32_t missing;  // consumers outside
+    };
+    std::vector<std::int64_t> live_start_;  // per ideal ...
+    std::vector<Live> live_list_;           // ... its live tensors
     std::unique_ptr<BlockPeaks> peaks_;
     bool certain_ = false;
     std::int64_t doubts_ = 0;

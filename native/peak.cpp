@@ -19,7 +19,8 @@ TensorFlow::TensorFlow(Node nodes, std::vector<Node> producer_of, std::vector<By
       producer(std::move(producer_of)),
       bytes(std::move(bytes_of)),
       consumers(std::move(consumers_of)) {
-    if (bytes.size() != producer.size() || consumers.size() != static_cast<std::int32_t>(producer.size()))
+    if (bytes.size() != producer.size() ||
+        consumers.size() != static_cast<std::int32_t>(producer.size()))
         throw std::invalid_argument("tensor flow: producer, bytes and consumers differ in length");
     for (const auto* row : {&producer, &consumers.values})
         for (const auto v : *row)
@@ -40,7 +41,8 @@ PeakSearch::PeakSearch(const TensorFlow& flow) : flow_(flow) {
     for (Node v = 0; v < flow.n; ++v) {
         const auto outputs = flow.writes[v];
         source_[v] = flow.reads[v].empty() &&
-                     std::all_of(outputs.begin(), outputs.end(), [&](Tensor t) { return !flow.consumers[t].empty(); });
+                     std::all_of(outputs.begin(), outputs.end(),
+                                 [&](Tensor t) { return !flow.consumers[t].empty(); });
     }
     local_.assign(nodes, -1);
     out_.assign(nodes, 0);
@@ -142,7 +144,8 @@ Bytes PeakSearch::sources_of(Node v) const {
         const auto p = flow_.producer[reads[i]];
         if (!source_[p] || !inside(p) || has_run(p)) continue;
         const auto before = reads.first(i);
-        if (std::none_of(before.begin(), before.end(), [&](Tensor s) { return flow_.producer[s] == p; }))
+        if (std::none_of(before.begin(), before.end(),
+                         [&](Tensor s) { return flow_.producer[s] == p; }))
             bytes += out_[p];
     }
     return bytes;
@@ -173,7 +176,9 @@ bool PeakSearch::is_new_state() {
     for (const auto word : done_) hash = (hash ^ word) * 0x9E3779B97F4A7C15ULL + (hash >> 29U);
     const auto [begin, end] = table_.equal_range(hash);
     for (auto it = begin; it != end; ++it)
-        if (std::equal(done_.begin(), done_.end(), state_bits_.begin() + it->second * static_cast<std::ptrdiff_t>(done_.size())))
+        if (std::equal(
+                done_.begin(), done_.end(),
+                state_bits_.begin() + it->second * static_cast<std::ptrdiff_t>(done_.size())))
             return false;
     table_.emplace(hash, static_cast<std::int32_t>(states_.size()));
     return true;
@@ -249,8 +254,10 @@ PeakSearch::Result PeakSearch::search(std::span<const Node> stage, Bytes enough,
         std::vector<std::int32_t> chain;
         for (auto s = live_state_; s >= 0; s = states_[s].parent) chain.push_back(s);
         for (auto it = chain.rbegin(); it != chain.rend(); ++it)
-            result.order.insert(result.order.end(), trail_.begin() + static_cast<std::ptrdiff_t>(states_[*it].trail_begin),
-                                trail_.begin() + static_cast<std::ptrdiff_t>(states_[*it].trail_end));
+            result.order.insert(
+                result.order.end(),
+                trail_.begin() + static_cast<std::ptrdiff_t>(states_[*it].trail_begin),
+                trail_.begin() + static_cast<std::ptrdiff_t>(states_[*it].trail_end));
     }
     close_stage();
     return result;

@@ -36,7 +36,8 @@ struct TensorFlow {
     Ragged consumers;            // tensor -> nodes, each once, never its producer
     Ragged reads, writes;        // node -> tensors
 
-    TensorFlow(Node nodes, std::vector<Node> producer_of, std::vector<Bytes> bytes_of, Ragged consumers_of);
+    TensorFlow(Node nodes, std::vector<Node> producer_of, std::vector<Bytes> bytes_of,
+               Ragged consumers_of);
 };
 
 /// Searches for orders of one stage after the other; holds the scratch memory.
@@ -52,7 +53,8 @@ class PeakSearch {
 
     /// Looks for an order of the least peak; peaks <= `enough` are as good as each other.  `stage` must
     /// be convex: what lies on a path between two of its nodes is in it.
-    Result search(std::span<const Node> stage, Bytes enough, Bytes most, std::int64_t max_states, Stop& stop);
+    Result search(std::span<const Node> stage, Bytes enough, Bytes most, std::int64_t max_states,
+                  Stop& stop);
 
    private:
     struct Entry {  // node v may run from a state, at the price of a bottleneck
@@ -117,14 +119,14 @@ class BlockPeaks {
         : flow_(std::move(flow)), members_(std::move(members)), search_(*flow_) {}
 
     /// Can the nodes of the classes in `upper` \ `lower` (bit sets) run within `most` bytes?
-    Answer fits(std::int32_t from, std::int32_t to, const std::uint64_t* lower, const std::uint64_t* upper,
-                Bytes most, Stop& stop);
+    Answer fits(std::int32_t from, std::int32_t to, const std::uint64_t* lower,
+                const std::uint64_t* upper, Bytes most, Stop& stop);
 
     [[nodiscard]] std::int64_t searches() const { return searches_; }
 
    private:
     struct Known {
-        Bytes fails, fits;                   // the largest limit that fails, the least that does not
+        Bytes fails, fits;  // the largest limit that fails, the least that does not
         Bytes unknown_from, unknown_to;
     };
 

@@ -166,9 +166,7 @@ class Problem:
             + machine.transfer_time(
                 max(0, sum(self.param_bytes[p] for p in params) + held - (machine.memory or 0))
             )
-            for work, params, held in zip(
-                self.work, self.params_of, self.working_set, strict=True
-            )
+            for work, params, held in zip(self.work, self.params_of, self.working_set, strict=True)
         ]
 
     def successors(self) -> list[list[int]]:

@@ -205,9 +205,7 @@ class _Run:
     def exact(self) -> int | None:
         """Prove or improve the incumbent; the number of ideals, None when there are too many."""
         start = time.perf_counter()
-        proof = prove(
-            self.pricing, self.best, self.lower(), self.settings.exact, self.seconds_left
-        )
+        proof = prove(self.pricing, self.best, self.lower(), self.settings.exact, self.seconds_left)
         self.best = proof.best
         self.interrupted |= proof.interrupted
         if proof.lower > 0:

@@ -56,9 +56,7 @@ def run_battery(seed: int) -> None:
 
     # The exact method, from a poor incumbent and through contraction at the threshold.
     pricing = Pricing(graph, machine, reduced)
-    proof = prove(
-        pricing, pricing.true_cost(one_stage(reduced)), 0, ExactLimits(), lambda: 60.0
-    )
+    proof = prove(pricing, pricing.true_cost(one_stage(reduced)), 0, ExactLimits(), lambda: 60.0)
     assert proof.complete, context
     assert proof.best.bottleneck == true_optimum, context
     assert proof.lower <= true_optimum, context

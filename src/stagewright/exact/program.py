@@ -115,19 +115,20 @@ class _Questions:
 
     def narrow(self, lower: int, *, certain: bool) -> int:
         """Close in from both sides; return the value below which no plan was found, 0 for none."""
-        shown, step = 0, 1
+        shown, step, failed = 0, 1, False
         upper = self.best.bottleneck
-        while max(lower, shown) < upper and not self.interrupted:
-            threshold = max(lower, shown, upper - step)
-            if threshold == upper:
-                break
+        while (floor := max(lower, shown)) < upper and not self.interrupted:
+            threshold = upper - max(1, min(step, (upper - floor) // 2))
             answer = self._ask(threshold, certain=certain)
             if answer == "yes":
                 upper = min(threshold, self.best.bottleneck)
-                step *= 4
+                step = max(4 * step, (upper - floor) // 16)
+                failed = False
             elif answer == "no":
+                # Twice no: perhaps the incumbent is optimal already.
                 shown = threshold + 1
-                step = max(1, step // 8)
+                step = 1 if failed else max(1, step // 8)
+                failed = True
             else:
                 break
         return shown
