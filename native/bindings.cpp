@@ -270,14 +270,14 @@ void bind_exact(nb::module_& m) {
         .def(
             "count_peaks",
             [](sw::IdealGraph& self, std::shared_ptr<sw::TensorFlow> flow, const Int64Array& member_offsets,
-               const Int32Array& members) {
+               const Int32Array& members, std::int64_t max_states) {
                 for (const auto v : as_span(members))
                     if (v < 0 || v >= flow->n) throw std::invalid_argument("members: unknown node");
-                self.count_peaks(std::move(flow), as_ragged(member_offsets, members));
+                self.count_peaks(std::move(flow), as_ragged(member_offsets, members), max_states);
             },
-            "flow"_a, "member_offsets"_a.noconvert(), "members"_a.noconvert(),
+            "flow"_a, "member_offsets"_a.noconvert(), "members"_a.noconvert(), "max_states"_a,
             "Let overflow count the least peak of a block over all orders of its nodes. members: int32\n"
-            "rows, the nodes of the flow in each node of the instance.")
+            "rows, the nodes of the flow in each node of the instance. max_states: limit of one block's search.")
         .def_prop_ro("doubts", &sw::IdealGraph::doubts)
         .def_prop_ro("searches", &sw::IdealGraph::searches)
         .def(

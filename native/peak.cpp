@@ -8,7 +8,6 @@ namespace stagewright {
 
 namespace {
 
-constexpr std::int64_t kStatesPerBlock = 2000;
 constexpr std::size_t kMostRemembered = 4'000'000;
 
 }  // namespace
@@ -278,7 +277,7 @@ Answer BlockPeaks::fits(std::int32_t from, std::int32_t to, const std::uint64_t*
         if (((upper[c >> 6] & ~lower[c >> 6]) >> (c & 63)) & 1U)
             stage_.insert(stage_.end(), members_[c].begin(), members_[c].end());
     ++searches_;
-    const auto result = search_.search(stage_, most, most, kStatesPerBlock, stop);
+    const auto result = search_.search(stage_, most, most, max_states_, stop);
     if (result.answer == Answer::yes) known.fits = most;
     if (result.answer == Answer::no) known.fails = result.lower - 1;
     if (result.answer == Answer::unknown && !stop.now()) {

@@ -115,8 +115,12 @@ class PeakSearch {
 /// Answers of PeakSearch for the blocks between two ideals, remembered.
 class BlockPeaks {
    public:
-    BlockPeaks(std::shared_ptr<const TensorFlow> flow, Ragged members)
-        : flow_(std::move(flow)), members_(std::move(members)), search_(*flow_) {}
+    /// `max_states` limits the search for one block; what it leaves open is answered unknown.
+    BlockPeaks(std::shared_ptr<const TensorFlow> flow, Ragged members, std::int64_t max_states)
+        : flow_(std::move(flow)),
+          members_(std::move(members)),
+          max_states_(max_states),
+          search_(*flow_) {}
 
     /// Can the nodes of the classes in `upper` \ `lower` (bit sets) run within `most` bytes?
     Answer fits(std::int32_t from, std::int32_t to, const std::uint64_t* lower,
@@ -132,6 +136,7 @@ class BlockPeaks {
 
     std::shared_ptr<const TensorFlow> flow_;
     Ragged members_;  // class -> nodes
+    std::int64_t max_states_;
     PeakSearch search_;
     std::unordered_map<std::uint64_t, Known> known_;
     std::vector<Node> stage_;

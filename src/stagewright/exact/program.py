@@ -28,10 +28,19 @@ __all__ = ["ExactLimits", "Proof", "prove"]
 
 @dataclass(frozen=True)
 class ExactLimits:
-    """When listing the ideals is given up: their number, and the memory they take in bytes."""
+    """When the exact method gives up.
+
+    Attributes
+    ----------
+    max_ideals, max_bytes
+        Number of ideals that are listed at most, and the memory they may take.
+    order_states
+        Where memory binds: sets of nodes that the search for the best order of one block looks at.
+    """
 
     max_ideals: int = 1_000_000
     max_bytes: int = 2**31
+    order_states: int = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +95,7 @@ def prove(
         return Proof(incumbent, 0, ideals.count, ideals.pairs, complete=False)
     if small.flow is not None:
         rows = Ragged.of(small.members)
-        ideals.count_peaks(small.flow.native, rows.offsets, rows.values)
+        ideals.count_peaks(small.flow.native, rows.offsets, rows.values, limits.order_states)
     questions = _Questions(pricing, small, ideals, incumbent, seconds_left)
     shown = questions.narrow(lower, certain=False)
     if questions.doubted:
