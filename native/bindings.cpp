@@ -13,11 +13,16 @@
 #include <tuple>
 
 #include "anchor.hpp"
+#include "genetic.hpp"
 #include "ideals.hpp"
 #include "order_search.hpp"
+#include "must_link.hpp"
 #include "orders.hpp"
 #include "peak.hpp"
+#include "priorities.hpp"
+#include "skeleton.hpp"
 #include "slicing.hpp"
+#include "window_search.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -27,6 +32,7 @@ namespace {
 
 using Int64Array = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Int32Array = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using UInt32Array = nb::ndarray<const std::uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Int32Result = nb::ndarray<nb::numpy, std::int32_t, nb::ndim<1>>;
 
 template <class Array>
@@ -86,6 +92,20 @@ std::int32_t checked_order(const sw::Instance& g, std::span<const std::int32_t> 
             if (position[u] < position[v])
                 throw std::invalid_argument("order: a node comes before its producer");
     return g.n;
+}
+
+std::vector<std::int32_t> checked_plan(const sw::Instance& g, std::span<const std::int32_t> block,
+                                       std::int32_t k) {
+    if (g.n == 0 || block.size() != static_cast<std::size_t>(g.n))
+        throw std::invalid_argument("start: expected one block number per node");
+    for (sw::Node v = 0; v < g.n; ++v) {
+        if (block[v] < 0 || block[v] >= std::min(k, g.n))
+            throw std::invalid_argument("start: expected block numbers from 0 to min(k, n) - 1");
+        for (const auto u : g.successors[v])
+            if (block[u] < block[v])
+                throw std::invalid_argument("start: a node is in a block before its producer's");
+    }
+    return {block.begin(), block.end()};
 }
 
 void bind_instance(nb::module_& m) {
@@ -217,6 +237,125 @@ void bind_slicing(nb::module_& m) {
         "instance"_a, "k"_a, "lower"_a, "start"_a.noconvert() = nb::none(), "restarts"_a = 64,
         "local_moves"_a = 4000, "seed"_a = 0, "seconds"_a = 1e9,
         "Search over topological orders: (bottleneck ps, block of each node, evaluations, interrupted).");
+    m.def(
+        "search_windows",
+        [](const sw::Instance& g, std::int32_t k, std::int64_t lower, const Int32Array& start,
+           std::int64_t rounds, std::uint64_t seed, double seconds) {
+            if (k < 1) throw std::invalid_argument("k: expected at least 1");
+            sw::Incumbent best;
+            Signals signals;
+            const auto from = checked_plan(g, as_span(start), k);
+            {
+                nb::gil_scoped_release release;
+                auto stop = signals.stop(seconds);
+                best = sw::search_windows(g, k, lower, from, {rounds, seed}, stop);
+            }
+            return std::make_tuple(best.bottleneck, as_array(std::move(best.block)), best.evaluations,
+                                   signals.interrupted());
+        },
+        "instance"_a, "k"_a, "lower"_a, "start"_a.noconvert(), "rounds"_a = 1'000'000'000, "seed"_a = 0,
+        "seconds"_a = 1e9,
+        "Improve a plan window by window: (bottleneck ps, block of each node, rounds, interrupted).");
+}
+
+std::vector<std::int32_t> checked_start(const sw::Instance& g,
+                                        const std::optional<Int32Array>& start) {
+    if (g.n == 0) throw std::invalid_argument("instance: no nodes");
+    if (!start) return {};
+    if (start->shape(0) != static_cast<std::size_t>(g.n))
+        throw std::invalid_argument("start: expected one block number per node");
+    return as_vector(*start);
+}
+
+auto as_tuple(sw::Evolved best, const Signals& signals) {
+    return std::make_tuple(best.bottleneck, as_array(std::move(best.block)), best.evaluations,
+                           best.decoded, best.optima, signals.interrupted());
+}
+
+void bind_genetic(nb::module_& m) {
+    m.def(
+        "priority_order",
+        [](const sw::Instance& g, const UInt32Array& keys) {
+            if (keys.shape(0) != static_cast<std::size_t>(g.n))
+                throw std::invalid_argument("keys: expected one per node");
+            std::vector<sw::Node> order;
+            sw::PriorityDecoder(g).decode(as_span(keys), order);
+            return as_array(std::move(order));
+        },
+        "instance"_a, "keys"_a.noconvert(),
+        "Kahn's order that takes the ready node of least key: int32[n].");
+    m.def(
+        "guided_order",
+        [](const sw::Instance& g, const std::string& guide) {
+            static constexpr const char* kNames[] = {"depth_first", "breadth_first",
+                                                     "heaviest_path", "balanced_work"};
+            std::vector<sw::Node> order;
+            for (const auto value : sw::kGuides)
+                if (guide == kNames[static_cast<int>(value)]) sw::guided_order(g, value, order);
+            if (order.size() != static_cast<std::size_t>(g.n))
+                throw std::invalid_argument(
+                    "guide: depth_first, breadth_first, heaviest_path or balanced_work");
+            return as_array(std::move(order));
+        },
+        "instance"_a, "guide"_a, "A deterministic topological order: int32[n].");
+    m.def(
+        "random_orders",
+        [](const sw::Instance& g, std::int32_t k, std::int64_t lower, std::int64_t count,
+           std::uint64_t seed, double seconds) {
+            checked_start(g, std::nullopt);
+            sw::Evolved best;
+            Signals signals;
+            {
+                nb::gil_scoped_release release;
+                auto stop = signals.stop(seconds);
+                best = sw::random_orders(g, k, lower, count, seed, stop);
+            }
+            return as_tuple(std::move(best), signals);
+        },
+        "instance"_a, "k"_a, "lower"_a, "count"_a, "seed"_a = 0, "seconds"_a = 1e9,
+        "The best of `count` random Kahn orders; returns what `evolve` returns.");
+    m.def(
+        "evolve",
+        [](const sw::Instance& g, std::int32_t k, std::int64_t lower,
+           const std::optional<Int32Array>& start, const std::vector<Int32Array>& orders,
+           std::int32_t population, std::int32_t generations, std::int32_t elites,
+           std::int32_t mutants, double bias, std::int32_t islands, std::int32_t migration,
+           std::int32_t migrants, bool guided, std::uint64_t seed, std::int32_t threads,
+           double seconds) {
+            const auto from = checked_start(g, start);
+            std::vector<std::vector<sw::Node>> given;
+            for (const auto& order : orders) {
+                checked_order(g, as_span(order));
+                given.push_back(as_vector(order));
+            }
+            if (!(bias >= 0 && bias <= 1)) throw std::invalid_argument("bias: expected 0 to 1");
+            const sw::GeneticSettings settings{population,
+                                               generations,
+                                               elites,
+                                               mutants,
+                                               static_cast<std::uint32_t>(bias * 65536 + 0.5),
+                                               islands,
+                                               migration,
+                                               migrants,
+                                               guided,
+                                               seed,
+                                               threads};
+            sw::Evolved best;
+            Signals signals;
+            {
+                nb::gil_scoped_release release;
+                auto stop = signals.stop(seconds);
+                best = sw::evolve(g, k, lower, from, given, settings, stop);
+            }
+            return as_tuple(std::move(best), signals);
+        },
+        "instance"_a, "k"_a, "lower"_a, "start"_a.noconvert() = nb::none(),
+        "orders"_a = std::vector<Int32Array>{}, nb::kw_only(), "population"_a, "generations"_a,
+        "elites"_a, "mutants"_a, "bias"_a, "islands"_a = 1, "migration"_a = 10, "migrants"_a = 2,
+        "guided"_a = false, "seed"_a = 0, "threads"_a = 1, "seconds"_a = 1e9,
+        "Biased random-key genetic search: (bottleneck ps, block of each node, evaluations, "
+        "decoded,\n"
+        "optima computed, interrupted).");
 }
 
 void bind_peaks(nb::module_& m) {
@@ -326,6 +465,47 @@ void bind_bounds(nb::module_& m) {
         "The anchor bound: (value ps, anchor, [(tensor, node, amount)], flows, complete, interrupted).");
 }
 
+void bind_skeleton(nb::module_& m) {
+    nb::class_<sw::Skeleton>(m, "Skeleton", "Lower bounds of an instance by interval refinement.")
+        .def(nb::init<const sw::Instance&>(), "instance"_a, nb::keep_alive<1, 2>(),
+             nb::call_guard<nb::gil_scoped_release>())
+        .def(
+            "bound",
+            [](sw::Skeleton& self, std::int32_t k, std::int64_t lower, std::int64_t upper,
+               std::int64_t max_bytes, double seconds) {
+                if (k < 1) throw std::invalid_argument("k: expected at least one block");
+                sw::SkeletonBound found;
+                Signals signals;
+                {
+                    nb::gil_scoped_release release;
+                    auto stop = signals.stop(seconds);
+                    found = self.bound(k, lower, upper, max_bytes, stop);
+                }
+                return std::make_tuple(found.value, found.closed, found.states, found.arcs, found.cuts,
+                                       as_array(std::move(found.plan)), signals.interrupted());
+            },
+            "k"_a, "lower"_a, "upper"_a, "max_bytes"_a = std::int64_t{1} << 30, "seconds"_a = 1e9,
+            "Raise the proven bound `lower` towards `upper`, the cost of a plan: (value ps, closed, states,\n"
+            "arcs, cuts, block of each node in a plan below `upper` met on the way or none, interrupted).\n"
+            "Closed: the plan of cost `upper` is optimal.");
+    m.def(
+        "must_link",
+        [](const sw::Instance& g, std::int64_t threshold, double seconds) {
+            sw::MustLink found;
+            Signals signals;
+            {
+                nb::gil_scoped_release release;
+                auto stop = signals.stop(seconds);
+                found = sw::must_link(g, threshold, stop);
+            }
+            std::vector<std::tuple<std::int32_t, std::int32_t>> pairs(found.pairs.begin(), found.pairs.end());
+            return std::make_tuple(std::move(pairs), found.impossible, found.cuts, signals.interrupted());
+        },
+        "instance"_a, "threshold"_a, "seconds"_a = 1e9,
+        "What shares a block in every plan of bottleneck <= threshold: ([(node, node)], impossible, cuts,\n"
+        "interrupted). Impossible: there is no such plan.");
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -335,6 +515,8 @@ NB_MODULE(_native, m) {
         "Version of the package this module was built for.");
     bind_instance(m);
     bind_slicing(m);
+    bind_genetic(m);
     bind_exact(m);
     bind_bounds(m);
+    bind_skeleton(m);
 }

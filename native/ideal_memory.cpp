@@ -68,6 +68,14 @@ class BlockCost {
 
 }  // namespace
 
+void IdealGraph::list_bits() {
+    std::vector<std::uint64_t> one;
+    for (std::int64_t i = 0; i < count(); ++i) {
+        expand(i, one);
+        whole_bits_.insert(whole_bits_.end(), one.begin(), one.end());
+    }
+}
+
 void IdealGraph::list_rest_params() {
     const auto& m = instance_.memory;
     least_set_ = *std::min_element(m.working_set.begin(), m.working_set.end());
@@ -164,6 +172,7 @@ Answer IdealGraph::decide_with_memory(std::int32_t k, Picoseconds threshold,
     const auto& g = instance_;
     const auto all = static_cast<std::int32_t>(count() - 1);  // the last ideal is V
     if (rest_params_.empty()) {
+        list_bits();
         list_rest_params();
         list_live();
     }
@@ -238,11 +247,7 @@ Answer IdealGraph::decide_with_memory(std::int32_t k, Picoseconds threshold,
     std::vector<std::int32_t> chain;
     for (auto ideal = all; ideal != 0; ideal = parent[ideal]) chain.push_back(ideal);
     std::reverse(chain.begin(), chain.end());
-    block.assign(static_cast<std::size_t>(g.n), -1);
-    for (std::size_t b = 0; b < chain.size(); ++b)
-        for (Node v = 0; v < g.n; ++v)
-            if (block[v] < 0 && (bits(chain[b])[v >> 6] >> (v & 63)) & 1U)
-                block[v] = static_cast<std::int32_t>(b);
+    blocks_of_chain(chain, block);
     return Answer::yes;
 }
 

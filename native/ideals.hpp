@@ -2,9 +2,8 @@
 // All ideals (downsets) of an instance, and the exact dynamic program over them.
 //
 // A plan is a chain of at most k ideals.  For a threshold T the program computes the fewest blocks
-// of cost <= T that reach each ideal, layer by layer; from an ideal I it visits the ideals J that
-// contain I by adding nodes one at a time, and turns back where work + received tensors (both only
-// grow) exceed T.
+// of cost <= T that reach each ideal, layer by layer, by direct tests of pairs of ideals: ideal_scan.cpp
+// without memory, ideal_memory.cpp with it.
 #pragma once
 
 #include <memory>
@@ -48,33 +47,57 @@ class IdealGraph {
     [[nodiscard]] std::int64_t pairs() const { return pairs_; }
 
    private:
-    struct Visit;  // the state of one walk upwards from an ideal
     struct Targets;  // ideals that a block may end at
+    struct Scan;   // the state of a decision by direct tests of pairs
+
+    Answer decide_by_scan(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block,
+                          Stop& stop);
+    /// Block numbers of a chain of ideals that ends with V.
+    void blocks_of_chain(const std::vector<std::int32_t>& chain, std::vector<std::int32_t>& block) const;
 
     // With memory: ideal_memory.cpp.
     Answer decide_with_memory(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block,
                               Stop& stop);
-
-    void enumerate(std::int64_t max_ideals, std::int64_t max_bytes, Stop& stop);
-    [[nodiscard]] bool last_block_fits(std::int64_t ideal, Picoseconds threshold) const;
+    void list_bits();
     void list_rest_params();
     void list_live();
     [[nodiscard]] bool rest_fits(std::int64_t ideal, std::int32_t blocks, Picoseconds threshold) const;
     bool peak_fits(std::int64_t from, std::int64_t to, Bytes params, Picoseconds left, Stop& stop);
     [[nodiscard]] const std::uint64_t* bits(std::int64_t ideal) const {
-        return bits_.data() + ideal * words_;
+        return whole_bits_.data() + ideal * words_;
     }
+
+    struct Listing;  // the state of the enumeration
+
+    void enumerate(std::int64_t max_ideals, std::int64_t max_bytes, Stop& stop);
+    void append(const std::vector<std::uint64_t>& words, std::int32_t first);
+    /// The words of an ideal that are neither full at its start nor empty at its end.
+    struct Window {
+        const std::uint64_t* words;
+        std::int32_t first;  // words before are full
+        std::int32_t end;    // words from here on are empty
+    };
+    [[nodiscard]] Window window(std::int64_t ideal) const {
+        const auto start = window_start_[ideal];
+        const auto size = static_cast<std::int32_t>(window_start_[ideal + 1] - start);
+        return {bits_.data() + start, first_word_[ideal], first_word_[ideal] + size};
+    }
+    /// The whole bit set of an ideal, in a buffer of words_ words.
+    void expand(std::int64_t ideal, std::vector<std::uint64_t>& bits) const;
 
     const Instance& instance_;
     std::int64_t words_;
     bool complete_ = false;
-    std::vector<std::uint64_t> bits_;      // words_ per ideal
+    std::vector<std::uint64_t> bits_;      // the windows of all ideals, one behind the other
+    std::vector<std::int64_t> window_start_{0};
+    std::vector<std::int32_t> first_word_;
     std::vector<Picoseconds> work_;        // work of the ideal
     std::vector<Picoseconds> live_;        // cost of tensors produced in it and needed outside
     std::vector<std::int64_t> cover_start_;
     std::vector<std::int32_t> cover_ideal_;  // ideals with one node more ...
     std::vector<Node> cover_node_;           // ... and that node
     std::int64_t pairs_ = 0;
+    std::vector<std::uint64_t> whole_bits_;  // with memory: words_ per ideal
     std::vector<Bytes> rest_params_;  // bytes of the parameters used behind the ideal
     Bytes least_set_ = 0;             // the smallest working set
     struct Live {  // a tensor made in an ideal and needed outside

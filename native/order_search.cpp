@@ -45,7 +45,7 @@ class OrderSearch {
         maker_.reshuffle(order_, begin, std::min(n, begin + length), random_);
         // Equal is accepted: it lets the order drift over plateaus.
         ++best_.evaluations;
-        if (slicer_.pass(order_, best_.bottleneck) > k_) return;
+        if (slicer_.pass(order_, best_.bottleneck, k_) > k_) return;
         slicer_.blocks(order_, block_);
         const auto blocks = *std::max_element(block_.begin(), block_.end()) + 1;
         const auto costs = block_costs(instance_, block_, blocks);
@@ -63,8 +63,7 @@ class OrderSearch {
         ++best_.evaluations;
         if (done()) return;
         const auto upper = best_.block.empty() ? kForever : best_.bottleneck - 1;
-        // One pass answers "better than the best?"; only then is the optimum of the order worth it.
-        if (upper != kForever && slicer_.pass(order, upper) > k_) return;
+        // Asks "better than the best?" first; one pass says no.
         const auto cost = slicer_.optimum(order, k_, lower_, upper, block_);
         if (best_.block.empty() || cost < best_.bottleneck) {
             best_order_ = order;

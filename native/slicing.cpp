@@ -8,42 +8,54 @@ namespace stagewright {
 namespace {
 
 constexpr Picoseconds kForever = std::numeric_limits<Picoseconds>::max();
+constexpr Picoseconds kFar = kForever / 2;  // a cost above all, with room for a row's changes
 constexpr std::int32_t kChunkBits = 4;
 constexpr std::int32_t kChunk = 1 << kChunkBits;
 constexpr Picoseconds kNarrow = 40;  // stop enclosing at a fortieth of the lower bound
+
+/// The blocks of a suffix and where its first block ends, in one number: fewer blocks come first,
+/// then the shorter block.
+constexpr std::int64_t kNothing = std::numeric_limits<std::int64_t>::max();
+std::int64_t packed(std::int32_t blocks, std::int32_t position) {
+    return std::int64_t{blocks} << 32 | position;
+}
+
+/// Positions of whole chunks that hold n of them.
+std::size_t in_chunks(Node n) {
+    return ((static_cast<std::size_t>(n) >> kChunkBits) + 1) << kChunkBits;
+}
 
 }  // namespace
 
 Slicer::Slicer(const Instance& instance)
     : instance_(instance),
-      changes_end_(static_cast<std::size_t>(instance.n), 0),
+      changes_end_(static_cast<std::size_t>(instance.n) + 1, 0),
       base_(static_cast<std::size_t>(instance.n), 0),
-      work_(static_cast<std::size_t>(instance.n), 0),
-      difference_(static_cast<std::size_t>(instance.n) + 1, 0),
-      chunk_sum_((static_cast<std::size_t>(instance.n) >> kChunkBits) + 1, 0),
-      chunk_start_(chunk_sum_.size() + 1, 0),
+      work_before_(static_cast<std::size_t>(instance.n) + 1, 0),
+      difference_(in_chunks(instance.n), 0),
+      chunks_(in_chunks(instance.n) >> kChunkBits),
+      after_(in_chunks(instance.n), kNothing),
       fewest_(static_cast<std::size_t>(instance.n) + 1, 0),
       last_of_first_(static_cast<std::size_t>(instance.n) + 1, 0),
-      least_queue_(static_cast<std::size_t>(instance.n) + 1, 0),
       next_use_(static_cast<std::size_t>(instance.tensors()), instance.n),
       last_use_(static_cast<std::size_t>(instance.tensors()), 0) {
     if (instance.has_memory) {
         param_difference_.assign(static_cast<std::size_t>(instance.n) + 1, 0);
         next_param_use_.assign(instance.memory.param_bytes.size(), instance.n);
-        param_changes_end_.assign(static_cast<std::size_t>(instance.n), 0);
+        param_changes_end_.assign(static_cast<std::size_t>(instance.n) + 1, 0);
         param_base_.assign(static_cast<std::size_t>(instance.n), 0);
         working_set_.assign(static_cast<std::size_t>(instance.n), 0);
     }
 }
 
-std::int32_t Slicer::pass(std::span<const Node> order, Picoseconds threshold) {
+std::int32_t Slicer::pass(std::span<const Node> order, Picoseconds threshold, std::int32_t k) {
     prepare(order);
-    return run(threshold);
+    return run(threshold, k);
 }
 
-std::int32_t Slicer::run(Picoseconds threshold) {
+std::int32_t Slicer::run(Picoseconds threshold, std::int32_t k) {
     ++passes_;
-    return instance_.has_memory ? run<true>(threshold) : run<false>(threshold);
+    return instance_.has_memory ? run<true>(threshold, k) : run<false>(threshold, k);
 }
 
 /// Lists the changes of the row at each l, for all passes over this order.
@@ -52,9 +64,9 @@ void Slicer::prepare(std::span<const Node> order) {
     const std::int32_t n = g.n;
     std::fill(next_use_.begin(), next_use_.end(), n);
     changes_.clear();
+    for (std::int32_t l = 0; l < n; ++l) work_before_[l + 1] = work_before_[l] + g.work[order[l]];
     for (std::int32_t l = n - 1; l >= 0; --l) {
         const Node v = order[l];
-        work_[l] = g.work[v];
         Picoseconds base = g.work[v];
         for (const auto t : g.reads[v]) {
             // Received by every block that starts at l and ends before the next consumer, which
@@ -91,7 +103,8 @@ void Slicer::prepare_memory(std::span<const Node> order) {
         Bytes base = 0;
         for (const auto p : m.params_of[order[l]]) {
             base += m.param_bytes[p];
-            if (next_param_use_[p] < n) param_changes_.push_back({next_param_use_[p], -m.param_bytes[p]});
+            if (next_param_use_[p] < n)
+                param_changes_.push_back({next_param_use_[p], -m.param_bytes[p]});
             next_param_use_[p] = l;
         }
         param_base_[l] = base;
@@ -100,98 +113,173 @@ void Slicer::prepare_memory(std::span<const Node> order) {
     }
 }
 
+void Slicer::begin_pass() {
+    // What lies left of l is nothing yet: then chunks can be read whole.
+    std::ranges::fill(difference_, 0);
+    std::ranges::fill(chunks_, Chunk{});
+    std::ranges::fill(after_, kNothing);
+    held_ = {};
+    fewest_[instance_.n] = 0;
+}
+
 /// Turns the row f(l + 1, .) into f(l, .).
 template <bool kWithMemory>
 void Slicer::move_left(std::int32_t l) {
-    const std::int32_t n = instance_.n;
-    if ((l & (kChunk - 1)) == kChunk - 1 || l == n - 1) chunk_sum_[l >> kChunkBits] = 0;
-    difference_[l] = base_[l];
-    chunk_sum_[l >> kChunkBits] += base_[l];
-    for (auto i = l + 1 < n ? changes_end_[l + 1] : 0; i < changes_end_[l]; ++i) {
-        difference_[changes_[i].position] += changes_[i].amount;
-        chunk_sum_[changes_[i].position >> kChunkBits] += changes_[i].amount;
+    const auto base = base_[l];
+    difference_[l] = base;
+    chunks_[l >> kChunkBits].sum += base;
+    auto at_end = base;   // f(l, r) - f(l + 1, r) for the largest r: the least there is
+    auto at_held = base;  // ... and for the end of the block that is held
+    for (auto i = changes_end_[l + 1]; i < changes_end_[l]; ++i) {
+        const auto [position, amount] = changes_[i];
+        auto& chunk = chunks_[position >> kChunkBits];
+        difference_[position] += amount;
+        chunk.sum += amount;
+        chunk.lowest += amount;  // amounts are negative, so this stays below the chunk's values
+        at_end += amount;
+        at_held += position <= held_.end ? amount : 0;
     }
+    held_.cost += at_held;
+    held_.barred += at_end;
     if constexpr (kWithMemory) {
         param_difference_[l] = param_base_[l];
-        for (auto i = l + 1 < n ? param_changes_end_[l + 1] : 0; i < param_changes_end_[l]; ++i)
+        for (auto i = param_changes_end_[l + 1]; i < param_changes_end_[l]; ++i)
             param_difference_[param_changes_[i].position] += param_changes_[i].amount;
     }
 }
 
+/// Most work that at most so many blocks of cost <= threshold can hold.
+Picoseconds Slicer::capacity(std::int32_t blocks, Picoseconds threshold) {
+    if (blocks <= 0) return 0;
+    return threshold > kForever / blocks ? kForever : threshold * blocks;
+}
+
+/// Fewest blocks of cost <= threshold that can hold so much work.
+std::int32_t Slicer::blocks_for(Picoseconds work, Picoseconds threshold) {
+    if (work == 0) return 0;
+    if (threshold == 0) return kNever;
+    return static_cast<std::int32_t>(std::min<Picoseconds>((work - 1) / threshold + 1, kNever));
+}
+
 template <bool kWithMemory>
-std::int32_t Slicer::run(Picoseconds threshold) {
+std::int32_t Slicer::run(Picoseconds threshold, std::int32_t k) {
     const std::int32_t n = instance_.n;
-    Picoseconds window_work = 0;  // work of positions l .. end - 1
-    std::int32_t end = n;
-    fewest_[n] = 0;
-    // Sliding minimum of fewest_ over l + 1 .. end: candidates from right to left, decreasing values
-    // are kept in least_queue_[head .. tail - 1].
-    std::int32_t head = 0;
-    std::int32_t tail = 0;
+    begin_pass();
+    std::int32_t end = n;  // work of l .. end - 1 is at most the threshold
     for (std::int32_t l = n - 1; l >= 0; --l) {
         move_left<kWithMemory>(l);
-        window_work += work_[l];
-        while (end > l && window_work > threshold) window_work -= work_[--end];
-        while (tail > head && fewest_[least_queue_[tail - 1]] >= fewest_[l + 1]) --tail;
-        least_queue_[tail++] = l + 1;
-        while (head < tail && least_queue_[head] > end) ++head;
-        fewest_[l] = kNever;
-        if (end == l) continue;
-        if constexpr (kWithMemory) {
-            scan_with_memory(l, end, threshold);
-        } else {
-            scan_chunks(l, end, threshold, fewest_[least_queue_[head]]);
+        if constexpr (!kWithMemory) {
+            after_[l] = packed(fewest_[l + 1], l);
+            auto& chunk = chunks_[l >> kChunkBits];
+            chunk.least = std::min(chunk.least, fewest_[l + 1]);
+            if (held_.cost <= threshold && held_.barred > threshold) {
+                fewest_[l] = held_.blocks + 1;
+                last_of_first_[l] = held_.end;
+                continue;
+            }
+        }
+        while (end > l && work_before_[end] - work_before_[l] > threshold) --end;
+        const auto enough =
+            kWithMemory ? scan_with_memory(l, end, threshold) : scan_chunks(l, end, threshold);
+        // The block that holds l ends in the window, so the blocks up to its end hold at least the
+        // work up to l, and at least `enough` follow.
+        if (enough >= kNever || work_before_[l + 1] > capacity(k - enough, threshold)) {
+            std::fill(fewest_.begin(), fewest_.begin() + l + 1, kNever);
+            return kNever;
         }
     }
     return fewest_[0];
 }
 
-/// Sets fewest_[l] and last_of_first_[l] from the blocks l .. r with r < end, farthest chunk first;
-/// `enough` is the least value of fewest_ over l + 1 .. end.
-void Slicer::scan_chunks(std::int32_t l, std::int32_t end, Picoseconds threshold, std::int32_t enough) {
-    if (enough >= kNever) return;
+/// Finds a first block l .. r, r < end, that leaves the fewest blocks, the shortest of them, and holds
+/// it.  Returns the least of fewest_[r + 1] whether or not l .. r is cheap enough.
+std::int32_t Slicer::scan_chunks(std::int32_t l, std::int32_t end, Picoseconds threshold) {
     const std::int32_t first = l >> kChunkBits;
     const std::int32_t last = (end - 1) >> kChunkBits;
+    auto enough = kNever;
     Picoseconds start = 0;
     for (auto c = first; c <= last; ++c) {
-        chunk_start_[c] = start;
-        start += chunk_sum_[c];
+        chunks_[c].start = start;
+        start += chunks_[c].sum;
+        enough = std::min(enough, chunks_[c].least);
     }
-    std::int32_t best = kNever;
-    std::int32_t best_end = l;
-    for (auto c = last; c >= first; --c) {
-        auto cost = chunk_start_[c];
-        const auto from = std::max(l, c << kChunkBits);
-        const auto to = std::min(end, (c + 1) << kChunkBits);
-        for (auto r = from; r < to; ++r) {
-            cost += difference_[r];
-            const auto blocks = cost > threshold ? kNever : fewest_[r + 1];
-            best_end = blocks < best ? r : best_end;
-            best = blocks < best ? blocks : best;
+    fewest_[l] = kNever;
+    held_ = {};
+    auto barred = kFar;
+    for (auto target = enough, next = kNever; target < kNever; target = next, next = kNever) {
+        // Whatever leaves fewer blocks than target is too dear, by at least barred - threshold.
+        held_.barred = barred;
+        for (auto c = first; c <= last; ++c) {
+            auto& chunk = chunks_[c];
+            if (chunk.least > target) {
+                next = std::min(next, chunk.least);
+                continue;
+            }
+            if (chunk.start + chunk.lowest > threshold) {
+                barred = std::min(barred, chunk.start + chunk.lowest);
+                continue;
+            }
+            const auto found = scan_chunk(c, target, threshold);
+            if (found.best < packed(target + 1, 0)) {
+                held_.blocks = target;
+                held_.end = static_cast<std::int32_t>(found.best & 0xFFFFFFFF);
+                held_.cost = found.cost;
+                fewest_[l] = target + 1;
+                last_of_first_[l] = held_.end;
+                return enough;
+            }
+            barred = std::min(barred, found.barred);
+            next = std::min(next, found.next);
         }
-        if (best == enough) break;
     }
-    if (best >= kNever) return;
-    fewest_[l] = best + 1;
-    last_of_first_[l] = best_end;
+    return enough;
 }
 
-void Slicer::scan_with_memory(std::int32_t l, std::int32_t end, Picoseconds threshold) {
+/// The best of a chunk among the ends that leave at most `target` blocks.
+Slicer::Scanned Slicer::scan_chunk(std::int32_t c, std::int32_t target, Picoseconds threshold) {
+    auto& chunk = chunks_[c];
+    const auto* difference = &difference_[c << kChunkBits];
+    const auto* after = &after_[c << kChunkBits];
+    const auto limit = packed(target + 1, 0);
+    Picoseconds costs[kChunk];
+    Scanned found{kNothing, 0, kFar, kNever};
+    auto cost = chunk.start;
+    auto lowest = kForever;
+    auto beyond = kNothing;
+    for (std::int32_t i = 0; i < kChunk; ++i) {
+        cost += difference[i];
+        costs[i] = cost;
+        lowest = std::min(lowest, cost);
+        found.best = std::min(found.best, cost > threshold ? kNothing : after[i]);
+        found.barred = std::min(found.barred, after[i] < limit ? cost : kFar);
+        beyond = std::min(beyond, after[i] < limit ? kNothing : after[i]);
+    }
+    chunk.lowest = lowest - chunk.start;
+    found.next = static_cast<std::int32_t>(std::min(beyond >> 32, std::int64_t{kNever}));
+    if (found.best != kNothing) found.cost = costs[found.best & (kChunk - 1)];
+    return found;
+}
+
+/// Sets fewest_[l] and last_of_first_[l]; returns the least of fewest_[r + 1] for l <= r < end.
+std::int32_t Slicer::scan_with_memory(std::int32_t l, std::int32_t end, Picoseconds threshold) {
     const auto& m = instance_.memory;
     Picoseconds cost = 0;
     Bytes params = 0;
     Bytes largest = 0;
     std::int32_t best = kNever;
+    std::int32_t enough = kNever;
     for (std::int32_t r = l; r < end; ++r) {
         cost += difference_[r];
         params += param_difference_[r];
         largest = std::max(largest, working_set_[r]);
+        enough = std::min(enough, fewest_[r + 1]);
         if (fewest_[r + 1] >= best || cost > threshold) continue;
         if (cost + m.overflow(params + largest) > threshold) continue;
         best = fewest_[r + 1];
         last_of_first_[l] = r;
     }
     fewest_[l] = best >= kNever ? kNever : best + 1;
+    return enough;
 }
 
 void Slicer::blocks(std::span<const Node> order, std::vector<std::int32_t>& block) const {
@@ -224,20 +312,21 @@ Picoseconds Slicer::run_values(std::int32_t k) {
     const auto& g = instance_;
     const std::int32_t n = g.n;
     const auto threshold = high_.threshold;
-    Picoseconds window_work = 0;
+    begin_pass();
     std::int32_t end = n;
     value_.clear();
     choice_.clear();
     value_start_.assign(static_cast<std::size_t>(n) + 1, 0);
     for (std::int32_t l = n - 1; l >= 0; --l) {
         move_left<kWithMemory>(l);
-        window_work += work_[l];
-        while (end > l && window_work > threshold) window_work -= work_[--end];
+        while (end > l && work_before_[end] - work_before_[l] > threshold) --end;
+        // Suffixes from l that leave the work before them too few blocks do not matter.
+        const auto most = k - blocks_for(work_before_[l], threshold);
         const auto least = high_.fewest[l];
-        const auto count = std::min(low_.fewest[l] - 1, k) - least + 1;
+        const auto count = std::min(low_.fewest[l] - 1, most) - least + 1;
         const auto begin = static_cast<std::int64_t>(value_.size());
         value_start_[l] = begin;
-        if (least > k || count <= 0) continue;
+        if (count <= 0) continue;
         value_.resize(value_.size() + count, kForever);
         choice_.resize(value_.size(), l);
         Picoseconds cost = 0;
@@ -276,31 +365,37 @@ void Slicer::follow_values(std::span<const Node> order, std::int32_t k,
     }
 }
 
+bool Slicer::test(Picoseconds threshold, std::int32_t k) {
+    const bool enough = run(threshold, k) <= k;
+    keep(enough ? high_ : low_, threshold);
+    return enough;
+}
+
+/// Encloses the optimum by low_ and high_ up to `width`; false when it is above `upper`.
+bool Slicer::enclose(std::int32_t k, Picoseconds lower, Picoseconds upper, Picoseconds width) {
+    low_.threshold = high_.threshold = -1;
+    // With an upper bound the question is mostly whether the order beats it at all; if so, then
+    // mostly not by much.  Without, gallop upwards, since wide windows are dear.
+    if (upper != kForever) {
+        if (!test(upper, k)) return false;
+        for (auto step = width; high_.threshold > lower && low_.threshold < 0; step *= 2)
+            test(std::max(lower, high_.threshold - step), k);
+    } else {
+        for (auto step = std::max<Picoseconds>(1, lower / 8); high_.threshold < 0; step *= 2)
+            test(std::max(lower, low_.threshold) + step, k);
+        if (low_.threshold < 0) test(lower, k);
+    }
+    while (low_.threshold >= 0 &&
+           high_.threshold - low_.threshold > std::max(width, low_.threshold / kNarrow))
+        test(low_.threshold + (high_.threshold - low_.threshold) / 2, k);
+    return true;
+}
+
 Picoseconds Slicer::optimum(std::span<const Node> order, std::int32_t k, Picoseconds lower,
                             Picoseconds upper, std::vector<std::int32_t>& block) {
     prepare(order);
-    low_.threshold = high_.threshold = -1;
-    // Gallop upwards to something feasible, since wide windows are dear; then halve a few times.
-    Picoseconds step = std::max<Picoseconds>(1, lower / 8);
-    for (Picoseconds middle = lower > upper - step ? upper : lower + step;;) {
-        if (run(middle) <= k) {
-            keep(high_, middle);
-            if (middle <= lower) break;
-        } else {
-            if (middle >= upper) return upper == kForever ? kForever : upper + 1;
-            keep(low_, middle);
-        }
-        if (high_.threshold < 0) {
-            step *= 2;
-            middle = low_.threshold > upper - step ? upper : low_.threshold + step;
-        } else if (low_.threshold < 0) {
-            middle = std::min(lower, upper);
-        } else if (high_.threshold - low_.threshold > std::max<Picoseconds>(1, lower / kNarrow)) {
-            middle = low_.threshold + (high_.threshold - low_.threshold) / 2;
-        } else {
-            break;
-        }
-    }
+    if (!enclose(k, std::min(lower, upper), upper, std::max<Picoseconds>(1, lower / kNarrow)))
+        return upper + 1;
     if (low_.threshold < 0) {
         // The lower bound itself is feasible.
         fewest_.swap(high_.fewest);
@@ -354,8 +449,8 @@ Picoseconds slice_directly(const Instance& g, std::span<const Node> order, std::
     least[0] = 0;
     for (std::int32_t b = 0; b < k; ++b) {
         now = least;
-        for (std::size_t r = 1; r <= n; ++r)
-            for (std::size_t l = 0; l < r; ++l)
+        for (std::size_t l = 0; l < n; ++l)
+            for (std::size_t r = l + 1; r <= n; ++r)
                 now[r] = std::min(now[r], std::max(least[l], cost[l * width + r - 1]));
         std::swap(least, now);
     }

@@ -30,6 +30,7 @@ LAYERS = [
     "bound",
     "certificate",
     "solve",
+    "ladder",
     "splitting",
     "runtime",
     "export",

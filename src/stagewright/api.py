@@ -12,7 +12,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .errors import CheckError, InputError
+from .errors import CheckError
+from .ladder import (
+    BOUND_METHODS,
+    SOLVERS,
+    bound,
+    integrality_gap,
+    require_time_limit,
+    require_work,
+)
 from .units import parse_bandwidth, parse_bytes, parse_time
 
 if TYPE_CHECKING:
@@ -26,9 +34,19 @@ if TYPE_CHECKING:
     from .solve import Progress, Solution
     from .splitting import Manifest
 
-__all__ = ["BOUND_METHODS", "Result", "Source", "bound", "check", "plan", "read", "run", "split"]
-
-BOUND_METHODS = ("simple", "anchor", "exact")
+__all__ = [
+    "BOUND_METHODS",
+    "SOLVERS",
+    "Result",
+    "Source",
+    "bound",
+    "check",
+    "integrality_gap",
+    "plan",
+    "read",
+    "run",
+    "split",
+]
 
 Quantity = int | float | str
 
@@ -286,12 +304,11 @@ def plan(
     """
     from .solve import Settings, solve
 
-    if not time_limit >= 0:
-        raise InputError("time limit", "a number of seconds >= 0", str(time_limit))
+    require_time_limit(time_limit)
     if isinstance(model, (str, Path)):
         source = source or Source(str(model), device=device)
         model = read(model, device=device, catalogue=catalogue)
-    _has_work(model)
+    require_work(model)
     machine = machine_for(
         stages,
         bandwidth=bandwidth,
@@ -303,56 +320,6 @@ def plan(
     )
     settings = Settings(time_limit=time_limit, seed=seed, threads=threads)
     return Result(model, machine, solve(model, machine, settings, progress), seed, source)
-
-
-def _has_work(graph: CostGraph) -> None:
-    if not graph.work.any() and graph.flops.any():
-        raise InputError(
-            f"graph '{graph.name}'",
-            "work for its nodes",
-            "operations and bytes only",
-            "Give a device (--device NAME) or measured times (--profile FILE).",
-        )
-
-
-def bound(
-    graph: CostGraph, machine: Machine, method: str, *, time_limit: float = 60.0, seed: int = 0
-) -> Bound:
-    """Return one lower bound of the ladder, computed alone.
-
-    Raises
-    ------
-    InputError
-        If there is no such method, or no machine bandwidth where one is needed.
-    LimitError
-        If the exact method found no bound in its limits.
-    """
-    from .bound.anchor import anchor_bound
-    from .bound.simple import simple_bound
-    from .errors import LimitError
-    from .problem import compile_problem
-    from .solve import Settings, solve
-
-    _has_work(graph)
-    if method == "simple":
-        return simple_bound(compile_problem(graph, machine))
-    if method == "anchor":
-        found, interrupted = anchor_bound(
-            compile_problem(graph, machine), graph, seconds=time_limit
-        )
-        if interrupted:
-            raise KeyboardInterrupt
-        return found
-    if method == "exact":
-        solution = solve(graph, machine, Settings(time_limit=time_limit, seed=seed))
-        best = max(solution.bounds, key=lambda b: b.value)
-        if solution.lower_bound < solution.bottleneck and best.evidence != "exhaustive":
-            raise LimitError(
-                f"the exact method gave no bound within {time_limit:g} s ({solution.stopped_because}); "
-                "the best cheap bound is had with --method simple or anchor"
-            )
-        return best
-    raise InputError("method", " | ".join(BOUND_METHODS), repr(method))
 
 
 def check(

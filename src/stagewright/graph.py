@@ -252,6 +252,7 @@ class GraphBuilder:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self._names: list[str] = []
         self._index: dict[str, int] = {}
         self._ops: list[str] = []
         self._dtypes: list[str] = []
@@ -303,6 +304,7 @@ class GraphBuilder:
         if stage not in (FREE, FIRST, LAST):
             raise GraphError(f"node '{name}': stage", "'first' or 'last'", repr(stage))
         index = self._index[name] = len(self._index)
+        self._names.append(name)
         self._ops.append(op)
         self._dtypes.append(dtype)
         self._work.append(work)
@@ -334,7 +336,7 @@ class GraphBuilder:
         index = len(self._producer)
         item = f"tensor {index}"
         self._check_node(f"{item}: producer", producer)
-        item = f"tensor {index} of node '{self._name_of(producer)}'"
+        item = f"tensor {index} of node '{self._names[producer]}'"
         users = self._check_nodes(f"{item}: consumers", consumers)
         if producer in users:
             raise GraphError(item, "consumers other than its producer", "a cycle of one node")
@@ -377,7 +379,7 @@ class GraphBuilder:
         """
         if not self._index:
             raise GraphError(f"graph '{self.name}'", "at least one node", "none")
-        names = tuple(self._index)
+        names = tuple(self._names)
         consumers = Ragged.of(self._consumers)
         graph = CostGraph(
             name=self.name,
@@ -404,9 +406,6 @@ class GraphBuilder:
         )
         _validate_costs(graph)
         return graph
-
-    def _name_of(self, node: int) -> str:
-        return list(self._index)[node] if node < 64 else f"#{node}"
 
     def _check_node(self, item: str, node: int) -> None:
         if not isinstance(node, int) or isinstance(node, bool):

@@ -12,7 +12,9 @@ import numpy as np
 from . import _native
 from .bound.anchor import anchor_bound
 from .bound.simple import simple_bound
+from .bound.skeleton import SkeletonBound
 from .bound.types import Bound
+from .exact.must_link import contract_by_cuts
 from .exact.pricing import Pricing
 from .exact.program import ExactLimits, prove
 from .graph import CostGraph
@@ -21,6 +23,7 @@ from .plans import Plan
 from .problem import Problem, compile_problem
 from .reduce import reduce_problem
 from .search.orders import Found, OrderSearch, one_stage, search_orders
+from .search.windows import WindowSearch, search_windows
 
 __all__ = ["Progress", "Settings", "Solution", "solve"]
 
@@ -37,13 +40,19 @@ class Settings:
         Seed of the random choices.  Equal seeds give equal results unless time runs out.
     first_look
         The short search before the bounds.
-    long_search
-        Local moves per round of the search that fills the remaining time when there are too many
-        ideals for a proof.
+    windows
+        One round of the search that fills the remaining time when there are too many ideals for
+        a proof; before it, orders are searched for a tenth of its time.
+    first_slice
+        Seconds of the first such round; each further one takes twice as long.
+    quick
+        Budget of the first attempt at a proof: beyond it, a better incumbent is looked for first.
     exact
         Budget of the exact method.
     anchor_share
         Share of the time left that the anchor bound may take.
+    max_relaxed_nodes
+        The skeleton relaxation is left out for reduced problems beyond this size.
     threads
         Threads that may work at once, all cores by default; the result does not depend on it.
     """
@@ -53,9 +62,12 @@ class Settings:
     first_look: OrderSearch = field(
         default_factory=lambda: OrderSearch(restarts=24, local_moves=200)
     )
-    long_search: int = 20_000
+    windows: WindowSearch = field(default_factory=lambda: WindowSearch(rounds=15_000))
+    first_slice: float = 0.5
+    quick: ExactLimits = field(default_factory=lambda: ExactLimits(max_ideals=300_000))
     exact: ExactLimits = field(default_factory=ExactLimits)
     anchor_share: float = 0.1
+    max_relaxed_nodes: int = 5_000
     threads: int | None = None
 
 
@@ -107,18 +119,24 @@ def solve(
     reduced = reduce_problem(problem)
     run.begin(Pricing(graph, machine, reduced))
     run.add(simple_bound(problem))
-    ideals = None
     try:
-        run.search(reduced, run.settings.first_look, "search")
+        run.search(reduced, run.settings.first_look, share=0.05)
         if run.is_open():
             run.anchor(problem, reduced, graph)
         if run.is_open():
-            ideals = run.exact()
-        while run.is_open() and ideals is None and run.may_find_better():
-            run.search(reduced, OrderSearch(3, run.settings.long_search, run.next_seed()), "search")
+            run.exact(run.settings.quick, 0.4 * run.seconds_left())
+        seconds = run.settings.first_slice
+        while run.is_open():
+            # Search and proof in turns of growing length: each makes the other cheaper.
+            run.windows(reduced, seconds)
+            if run.is_open():
+                run.relax(reduced, seconds)
+            if run.is_open():
+                run.exact(run.settings.exact, seconds)
+            seconds *= 2
     except KeyboardInterrupt:
         run.interrupted = True
-    return run.finish(ideals)
+    return run.finish()
 
 
 class _Run:
@@ -138,11 +156,22 @@ class _Run:
         self.history: list[Progress] = []
         self.interrupted = False
         self.rounds = 0
+        self.ideals: int | None = None
+        self.too_wide: tuple[ExactLimits, int] | None = None
 
     def begin(self, pricing: Pricing) -> None:
         self.pricing = pricing
         self.relaxed = one_stage(pricing.problem)
         self.best = pricing.true_cost(self.relaxed)
+
+    def keep(self, found: Found) -> None:
+        """Take a plan with its relaxed bottleneck into account."""
+        self.interrupted |= found.interrupted
+        if found.bottleneck <= self.relaxed.bottleneck:
+            self.relaxed = found
+        true = self.pricing.true_cost(found)
+        if true.bottleneck <= self.best.bottleneck:
+            self.best = true
 
     def seconds_left(self) -> float:
         return max(0.0, self.settings.time_limit - (time.perf_counter() - self.start))
@@ -156,17 +185,24 @@ class _Run:
             self.best.bottleneck > self.lower() and not self.interrupted and self.seconds_left() > 0
         )
 
-    def may_find_better(self) -> bool:
-        """Whether the search has something left to improve: it sees the relaxed bottleneck only."""
-        return self.relaxed.bottleneck > self.lower()
-
     def next_seed(self) -> int:
         self.rounds += 1
         return self.settings.seed + self.rounds
 
+    def until(self, seconds: float) -> Callable[[], float]:
+        """Return a clock that counts down from now, and ends with the whole run's time."""
+        end = time.perf_counter() + min(seconds, self.seconds_left())
+        return lambda: max(0.0, end - time.perf_counter())
+
     def add(self, bound: Bound) -> None:
-        # A bound is a fact about every plan, so a valid one never exceeds the incumbent.
-        self.bounds.append(bound)
+        """Keep the best bound of each method; its seconds are those of all its rounds."""
+        known = next((b for b in self.bounds if b.method == bound.method), None)
+        if known is None:
+            self.bounds.append(bound)
+        else:
+            better = max(known, bound, key=lambda b: b.value)
+            seconds = known.seconds + bound.seconds
+            self.bounds[self.bounds.index(known)] = replace(better, seconds=seconds)
         self.tell(bound.method)
 
     def tell(self, phase: str) -> None:
@@ -176,17 +212,25 @@ class _Run:
         if self.report is not None:
             self.report(point)
 
-    def search(self, reduced: Problem, settings: OrderSearch, phase: str) -> None:
+    def search(self, reduced: Problem, settings: OrderSearch, share: float) -> None:
+        """Improve the incumbent by orders for at most a share of the time left."""
         settings = replace(settings, seed=settings.seed + self.settings.seed)
-        found = search_orders(reduced, self.lower(), self.relaxed, settings, self.seconds_left())
-        self.interrupted |= found.interrupted
-        self.relaxed = found
-        self.keep_better(self.pricing.true_cost(found))
-        self.tell(phase)
+        seconds = self.seconds_left() * share
+        self.keep(search_orders(reduced, self.lower(), self.relaxed, settings, seconds))
+        self.tell("search")
 
-    def keep_better(self, found: Found) -> None:
-        if found.bottleneck <= self.best.bottleneck:
-            self.best = found
+    def windows(self, reduced: Problem, seconds: float) -> None:
+        """Improve the incumbent window by window; every other round starts from new orders."""
+        seed, lower = self.next_seed(), self.lower()
+        seconds = min(seconds, self.seconds_left())
+        start = None if self.rounds % 2 == 0 else self.relaxed
+        orders = OrderSearch(restarts=300, local_moves=1000, seed=seed)
+        found = search_orders(reduced, lower, start, orders, seconds / 10)
+        if not found.interrupted:
+            settings = replace(self.settings.windows, seed=self.settings.windows.seed + seed)
+            found = search_windows(reduced, lower, found, settings, seconds * 0.9)
+        self.keep(found)
+        self.tell("windows")
 
     def anchor(self, problem: Problem, reduced: Problem, graph: CostGraph) -> None:
         """Bound from below by minimum cuts; blocks of the incumbent exclude most anchors."""
@@ -202,19 +246,47 @@ class _Run:
         )
         self.add(bound)
 
-    def exact(self) -> int | None:
-        """Prove or improve the incumbent; the number of ideals, None when there are too many."""
+    def exact(self, limits: ExactLimits, seconds: float) -> None:
+        """Prove or improve the incumbent by the program over ideals, if they can be listed."""
+        if self.too_wide == (limits, self.best.bottleneck):
+            return
         start = time.perf_counter()
-        proof = prove(self.pricing, self.best, self.lower(), self.settings.exact, self.seconds_left)
+        proof = prove(
+            self.pricing, self.best, self.lower(), limits, self.until(seconds), self.settings.seed
+        )
         self.best = proof.best
         self.interrupted |= proof.interrupted
+        if proof.complete:
+            self.ideals = proof.ideals
+        elif proof.ideals >= limits.max_ideals:
+            # As long as the incumbent stays, there will be as many.
+            self.too_wide = (limits, self.best.bottleneck)
         if proof.lower > 0:
             self.add(Bound("exact", proof.lower, time.perf_counter() - start, "exhaustive"))
         else:
             self.tell("exact")
-        return proof.ideals if proof.complete else None
 
-    def finish(self, ideals: int | None) -> Solution:
+    def relax(self, reduced: Problem, seconds: float) -> None:
+        """Bound from below without listing ideals; only plans better than the incumbent matter."""
+        if reduced.num_nodes > self.settings.max_relaxed_nodes:
+            return
+        start = time.perf_counter()
+        left = self.until(seconds)
+        upper = self.best.bottleneck
+        own = replace(reduced, members=tuple((v,) for v in range(reduced.num_nodes)))
+        small, self.interrupted = contract_by_cuts(own, upper - 1, left)
+        if small is None:
+            self.add(Bound("skeleton", upper, time.perf_counter() - start, "exhaustive"))
+        elif not self.interrupted:
+            relaxed = SkeletonBound(small).bound(self.lower(), upper, left())
+            self.interrupted = relaxed.interrupted
+            if relaxed.block is not None:
+                block = np.array(small.expand(relaxed.block.tolist(), reduced.num_nodes), np.int32)
+                value = max(_native.block_costs(reduced.instance, block))
+                self.keep(Found(value, block))
+            self.add(relaxed.bound)
+
+    def finish(self) -> Solution:
         plan = self.pricing.plan(self.best.block)
         bottleneck = self.pricing.value(plan)
         lower = self.lower()
@@ -235,5 +307,5 @@ class _Run:
             history=tuple(self.history),
             nodes=self.pricing.graph.num_nodes,
             reduced_nodes=self.pricing.problem.num_nodes,
-            ideals=ideals,
+            ideals=self.ideals,
         )

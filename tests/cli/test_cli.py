@@ -91,7 +91,7 @@ def test_check_refuses_a_changed_plan(
     assert report["problems"]
 
 
-@pytest.mark.parametrize("method", ["simple", "anchor", "exact"])
+@pytest.mark.parametrize("method", ["simple", "anchor", "skeleton", "exact"])
 def test_bound(method: str, graph_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("-k", 3, "--bandwidth", "1GB/s", "--method", method)
     assert run("bound", graph_file, *options, "--json") == 0
@@ -134,8 +134,10 @@ def test_bad_files_end_with_2(name: str, capsys: pytest.CaptureFixture[str]) -> 
     [
         (
             ["-k", "2"],
-            "bandwidth: expected a value, since some tensor is given in bytes, got none. "
-            "Give --bandwidth.",
+            (
+                "bandwidth: expected a value, since some tensor is given in bytes, got none. "
+                "Give --bandwidth."
+            ),
         ),
         (
             ["-k", "0", "--bandwidth", "1GB/s"],

@@ -28,6 +28,8 @@ class Bound:
         ``exhaustive`` (all cases were looked at), ``claimed`` (by a solver).
     witness
         What lets the checker verify it; for ``flow`` see docs/certificate.md.
+    solver
+        Name and version of the solver that claims it; not part of a plan file.
     """
 
     method: str
@@ -35,3 +37,4 @@ class Bound:
     seconds: float
     evidence: Evidence
     witness: dict[str, Any] | None = None
+    solver: str | None = None

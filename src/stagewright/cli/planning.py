@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from . import options as opt
 
 if TYPE_CHECKING:
+    from ..bound.programs import Relaxation
+    from ..bound.types import Bound
     from ..solve import Progress
 
 _INTERRUPTED = 130
@@ -129,12 +131,23 @@ def check(options: argparse.Namespace) -> int:
 
 
 def _add_bound(parser: opt.Parser) -> None:
-    from ..api import BOUND_METHODS
+    from ..api import BOUND_METHODS, SOLVERS
 
     opt.add_model_options(parser)
     opt.add_machine_options(parser)
     opt.add_search_options(parser)
     parser.add_argument("--method", required=True, choices=BOUND_METHODS, help="which bound")
+    parser.add_argument(
+        "--solver",
+        choices=SOLVERS,
+        default="highs",
+        help="who solves bottleneck, superblock, guess, lp and mip (highs)",
+    )
+    parser.add_argument(
+        "--integrality-gap",
+        action="store_true",
+        help="hold the bound against the LP relaxation of its model",
+    )
     opt.add_json_option(parser)
     parser.set_defaults(command=bound)
 
@@ -143,29 +156,68 @@ def bound(options: argparse.Namespace) -> int:
     """Compute one lower bound."""
     from .. import api
     from ..certificate.build import dumps
-    from ..units import format_time, seconds_from_ps
 
-    graph = opt.graph_of(opt.source_of(options), options)
+    graph, machine = opt.graph_of(opt.source_of(options), options), opt.machine_of(options)
+    if options.integrality_gap:
+        pair = api.integrality_gap(
+            graph, machine, options.method, solver=options.solver, time_limit=options.time_limit
+        )
+        return _show_gap(pair, as_json=options.json)
     found = api.bound(
         graph,
-        opt.machine_of(options),
+        machine,
         options.method,
+        solver=options.solver,
         time_limit=options.time_limit,
         seed=options.seed,
     )
     if options.json:
+        sys.stdout.write(dumps(_bound_entry(found)))
+    else:
+        print(_bound_line(found))
+    return 0
+
+
+def _bound_entry(found: Bound) -> dict[str, Any]:
+    from ..units import seconds_from_ps
+
+    return {
+        "method": found.method,
+        "value": seconds_from_ps(found.value),
+        "seconds": Decimal(f"{found.seconds:.6f}"),
+        "evidence": found.evidence,
+    }
+
+
+def _bound_line(found: Bound) -> str:
+    from ..units import format_time
+
+    known = f"{found.evidence} by {found.solver}" if found.solver else found.evidence
+    return (
+        f"{found.method}: no plan has a bottleneck below {format_time(found.value)} "
+        f"({known}, {found.seconds:.3g} s)"
+    )
+
+
+def _show_gap(pair: Relaxation, *, as_json: bool) -> int:
+    """Print a bound, the one of its LP relaxation, and how far they are apart."""
+    from ..certificate.build import dumps
+    from ..units import format_time, seconds_from_ps
+
+    if as_json:
         entry = {
-            "method": found.method,
-            "value": seconds_from_ps(found.value),
-            "seconds": Decimal(f"{found.seconds:.6f}"),
-            "evidence": found.evidence,
+            **_bound_entry(pair.mip),
+            "relaxation": seconds_from_ps(pair.lp.value),
+            "integrality_gap": None if pair.gap is None else Decimal(f"{pair.gap:.9f}"),
+            "solved": pair.solved,
         }
         sys.stdout.write(dumps(entry))
-    else:
-        print(
-            f"{found.method}: no plan has a bottleneck below {format_time(found.value)} "
-            f"({found.evidence}, {found.seconds:.3g} s)"
-        )
+        return 0
+    print(_bound_line(pair.mip))
+    print(f"its LP relaxation: {format_time(pair.lp.value)} ({pair.lp.seconds:.3g} s)")
+    share = "unknown, the relaxation is 0" if pair.gap is None else f"{100 * pair.gap:.4g} %"
+    least = "" if pair.solved else " at least (the program was not solved to the end)"
+    print(f"integrality gap: {share}{least}")
     return 0
 
 

@@ -6,14 +6,20 @@ w(producer) + c(t); one that holds a consumer and lacks the producer costs at le
 Here w(v) is the work of v and the overflow of its own parameters and working set, which only grow
 in a block.  Where that exceeds T, the two are in one block in every plan of bottleneck <= T, and so is all
 that lies on paths between them.  Merged nodes have more work, so the rule is applied again.
+
+:func:`contract_by_cuts` asks the same with all of a block's cost: the least f of a block with the one and
+without the other is a minimum cut (native/must_link.hpp).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from .. import _native
 from ..problem import Problem, merge_classes
 from ..reduce import reduce_problem
 
-__all__ = ["contract_at"]
+__all__ = ["contract_at", "contract_by_cuts"]
 
 
 def contract_at(problem: Problem, threshold: int) -> Problem:
@@ -30,3 +36,28 @@ def contract_at(problem: Problem, threshold: int) -> Problem:
             return problem
         label = merge_classes(problem.successors(), together, range(problem.num_nodes))
         problem = reduce_problem(problem.contract(label))
+
+
+def contract_by_cuts(
+    problem: Problem, threshold: int, seconds_left: Callable[[], float]
+) -> tuple[Problem | None, bool]:
+    """Return a problem with a plan of bottleneck <= `threshold` picoseconds exactly if `problem` has one.
+
+    Returns
+    -------
+    contracted, interrupted
+        None when there is no such plan.  When time runs out, contracted as far as it got.
+    """
+    while True:
+        problem = contract_at(problem, threshold)
+        pairs, impossible, _, interrupted = _native.must_link(
+            problem.instance, threshold, seconds=seconds_left()
+        )
+        if impossible:
+            return None, interrupted
+        if not pairs:
+            return problem, interrupted
+        label = merge_classes(problem.successors(), pairs, range(problem.num_nodes))
+        problem = reduce_problem(problem.contract(label))
+        if interrupted or seconds_left() <= 0:
+            return problem, interrupted

@@ -3,6 +3,7 @@
 
 Each question "is there a plan of bottleneck <= T?" is answered exhaustively by the native core.  The
 first is asked just below the incumbent; most often the answer is no and the incumbent is optimal.
+Otherwise the gap is halved until it is small, and then closed from the top.
 
 When memory binds, a block costs what it costs in its best order.  Where finding that takes too long, the
 core first gives the block the benefit of the doubt, which keeps the lower bound valid, and then refuses
@@ -19,11 +20,14 @@ import numpy as np
 from .. import _native
 from ..graph import Ragged
 from ..problem import Problem
-from ..search.orders import Found, one_stage
+from ..search.orders import Found, OrderSearch, one_stage, search_orders
 from .must_link import contract_at
 from .pricing import Pricing
 
 __all__ = ["ExactLimits", "Proof", "prove"]
+
+_MANY = 5_000  # ideals from which on a question takes longer than a search
+_CLOSE = 2_000  # a gap below one in so many is closed from the top
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ def prove(
     lower: int,
     limits: ExactLimits,
     seconds_left: Callable[[], float],
+    seed: int = 0,
 ) -> Proof:
     """Improve `incumbent` until it is optimal or time is up; `lower` is any valid lower bound.
 
@@ -96,7 +101,15 @@ def prove(
     if small.flow is not None:
         rows = Ragged.of(small.members)
         ideals.count_peaks(small.flow.native, rows.offsets, rows.values, limits.order_states)
-    questions = _Questions(pricing, small, ideals, incumbent, seconds_left)
+    interrupted = False
+    if ideals.count > _MANY:
+        # Every question is dear from here on; a better incumbent saves several.
+        moves = OrderSearch(restarts=12, local_moves=ideals.count // 20, seed=seed)
+        found = search_orders(problem, lower, incumbent, moves, seconds_left() / 4)
+        interrupted = found.interrupted
+        found = pricing.true_cost(found)
+        incumbent = min(incumbent, found, key=lambda plan: plan.bottleneck)
+    questions = _Questions(pricing, small, ideals, incumbent, seconds_left, interrupted)
     shown = questions.narrow(lower, certain=False)
     if questions.doubted:
         questions.narrow(max(lower, shown), certain=True)
@@ -124,20 +137,18 @@ class _Questions:
 
     def narrow(self, lower: int, *, certain: bool) -> int:
         """Close in from both sides; return the value below which no plan was found, 0 for none."""
-        shown, step, failed = 0, 1, False
+        shown, from_top = 0, True
         upper = self.best.bottleneck
         while (floor := max(lower, shown)) < upper and not self.interrupted:
-            threshold = upper - max(1, min(step, (upper - floor) // 2))
+            # Most often the incumbent is optimal, so ask just below it; halve when it was not.
+            threshold = upper - 1 if from_top else floor + (upper - floor) // 2
             answer = self._ask(threshold, certain=certain)
             if answer == "yes":
                 upper = min(threshold, self.best.bottleneck)
-                step = max(4 * step, (upper - floor) // 16)
-                failed = False
+                from_top = False
             elif answer == "no":
-                # Twice no: perhaps the incumbent is optimal already.
                 shown = threshold + 1
-                step = 1 if failed else max(1, step // 8)
-                failed = True
+                from_top = upper - shown < upper // _CLOSE
             else:
                 break
         return shown

@@ -223,6 +223,10 @@ def _compare(
 
 def _difference(got: Any, expected: Any) -> tuple[bool, float, float]:
     """Return whether two outputs agree, and the largest absolute and relative difference."""
+    if isinstance(expected, dict):  # label to score
+        if not isinstance(got, dict) or got.keys() != expected.keys():
+            return False, float("inf"), float("inf")
+        return _difference([got[key] for key in expected], list(expected.values()))
     if isinstance(expected, list):
         if not isinstance(got, list) or len(got) != len(expected):
             return False, float("inf"), float("inf")

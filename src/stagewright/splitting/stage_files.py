@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from ..errors import InputError, ModelError
 from .contents import Contents, ModelFacts
 from .manifest import MANIFEST_NAME, TensorType
+from .map_types import map_text, put_maps_back
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -34,6 +35,8 @@ def tensor_type(value: ir.Value, where: str) -> TensorType:
     ModelError
         If its type is not known.
     """
+    if (text := map_text(value)) is not None:
+        return TensorType(value.name or "", text, None, None)
     if value.type is None:
         raise ModelError(
             f"{where}: tensor '{value.name}'",
@@ -104,6 +107,7 @@ def write_stage(model: ir.Model, facts: ModelFacts, stage: Contents, path: Path)
         else:
             ir.external_data.load_to_model(part)
             ir.save(part, path)
+        put_maps_back(path, (*stage.inputs, *stage.outputs))
         _check(path)
     except (ValueError, RuntimeError, TypeError, onnx.checker.ValidationError) as fault:
         cause: BaseException = fault

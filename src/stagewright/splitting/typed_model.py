@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InputError, ModelError
 from ..readers.onnx_symbols import symbol, ties
+from .map_types import has_map, keep_map, map_text, take_maps_off
 from .session_types import session_types
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def typed_ir(
         del model.graph.value_info[:]
         model.graph.value_info.extend([*kept, *_inner_types(inner, inferred)])
         inferred = _inferred_types(model)
+    take_maps_off(model)
     try:
         result = ir.serde.deserialize_model(model)
     except Exception as fault:
@@ -106,6 +108,9 @@ def typed_ir(
         proto = inferred.get(value.name or "")
         if proto is None:
             continue
+        if has_map(proto):
+            keep_map(value, proto)
+            continue
         value.type = ir.serde.deserialize_type_proto_for_type(proto) or value.type
         value.shape = ir.serde.deserialize_type_proto_for_shape(proto) or value.shape
     _ask_the_runtime(model, result.graph)
@@ -114,7 +119,8 @@ def typed_ir(
 
 def _ask_the_runtime(model: onnx.ModelProto, graph: ir.Graph) -> None:
     """Type what stands behind operators that the standard does not have."""
-    missing = {v.name: v for v in _values(graph) if v.name and v.type is None}
+    untyped = (v for v in _values(graph) if v.type is None and map_text(v) is None)
+    missing = {v.name: v for v in untyped if v.name}
     if missing:
         found = session_types(_without_weights(model), list(missing))
         for name, (kind, shape) in found.items():

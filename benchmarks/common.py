@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every benchmark prints around its table: command, date, versions, machine."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import stagewright
+
+INSTANCES = Path(__file__).resolve().parents[2] / "shared" / "instances"
+
+
+def header(title: str) -> None:
+    """Print the title and what the numbers depend on."""
+    print(f"\n### {title}\n")
+    command = " ".join(["python -m", sys.modules["__main__"].__spec__.name, *sys.argv[1:]])
+    versions = [f"stagewright {stagewright.__version__}", f"Python {platform.python_version()}"]
+    for name in ("onnx", "onnxruntime"):
+        try:
+            versions.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    print(f"`{command}`, {dt.date.today()}; {', '.join(versions)};")
+    load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
+    print(f"{cpu_name()}, {os.cpu_count()} cores, load before the run {load}.\n")
+
+
+def cpu_name() -> str:
+    """Return the processor's name as the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def table(columns: Sequence[str]) -> None:
+    """Print the head of a Markdown table; rows follow with :func:`row`."""
+    print("| " + " | ".join(columns) + " |")
+    print("|" + " --- |" * len(columns), flush=True)
+
+
+def row(cells: Iterable[object]) -> None:
+    """Print one row at once, so that a long run shows how far it is."""
+    print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The paper's search and ours: quality at equal evaluations, at equal time, and evaluations per second.
+
+    python -m benchmarks.search INSTANCES... [--stages 8 16] [--seconds 2] [--parts evaluations time speed]
+
+INSTANCES are graph files whose tensors have costs.  Values are how far above the best bottleneck that
+any column reached a method ends, in percent, geometric mean over the instances; the rows of the
+instances are printed with --rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.synthetic import layered_model
+from benchmarks.tables import geometric_mean, machine_line, print_header, print_row
+
+from stagewright import _native
+from stagewright.graph import CostGraph
+from stagewright.machine import Machine
+from stagewright.problem import Problem, compile_problem
+from stagewright.readers import load
+from stagewright.reduce import reduce_problem
+from stagewright.search.genetic import PRESETS, Genetic, RandomOrders, search_genetic
+from stagewright.search.orders import OrderSearch, search_orders
+from stagewright.solve import Settings, solve
+
+Method = Callable[[CostGraph, Machine], int]
+
+
+def lower_of(problem: Problem) -> int:
+    return max(-(-problem.total_work // problem.machine.stages), *problem.work)
+
+
+def prepared(graph: CostGraph, machine: Machine, reduced: bool) -> Problem:
+    problem = compile_problem(graph, machine)
+    return reduce_problem(problem) if reduced else problem
+
+
+def preset(name: str, reduced: bool, warm: bool = False) -> Method:
+    """Run a preset once; warm: from the best of 30 depth-first and random orders."""
+
+    def run(graph: CostGraph, machine: Machine) -> int:
+        problem = prepared(graph, machine, reduced)
+        lower = lower_of(problem)
+        start = search_orders(problem, lower, settings=OrderSearch(30, 0)) if warm else None
+        return search_genetic(problem, name, lower, start).bottleneck
+
+    return run
+
+
+def orders(reduced: bool, evaluations: int) -> Method:
+    """Run the search over orders with redrawn segments: our own at equal evaluations."""
+
+    def run(graph: CostGraph, machine: Machine) -> int:
+        problem = prepared(graph, machine, reduced)
+        settings = OrderSearch(evaluations // 10, evaluations - evaluations // 10)
+        return search_orders(problem, lower_of(problem), settings=settings).bottleneck
+
+    return run
+
+
+def repeated(settings: RandomOrders | Genetic, reduced: bool, seconds: float) -> Method:
+    """Run with new seeds until the time is up."""
+
+    def run(graph: CostGraph, machine: Machine) -> int:
+        end = time.perf_counter() + seconds
+        problem = prepared(graph, machine, reduced)
+        lower = lower_of(problem)
+        best, seed = None, 0
+        while best is None or (time.perf_counter() < end and best > lower):
+            left = max(0.0, end - time.perf_counter())
+            found = search_genetic(problem, replace(settings, seed=seed), lower, seconds=left)
+            best = found.bottleneck if best is None else min(best, found.bottleneck)
+            seed += 1
+        return best
+
+    return run
+
+
+def whole(seconds: float) -> Method:
+    return lambda graph, machine: solve(graph, machine, Settings(time_limit=seconds)).bottleneck
+
+
+def at_equal_evaluations() -> Iterator[tuple[str, Method]]:
+    for name in ("random-100", "brkga-100", "random-1000", "random-10000", "brkga-10000"):
+        for reduced in (False, True):
+            yield f"{name}{', reduced' if reduced else ''}", preset(name, reduced)
+    for reduced in (False, True):
+        end = ", reduced" if reduced else ""
+        yield f"brkga-10000, warm{end}", preset("brkga-10000", reduced, warm=True)
+    yield "islands-10000, reduced", preset("islands-10000", True)
+    yield "orders-10000, reduced", orders(True, 10_000)
+
+
+def at_equal_time(seconds: float) -> Iterator[tuple[str, Method]]:
+    drawn, evolved, islands = (
+        PRESETS[name] for name in ("random-10000", "brkga-10000", "islands-10000")
+    )
+    for reduced in (False, True):
+        end = ", reduced" if reduced else ""
+        yield f"random{end}", repeated(drawn, reduced, seconds)
+        yield f"brkga-10000, repeated{end}", repeated(evolved, reduced, seconds)
+    yield "islands-10000, repeated, reduced", repeated(islands, True, seconds)
+    yield "solve()", whole(seconds)
+
+
+def compare(
+    methods: dict[str, Method], graphs: list[CostGraph], stages: list[int], rows: bool
+) -> None:
+    """Print, per method, how far above the best of all methods it ends."""
+    above: dict[str, list[float]] = {name: [] for name in methods}
+    spent = dict.fromkeys(methods, 0.0)
+    for graph in graphs:
+        for k in stages:
+            reached = {}
+            for name, method in methods.items():
+                start = time.perf_counter()
+                reached[name] = method(graph, Machine(k))
+                spent[name] += time.perf_counter() - start
+            best = min(reached.values())
+            for name, value in reached.items():
+                above[name].append(value / best)
+            if rows:
+                cells = ", ".join(f"{n}: {100 * (v / best - 1):.2f}" for n, v in reached.items())
+                print(f"{graph.name}, k = {k}, best {best / 1e9:.4f} ms; {cells}", flush=True)
+    print_header(["method", "above the best, %", "worst, %", "times the best", "seconds in all"])
+    for name, values in above.items():
+        print_row(
+            [
+                name,
+                f"{100 * (geometric_mean(values) - 1):.2f}",
+                f"{100 * (max(values) - 1):.1f}",
+                f"{sum(v == 1 for v in values)} of {len(values)}",
+                f"{spent[name]:.1f}",
+            ]
+        )
+
+
+def speed(nodes: list[int], stages: int, rounds: int) -> None:
+    """Print decoded orders per second of BRKGA against the direct method."""
+    print_header(["nodes", "orders per second", "direct, orders per second", "ratio"])
+    for n in nodes:
+        problem = compile_problem(layered_model(n, seed=1), Machine(stages))
+        generations = max(2, min(100, 100_000 // n))
+        pairs = []
+        for seed in range(rounds):
+            settings = Genetic(population=100, generations=generations, seed=seed)
+            start = time.perf_counter()
+            found = search_genetic(problem, settings, lower_of(problem))
+            ours = found.decoded / (time.perf_counter() - start)
+            order = _native.random_order(problem.instance, "random", seed)
+            start = time.perf_counter()
+            _native.slice_directly(problem.instance, order, stages)
+            pairs.append((ours, 1 / (time.perf_counter() - start)))
+        ours, direct = (statistics.median(column) for column in zip(*pairs, strict=True))
+        print_row([n, f"{ours:.0f}", f"{direct:.2f}", f"{ours / direct:.0f}"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("instances", nargs="*", type=Path)
+    parser.add_argument("--stages", type=int, nargs="+", default=[8, 16])
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--nodes", type=int, nargs="+", default=[200, 1000, 10_000])
+    parts = ["evaluations", "time", "speed"]
+    parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
+    parser.add_argument("--rows", action="store_true")
+    parser.add_argument("--without-constraints", action="store_true", help="ignore groups and pins")
+    arguments = parser.parse_args()
+    graphs = [load(path) for path in arguments.instances]
+    if arguments.without_constraints:
+        graphs = [graph.without_constraints() for graph in graphs]
+    print(machine_line())
+    if graphs and "evaluations" in arguments.parts:
+        print("\nEqual evaluations\n")
+        compare(dict(at_equal_evaluations()), graphs, arguments.stages, arguments.rows)
+    if graphs and "time" in arguments.parts:
+        print(f"\nEqual time, {arguments.seconds:g} s\n")
+        methods = dict(at_equal_time(arguments.seconds))
+        compare(methods, graphs, arguments.stages, arguments.rows)
+    if "speed" in arguments.parts:
+        print("\nSpeed, k = 16\n")
+        speed(arguments.nodes, 16, rounds=3)
+    print(f"\n{machine_line()}")
+
+
+if __name__ == "__main__":
+    main()

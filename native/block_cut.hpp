@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// The cheapest block among those that hold some nodes and miss others, as one minimum cut.
+//
+// For sets In and Out it finds min { q f(S) - p amount(S) : In in S, S misses Out } with f = work + io, whole
+// numbers p >= 0 and q > 0, and any additive amount >= 0.  Blocks of plans are convex (what lies on a path between two nodes of S is in S), which a
+// cut cannot ask for in general; but next to In it can: if v precedes a node of In, then v in S puts
+// every successor of v that also precedes In into S, and mirrored behind In.  Those implications are
+// arcs of unlimited capacity, so the minimum runs over all convex S and some others.
+//
+// Only the free nodes become vertices: pins of a tensor in In or Out turn into constants, terminal
+// capacities, or one auxiliary vertex; a tensor with more than two pins, all free, takes two.
+#pragma once
+
+#include <vector>
+
+#include "bits.hpp"
+#include "instance.hpp"
+#include "max_flow.hpp"
+
+namespace stagewright {
+
+/// Ancestors and descendants of every node, each with the node itself: n * n / 4 bytes.
+class Closures {
+   public:
+    explicit Closures(const Instance& instance);
+    [[nodiscard]] std::size_t words() const { return words_; }
+    [[nodiscard]] const Word* ancestors(Node v) const { return before_.data() + words_ * v; }
+    [[nodiscard]] const Word* descendants(Node v) const { return after_.data() + words_ * v; }
+
+   private:
+    std::size_t words_;
+    std::vector<Word> before_, after_;
+};
+
+class BlockCut {
+   public:
+    struct Minimum {
+        std::int64_t value = 0;  // q f(S) - p amount(S); a lower bound of it when cut short
+        Picoseconds amount = 0, cost = 0;
+        bool finished = false;  // false: stopped, or past `enough`; there is no set
+    };
+
+    /// Throws std::invalid_argument when work and costs sum to more than 2^61.
+    explicit BlockCut(const Instance& instance);
+
+    /// q, and the largest p: as fine and as steep as exact int64 arithmetic allows.
+    [[nodiscard]] std::int64_t scale() const { return scale_; }
+    [[nodiscard]] std::int64_t steepest() const { return steepest_; }
+
+    /// What a block is worth, per node: >= 0, in sum at most the work of the instance.  Work itself by default.
+    void set_amounts(std::vector<Picoseconds> amounts) { amount_ = std::move(amounts); }
+    [[nodiscard]] const std::vector<Picoseconds>& amounts() const { return amount_; }
+
+    void prepare(const Word* in, const Word* out);
+    /// Amount of all that is not in Out.
+    [[nodiscard]] Picoseconds most_amount() const { return in_amount_ + free_amount_; }
+
+    Minimum solve(std::int64_t p, Stop& stop, std::int64_t enough = FlowNetwork::kUnlimited);
+    /// The minimiser of the last finished solve().
+    [[nodiscard]] const std::vector<Word>& set() const { return set_; }
+    [[nodiscard]] std::int64_t solved() const { return solved_; }
+
+   private:
+    void add_tensor(Tensor t);
+    void add_convexity();
+
+    const Instance& g_;
+    std::int64_t scale_ = 1, steepest_ = 1, solved_ = 0;
+    FlowNetwork network_;
+    std::vector<Node> in_, free_, queue_, pins_;
+    std::vector<std::int32_t> place_;  // of a free node among the vertices; negative: forced
+    std::vector<std::int32_t> side_;   // of a vertex: 1 before In, 2 behind it
+    std::vector<std::int32_t> seen_;   // per tensor: the last prepare() that met it
+    std::int32_t round_ = 0;
+    Picoseconds constant_ = 0, in_amount_ = 0, free_amount_ = 0;
+    std::vector<Picoseconds> amount_;
+    std::vector<Picoseconds> enter_, leave_;  // per vertex: capacity from the source, to the sink
+    Picoseconds rest_ =
+        0;  // q f(S) - p amount(S) for S = In without any free node, over q, for p = 0
+    std::int64_t p_ = 0;  // of the flow in the network
+    std::vector<Word> set_;
+};
+
+}  // namespace stagewright

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The skeleton bound: for graphs whose ideals are too many to list."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import _native
+from ..problem import Problem
+from .types import Bound
+
+__all__ = ["Relaxed", "SkeletonBound"]
+
+_MAX_NODES = 20_000  # two bits per pair of nodes: 100 MB
+_MAX_SUM = 2**60
+_MAX_BYTES = 2**30
+
+
+@dataclass(frozen=True, eq=False)
+class Relaxed:
+    """What the relaxation found.
+
+    Attributes
+    ----------
+    bound
+        A value of `upper` says that the incumbent is optimal.
+    block
+        The relaxation met a plan better than `upper` (if overflow is left out): the block of each
+        contracted node.
+    interrupted
+        Stopped by Ctrl-C; the bound holds.
+    """
+
+    bound: Bound
+    block: npt.NDArray[np.int32] | None
+    interrupted: bool
+
+
+class SkeletonBound:
+    """Raises a lower bound on the bottleneck of `problem` as long as it is given time.
+
+    It covers the ideals by intervals and solves a relaxation over those, in which minimum cuts bound the
+    blocks; docs/method_skeleton.md has the proofs.  Overflow is dropped, so it is valid with memory.
+
+    Parameters
+    ----------
+    problem
+        Reduced, or contracted at `upper`: then only plans below `upper` need to have survived.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        whole = 2 * problem.total_work + 2 * sum(problem.cost)
+        fits = problem.num_nodes <= _MAX_NODES and whole <= _MAX_SUM
+        self._native = _native.Skeleton(problem.instance) if fits else None
+
+    def bound(self, lower: int, upper: int, seconds: float = 1e9) -> Relaxed:
+        """Raise `lower`, which is proven, towards `upper`, the cost of a known plan, in picoseconds."""
+        start = time.perf_counter()
+        value, interrupted = lower, False
+        block = np.zeros(0, np.int32)
+        if self._native is not None:
+            value, _, _, _, _, block, interrupted = self._native.bound(
+                self.problem.machine.stages, lower, upper, max_bytes=_MAX_BYTES, seconds=seconds
+            )
+        bound = Bound("skeleton", value, time.perf_counter() - start, "exhaustive")
+        return Relaxed(bound, block if len(block) else None, interrupted)

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Solving models in a process of their own, and what may be believed of the answer."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, LimitError, MissingDependencyError
+from .backends import TOLERANCE
+from .model import Model
+
+__all__ = ["SOLVERS", "Outcome", "require_solver", "safe_bound", "solve_models"]
+
+# Name on the command line -> what is imported, its package, the extra that brings it.
+SOLVERS = {
+    "highs": ("highspy", "highspy", "solvers"),
+    "cpsat": ("ortools", "ortools", "solvers"),
+    "scip": ("pyscipopt", "pyscipopt", "scip"),
+    "gurobi": ("gurobipy", "gurobipy", "gurobi"),
+}
+# Relative error that is granted to a solver's dual bound besides its tolerances.
+_RELATIVE = 1e-6
+# Seconds; timers know no infinity.
+_LONGEST = 1e7
+# Seconds for starting the process and for a solver that overruns its limit.
+GRACE = 5.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a solver says of one model.
+
+    Attributes
+    ----------
+    status
+        ``optimal``, ``infeasible``, ``limit`` (its own time limit), ``failed``, or ``killed``.
+    primal, dual
+        Value of its best solution and its bound on all of them, units of the model; None where
+        there is none.
+    seconds
+        Time it took.
+    solver
+        Its name and version, empty when it was killed.
+    """
+
+    status: str
+    primal: float | None
+    dual: float | None
+    seconds: float
+    solver: str
+
+
+def require_solver(solver: str) -> None:
+    """Check that a solver exists and is installed.
+
+    Raises
+    ------
+    InputError, MissingDependencyError
+    """
+    if solver not in SOLVERS:
+        raise InputError("solver", " | ".join(SOLVERS), repr(solver))
+    module, package, extra = SOLVERS[solver]
+    # Looked for, not imported: two solvers in one process can crash it.
+    if importlib.util.find_spec(module) is None:
+        raise MissingDependencyError(package, extra, f"the solver '{solver}'")
+
+
+def solve_models(
+    models: Sequence[Model],
+    solver: str,
+    seconds: float,
+    *,
+    minimum: bool = False,
+    grace: float = GRACE,
+) -> list[Outcome]:
+    """Solve models one after another in one child process, killed at `seconds` + `grace`.
+
+    Parameters
+    ----------
+    seconds
+        For all models together; each gets an equal share of what is left.
+    minimum
+        Only the smallest of the optima is asked for: each model is given the best value so far as its
+        ceiling.  All must have the same unit.
+
+    Returns
+    -------
+    outcomes
+        In the order of `models`; those not reached are ``killed`` with nothing known.
+
+    Raises
+    ------
+    InputError, MissingDependencyError
+        If there is no such solver, or it is not installed.
+    LimitError
+        If the solver's process died of itself.
+    """
+    require_solver(solver)
+    seconds = min(seconds, _LONGEST)
+    job = {
+        "solver": solver,
+        "seconds": seconds,
+        "kill_after": seconds + 2 * abs(grace) + 1,
+        "minimum": minimum,
+        "models": len(models),
+    }
+    arrays = {"job": np.frombuffer(json.dumps(job).encode(), np.uint8)}
+    for i, model in enumerate(models):
+        arrays.update({f"{i}.{name}": array for name, array in model.to_arrays().items()})
+    payload = io.BytesIO()
+    np.savez(payload, allow_pickle=False, **arrays)
+    start = time.monotonic()
+    lines = _run_child(payload.getvalue(), seconds + grace, solver)
+    return _outcomes(lines, len(models), time.monotonic() - start)
+
+
+def _run_child(payload: bytes, kill_after: float, solver: str) -> list[dict[str, Any]]:
+    """Return the lines that the child wrote before it ended or was killed."""
+    command = [sys.executable, "-m", f"{__package__}._solver_child"]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A Ctrl-C is this process's to handle: it kills the child.
+        start_new_session=True,
+    ) as child:
+        try:
+            out, err = child.communicate(payload, timeout=max(0.0, kill_after))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            out, err = child.communicate()
+        except BaseException:
+            child.kill()
+            raise
+    lines = []
+    for line in out.splitlines():
+        # The last line may be torn where the process was killed.
+        with contextlib.suppress(ValueError):
+            lines.append(json.loads(line))
+    if not lines and child.returncode not in (0, -signal.SIGKILL, -signal.SIGALRM):
+        last = err.decode(errors="replace").strip().rpartition("\n")[2]
+        raise LimitError(
+            f"the solver '{solver}' ended with status {child.returncode} before any answer: "
+            f"{last[:300] or 'no message'}"
+        )
+    return lines
+
+
+def _outcomes(lines: Sequence[dict[str, Any]], count: int, seconds: float) -> list[Outcome]:
+    found = [Outcome("killed", None, None, seconds, "")] * count
+    for line in lines:
+        i = line["model"]
+        if "status" in line:
+            del line["model"]
+            found[i] = Outcome(**line)
+        elif line["dual"] is not None:
+            found[i] = Outcome("killed", None, line["dual"], seconds, "")
+    return found
+
+
+def safe_bound(model: Model, dual: float) -> int:
+    """Return the picoseconds below which, by the solver's claim, no whole optimum lies.
+
+    A dual bound in floating point is short of a proof by what the solver's tolerance on reduced costs,
+    times the range of every column, can add to it; that and a relative 1e-6 are taken off.  (Tolerances
+    on rows only widen what is allowed, so they lower the bound themselves.)  Optima are whole
+    picoseconds, so what is left is rounded up.
+    """
+    margin = TOLERANCE * model.total_range + _RELATIVE * abs(dual)
+    return max(0, math.ceil(Fraction(dual - margin) * model.unit))
