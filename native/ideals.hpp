@@ -100,12 +100,12 @@ class IdealGraph {
     std::vector<std::uint64_t> whole_bits_;  // with memory: words_ per ideal
     std::vector<Bytes> rest_params_;  // bytes of the parameters used behind the ideal
     Bytes least_set_ = 0;             // the smallest working set
-    struct Live {  // a tensor made in an ideal and needed outside
+    struct LiveTensor {  // a tensor made in an ideal and needed outside
         Tensor tensor;
         std::int32_t missing;  // consumers outside
     };
     std::vector<std::int64_t> live_start_;  // per ideal ...
-    std::vector<Live> live_list_;           // ... its live tensors
+    std::vector<LiveTensor> live_list_;           // ... its live tensors
     std::unique_ptr<BlockPeaks> peaks_;
     bool certain_ = false;
     std::int64_t doubts_ = 0;

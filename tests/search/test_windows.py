@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from tests.solver import brute
 
 from stagewright import _native
 from stagewright.graph import FIRST, FREE, LAST, CostGraph, GraphBuilder
