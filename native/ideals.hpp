@@ -2,20 +2,18 @@
 // All ideals (downsets) of an instance, and the exact dynamic program over them.
 //
 // A plan is a chain of at most k ideals.  For a threshold T the program computes the fewest blocks
-// of cost <= T that reach each ideal, layer by layer.  Without memory, pairs of ideals are tested
-// directly (ideal_scan.cpp).  With memory, the ideals J that contain an ideal I are visited by adding
-// nodes one at a time, turning back where work + received tensors + overflow (all only grow) exceed T.
+// of cost <= T that reach each ideal, layer by layer, by direct tests of pairs of ideals: ideal_scan.cpp
+// without memory, ideal_memory.cpp with it.
 #pragma once
 
 #include <memory>
 #include <vector>
 
 #include "instance.hpp"
+#include "peak.hpp"
 #include "stop.hpp"
 
 namespace stagewright {
-
-enum class Answer { yes, no, unknown };
 
 class IdealGraph {
    public:
@@ -26,14 +24,30 @@ class IdealGraph {
     [[nodiscard]] bool complete() const { return complete_; }
     [[nodiscard]] std::int64_t count() const { return static_cast<std::int64_t>(work_.size()); }
 
+    /// From now on overflow counts the least peak of a block over all orders of its nodes, not just the
+    /// largest working set.  `members` lists the nodes of `flow` that each node of the instance stands for.
+    void count_peaks(std::shared_ptr<const TensorFlow> flow, Ragged members, std::int64_t max_states) {
+        peaks_ = std::make_unique<BlockPeaks>(std::move(flow), std::move(members), max_states);
+    }
+
     /// Is there a plan of at most k blocks of cost <= threshold?  On yes, `block` holds one.
-    Answer decide(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block, Stop& stop);
+    ///
+    /// Where the least peak of a block stays open, `certain` refuses the block: then a yes is a fact.
+    /// Otherwise such a block is let through: then a no is a fact, and so is a yes if doubts() is 0.
+    Answer decide(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block, Stop& stop,
+                  bool certain = false);
+
+    /// Blocks whose least peak stayed open in the last call of decide().
+    [[nodiscard]] std::int64_t doubts() const { return doubts_; }
+
+    /// Searches for the best order of a block so far.
+    [[nodiscard]] std::int64_t searches() const { return peaks_ ? peaks_->searches() : 0; }
 
     /// Pairs of ideals looked at so far by decide().
     [[nodiscard]] std::int64_t pairs() const { return pairs_; }
 
    private:
-    struct Visit;  // the state of one walk upwards from an ideal
+    struct Targets;  // ideals that a block may end at
     struct Scan;   // the state of a decision by direct tests of pairs
 
     Answer decide_by_scan(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block,
@@ -41,11 +55,22 @@ class IdealGraph {
     /// Block numbers of a chain of ideals that ends with V.
     void blocks_of_chain(const std::vector<std::int32_t>& chain, std::vector<std::int32_t>& block) const;
 
+    // With memory: ideal_memory.cpp.
+    Answer decide_with_memory(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block,
+                              Stop& stop);
+    void list_bits();
+    void list_rest_params();
+    void list_live();
+    [[nodiscard]] bool rest_fits(std::int64_t ideal, std::int32_t blocks, Picoseconds threshold) const;
+    bool peak_fits(std::int64_t from, std::int64_t to, Bytes params, Picoseconds left, Stop& stop);
+    [[nodiscard]] const std::uint64_t* bits(std::int64_t ideal) const {
+        return whole_bits_.data() + ideal * words_;
+    }
+
     struct Listing;  // the state of the enumeration
 
     void enumerate(std::int64_t max_ideals, std::int64_t max_bytes, Stop& stop);
     void append(const std::vector<std::uint64_t>& words, std::int32_t first);
-    [[nodiscard]] bool last_block_fits(std::int64_t ideal, Picoseconds threshold) const;
     /// The words of an ideal that are neither full at its start nor empty at its end.
     struct Window {
         const std::uint64_t* words;
@@ -72,6 +97,18 @@ class IdealGraph {
     std::vector<std::int32_t> cover_ideal_;  // ideals with one node more ...
     std::vector<Node> cover_node_;           // ... and that node
     std::int64_t pairs_ = 0;
+    std::vector<std::uint64_t> whole_bits_;  // with memory: words_ per ideal
+    std::vector<Bytes> rest_params_;  // bytes of the parameters used behind the ideal
+    Bytes least_set_ = 0;             // the smallest working set
+    struct LiveTensor {  // a tensor made in an ideal and needed outside
+        Tensor tensor;
+        std::int32_t missing;  // consumers outside
+    };
+    std::vector<std::int64_t> live_start_;  // per ideal ...
+    std::vector<LiveTensor> live_list_;           // ... its live tensors
+    std::unique_ptr<BlockPeaks> peaks_;
+    bool certain_ = false;
+    std::int64_t doubts_ = 0;
 };
 
 }  // namespace stagewright

@@ -3,7 +3,9 @@
 // Knows nothing of Python.  Times are int64 picoseconds, sizes int64 bytes.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -46,6 +48,13 @@ struct Memory {
         __extension__ using Wide = __int128;
         const Wide spilled = static_cast<Wide>(held - capacity) * 1'000'000'000'000;
         return static_cast<Picoseconds>((spilled + bandwidth - 1) / bandwidth);
+    }
+
+    /// The most bytes whose overflow is <= `time`, which is >= 0.
+    [[nodiscard]] Bytes most_held(Picoseconds time) const {
+        __extension__ using Wide = __int128;
+        const Wide held = capacity + static_cast<Wide>(time) * bandwidth / 1'000'000'000'000;
+        return static_cast<Bytes>(std::min<Wide>(held, std::numeric_limits<Bytes>::max()));
     }
 };
 

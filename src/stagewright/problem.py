@@ -21,9 +21,60 @@ from .machine import Machine
 from .plans import tensor_costs
 
 if TYPE_CHECKING:
-    from ._native import Instance
+    from ._native import Instance, TensorFlow
 
-__all__ = ["Problem", "compile_problem", "stage_classes"]
+__all__ = ["Flow", "Problem", "compile_problem", "stage_classes"]
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """The tensors of the cost graph, which no contraction touches: what peak memory depends on.
+
+    Attributes
+    ----------
+    producer, consumers, nbytes
+        Per tensor: the node that makes it, the nodes that read it, its size in bytes.
+    reads, writes
+        Tensors per node.
+    """
+
+    producer: tuple[int, ...]
+    consumers: tuple[tuple[int, ...], ...]
+    nbytes: tuple[int, ...]
+    reads: tuple[tuple[int, ...], ...]
+    writes: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, graph: CostGraph) -> Flow:
+        """Return the tensors of `graph`; those priced as times have no size."""
+        reads: list[list[int]] = [[] for _ in range(graph.num_nodes)]
+        writes: list[list[int]] = [[] for _ in range(graph.num_nodes)]
+        producer, consumers = graph.tensor_producer.tolist(), graph.tensor_consumers.rows()
+        for tensor, (p, users) in enumerate(zip(producer, consumers, strict=True)):
+            writes[p].append(tensor)
+            for u in users:
+                reads[u].append(tensor)
+        return cls(
+            tuple(producer),
+            tuple(map(tuple, consumers)),
+            tuple(np.maximum(graph.tensor_bytes, 0).tolist()),
+            tuple(map(tuple, reads)),
+            tuple(map(tuple, writes)),
+        )
+
+    @cached_property
+    def native(self) -> TensorFlow:
+        """The native form, made once."""
+        from ._native import TensorFlow
+
+        rows = Ragged.of(self.consumers)
+        return TensorFlow(
+            len(self.reads),
+            np.array(self.producer, np.int32),
+            np.array(self.nbytes, np.int64),
+            rows.offsets,
+            rows.values,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +98,8 @@ class Problem:
         Bytes that are held at least while the node runs.
     members
         Nodes of the cost graph in each contracted node, in topological order.
-    memory_binds
-        Whether overflow can be above zero at all.
+    flow
+        The tensors of the cost graph; None when memory cannot bind.
     """
 
     machine: Machine
@@ -61,7 +112,12 @@ class Problem:
     params_of: tuple[tuple[int, ...], ...]
     working_set: tuple[int, ...]
     members: tuple[tuple[int, ...], ...]
-    memory_binds: bool
+    flow: Flow | None
+
+    @property
+    def memory_binds(self) -> bool:
+        """Whether overflow can be above zero at all."""
+        return self.flow is not None
 
     @property
     def num_nodes(self) -> int:
@@ -99,6 +155,19 @@ class Problem:
                 np.array(self.working_set, np.int64),
             )
         return instance
+
+    def least_costs(self) -> Sequence[int]:
+        """Return picoseconds per node that every block with it costs: its work, what it spills alone."""
+        if not self.memory_binds:
+            return self.work
+        machine = self.machine
+        return [
+            work
+            + machine.transfer_time(
+                max(0, sum(self.param_bytes[p] for p in params) + held - (machine.memory or 0))
+            )
+            for work, params, held in zip(self.work, self.params_of, self.working_set, strict=True)
+        ]
 
     def successors(self) -> list[list[int]]:
         """Return the distinct successors of every node."""
@@ -153,7 +222,7 @@ class Problem:
             params_of=tuple(tuple(sorted(p)) for p in params),
             working_set=tuple(working_set),
             members=tuple(tuple(m) for m in members),
-            memory_binds=self.memory_binds,
+            flow=self.flow,
         )
 
 
@@ -193,7 +262,7 @@ def compile_problem(graph: CostGraph, machine: Machine) -> Problem:
         params_of=tuple(tuple(p) for p in params_of),
         working_set=tuple(working_set),
         members=tuple((v,) for v in range(n)),
-        memory_binds=binds,
+        flow=Flow.of(graph) if binds else None,
     )
     return _pinned(plain.contract(label), first, last)
 

@@ -49,6 +49,29 @@ predecessors of u are in blocks <= P, all successors in blocks >= U: the plan st
   at most all of out(u).  By (B) the sum is <= 0.
 - Blocks behind U that read t in out(u) still receive it; blocks that make some s in in(u) sent it before.
 
+**Memory.**  The two proofs above are about the relaxed f.  When memory binds, a merge must also keep an
+optimal plan of the true f, in which the nodes of every stage run in the best order: the lower bounds of
+the exact method count true peaks.  Take an optimal plan with its orders and move u as above; only the
+peaks of the two blocks need another look.  Here u, x and p are classes of nodes of the cost graph, b(t)
+is a size, "inner" are the tensors whose readers are all in u, and the nodes of u run one after another.
+
+- (F), X: u runs just before the first node y of X that reads a tensor of u (at the start if there is none).
+  Before that, X holds the s that x does not read, but none of out(u), which it held from the start.
+  While u runs it holds those s, inner, and the t that X did not receive beyond what was there; when y
+  ran, the outputs of y came on top.  Afterwards only t with readers elsewhere are held longer.  So the peak
+  rises by at most the largest of  b(new s) - b(t read by x),  b(new s) + b(inner) + b(t not read by x) - the
+  least b(outputs of some reader of u),  and  b(t with C(t) != {x}).
+- (F), A: a new s that leaves is held to the end, where all of out(u) was held from the run of u.  If one
+  node of u reads every s and writes every t, the peak rises by at most b(new s) - b(out(u)), else b(new s).
+- (B), P: u runs just after the last node w of P that makes an input of u (p makes one).  The tensors that only w
+  reads were alive with the outputs of w and are gone.  The peak rises by at most the largest of  b(new s),
+  b(new s) + b(inner) + b(out(u)) - the least b(read by w alone),  and  b(out(u)) - b(s of p that only u
+  reads): those left P at the end and now need not be held after u.
+- (B), U: out(u) is held from the start, where the s that only u reads were.  If one node of u reads
+  all of those and writes every t, the peak rises by at most b(out(u)) - b(those s), else b(out(u)).
+
+The merge is done if it obeys the inequality of each block with the overflow of that rise added.
+
 Each merge yields an equivalent smaller problem, so merges may follow one another.  The merged graph
 is acyclic: by the choice of x (of p) no path leads from u to x (from p to u) through a third node.
 Special cases: a free source joins its first consumer, a free sink its last producer, an expanding cast
@@ -59,8 +82,9 @@ inequalities with one tensor.)
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
-from .problem import Problem
+from .problem import Flow, Problem
 
 __all__ = ["reduce_problem"]
 
@@ -98,6 +122,7 @@ class _Reducer:
             self.before[b].add(a)
         self.params = [set(p) for p in problem.params_of]
         self.working_set = list(problem.working_set)
+        self.stores = _Stores(problem, problem.flow) if problem.flow else None
         self.into = list(range(n))
         self.position = _positions(problem)
 
@@ -143,7 +168,7 @@ class _Reducer:
         for s in self.reads[u]:
             if x not in self.consumers[s]:
                 gain -= self.cost[s]
-        if gain < 0 or gain < self._overflow(u, x):
+        if gain < 0 or not self._memory_allows_forward(u, x, gain):
             return -1
         others = successors - {x}
         if others and not self._reaches(x, others):
@@ -163,19 +188,44 @@ class _Reducer:
                     loss -= self.cost[s]
             elif p not in self.consumers[s]:
                 loss += self.cost[s]
-        if loss > 0 or loss + self._overflow(u, p) > 0:
+        if loss > 0 or not self._memory_allows_backward(u, p, -loss):
             return -1
         for other in predecessors - {p}:
             if not self._reaches(other, {p}):
                 return -1
         return p
 
-    def _overflow(self, u: int, y: int) -> int:
-        """Return p(u, y): the most that u can add to the overflow of the block of y."""
-        if not self.problem.memory_binds:
-            return 0
+    def _memory_allows_forward(self, u: int, x: int, gain: int) -> bool:
+        """Whether overflow takes less than block X gains, and no more than A can bear."""
+        if self.stores is None:
+            return True
+        rise_a, rise_x = self.stores.forward(u, x)
+        sent = sum(self.cost[s] for s in self.reads[u] if x not in self.consumers[s])
+        saved = self.work[u] + sum(self.cost[t] for t in self.writes[u])
+        transfer = self.problem.machine.transfer_time
+        return self._overflow(u, x, rise_x) <= gain and transfer(rise_a) + sent <= saved
+
+    def _memory_allows_backward(self, u: int, p: int, gain: int) -> bool:
+        """Whether overflow takes less than block P gains, and no more than U can bear."""
+        if self.stores is None:
+            return True
+        rise = self.stores.backward(u, p)
+        if rise is None:
+            return False
+        received = sum(self.cost[t] for t in self.writes[u])
+        saved = self.work[u] + sum(
+            self.cost[s]
+            for s in self.reads[u]
+            if self.producer[s] == p and len(self.consumers[s]) == 1
+        )
+        rise_p, rise_u = rise
+        transfer = self.problem.machine.transfer_time
+        return self._overflow(u, p, rise_p) <= gain and transfer(rise_u) + received <= saved
+
+    def _overflow(self, u: int, y: int, rise: int) -> int:
+        """Return p(u, y), the most that u adds to the overflow of the block of y, relaxed or true."""
         extra = sum(self.problem.param_bytes[p] for p in self.params[u] - self.params[y])
-        extra += max(0, self.working_set[u] - self.working_set[y])
+        extra += max(rise, self.working_set[u] - self.working_set[y])
         return self.problem.machine.transfer_time(extra)
 
     def _successors(self, v: int) -> set[int]:
@@ -203,6 +253,8 @@ class _Reducer:
     def _merge(self, u: int, y: int) -> None:
         """Merge u into y; every tensor between them vanishes when its last outside user does."""
         self.into[u] = y
+        if self.stores is not None:
+            self.stores.merge(u, y)
         self.work[y] += self.work[u]
         self.params[y] |= self.params[u]
         self.working_set[y] = max(self.working_set[y], self.working_set[u])
@@ -238,6 +290,78 @@ class _Reducer:
                 root = self.into[root]
             label.append(number[root])
         return self.problem.contract(label) if len(kept) < n else self.problem
+
+
+class _Stores:
+    """By how many bytes the peaks of blocks can rise when a class moves (see **Memory** above)."""
+
+    def __init__(self, problem: Problem, flow: Flow) -> None:
+        self.flow = flow
+        self.nodes = [list(nodes) for nodes in problem.members]
+        self.home = [0] * len(flow.reads)
+        for number, nodes in enumerate(self.nodes):
+            for v in nodes:
+                self.home[v] = number
+
+    def merge(self, u: int, y: int) -> None:
+        """Let u become part of y."""
+        for v in self.nodes[u]:
+            self.home[v] = y
+        self.nodes[y] += self.nodes[u]
+
+    def forward(self, u: int, x: int) -> tuple[int, int]:
+        """Return the rise of the block that u leaves and of the block of its successor x."""
+        ins, outs, inner = self._tensors(u)
+        new = [s for s in ins if x not in self._readers(s)]
+        read = [t for t in outs if x in self._readers(t)]
+        unread = [t for t in outs if x not in self._readers(t)]
+        shared = [t for t in outs if self._readers(t) - {u} != {x}]
+        during = self._size(new) + inner + self._size(unread)
+        if read:
+            users = {v for t in outs for v in self.flow.consumers[t] if self.home[v] != u}
+            during -= min(self._size(self.flow.writes[v]) for v in users)
+        rise_x = max(0, self._size(new) - self._size(read), during, self._size(shared))
+        rise_a = self._size(new)
+        if self._has_core(u, new, outs):
+            rise_a = max(0, rise_a - self._size(outs))
+        return rise_a, rise_x
+
+    def backward(self, u: int, p: int) -> tuple[int, int] | None:
+        """Return the rise of the block of p and of the one that u leaves; None if p makes no input."""
+        ins, outs, inner = self._tensors(u)
+        made = [s for s in ins if self.home[self.flow.producer[s]] == p]
+        if not made:
+            return None
+        new = [s for s in ins if s not in made and p not in self._readers(s)]
+        freed = min(
+            sum(self.flow.nbytes[r] for r in self.flow.reads[w] if len(self.flow.consumers[r]) == 1)
+            for w in {self.flow.producer[s] for s in ins}
+        )
+        out = self._size(outs)
+        gone = self._size(s for s in made if self._readers(s) == {u})
+        rise_p = max(0, self._size(new), self._size(new) + inner + out - freed, out - gone)
+        own = [s for s in ins if self._readers(s) <= {u, self.home[self.flow.producer[s]]}]
+        rise_u = max(0, out - self._size(own)) if self._has_core(u, own, outs) else out
+        return rise_p, rise_u
+
+    def _tensors(self, u: int) -> tuple[list[int], list[int], int]:
+        """Return the tensors that u reads from outside, those it writes for outside, other bytes."""
+        ins = {s for v in self.nodes[u] for s in self.flow.reads[v]}
+        written = [t for v in self.nodes[u] for t in self.flow.writes[v]]
+        outs = [t for t in written if self._readers(t) - {u}]
+        inner = self._size(written) - self._size(outs)
+        return sorted(ins.difference(written)), outs, inner
+
+    def _readers(self, tensor: int) -> set[int]:
+        return {self.home[v] for v in self.flow.consumers[tensor]}
+
+    def _size(self, tensors: Iterable[int]) -> int:
+        return sum(self.flow.nbytes[t] for t in tensors)
+
+    def _has_core(self, u: int, ins: Iterable[int], outs: Iterable[int]) -> bool:
+        """Whether one node of u writes all of `outs` and reads all of `ins`."""
+        writers = {self.flow.producer[t] for t in outs}
+        return len(writers) == 1 and all(writers <= set(self.flow.consumers[s]) for s in ins)
 
 
 def _positions(problem: Problem) -> list[int]:

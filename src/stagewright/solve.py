@@ -16,14 +16,15 @@ from .bound.skeleton import SkeletonBound
 from .bound.types import Bound
 from .cores import usable_cores
 from .exact.must_link import contract_by_cuts
+from .exact.pricing import Pricing
 from .exact.program import ExactLimits, prove
 from .graph import CostGraph
 from .machine import Machine
-from .plans import Plan, evaluate_all
+from .plans import Plan
 from .problem import Problem, compile_problem
 from .reduce import reduce_problem
 from .search.genetic import PRESETS, search_genetic
-from .search.orders import Found, OrderSearch, search_orders
+from .search.orders import Found, OrderSearch, one_stage, search_orders
 from .search.windows import WindowSearch, search_windows
 
 __all__ = ["Progress", "Settings", "Solution", "solve"]
@@ -119,14 +120,14 @@ def solve(
     run = _Run(settings or Settings(), progress)
     problem = compile_problem(graph, machine)
     reduced = reduce_problem(problem)
-    run.best = _one_stage(reduced)
+    run.begin(Pricing(graph, machine, reduced))
     run.add(simple_bound(problem))
     try:
         run.search(reduced, run.settings.first_look, share=0.05)
         if run.is_open():
             run.anchor(problem, reduced, graph)
         if run.is_open():
-            run.exact(reduced, run.settings.quick, 0.4 * run.seconds_left())
+            run.exact(run.settings.quick, 0.4 * run.seconds_left())
         if run.is_open():
             run.evolve(reduced)
         seconds = run.settings.first_slice
@@ -136,27 +137,46 @@ def solve(
             if run.is_open():
                 run.relax(reduced, seconds)
             if run.is_open():
-                run.exact(reduced, run.settings.exact, seconds)
+                run.exact(run.settings.exact, seconds)
             seconds *= 2
     except KeyboardInterrupt:
         run.interrupted = True
-    return run.finish(graph, machine, reduced)
+    return run.finish()
 
 
 class _Run:
-    """The state of one call: the incumbent, the bounds, the clock."""
+    """The state of one call: the incumbent, the bounds, the clock.
+
+    `best` is the incumbent with its true bottleneck, `relaxed` the best plan of the searches, which
+    leave the order within stages out of account.  Where memory does not bind they are the same.
+    """
 
     def __init__(self, settings: Settings, progress: Callable[[Progress], None] | None) -> None:
         self.settings = settings
         self.report = progress
         self.start = time.perf_counter()
-        self.best = Found(0, np.zeros(0, np.int32))
+        self.best = self.relaxed = Found(0, np.zeros(0, np.int32))
+        self.pricing: Pricing
         self.bounds: list[Bound] = []
         self.history: list[Progress] = []
         self.interrupted = False
         self.rounds = 0
         self.ideals: int | None = None
         self.too_wide: tuple[ExactLimits, int] | None = None
+
+    def begin(self, pricing: Pricing) -> None:
+        self.pricing = pricing
+        self.relaxed = one_stage(pricing.problem)
+        self.best = pricing.true_cost(self.relaxed)
+
+    def keep(self, found: Found) -> None:
+        """Take a plan with its relaxed bottleneck into account."""
+        self.interrupted |= found.interrupted
+        if found.bottleneck <= self.relaxed.bottleneck:
+            self.relaxed = found
+        true = self.pricing.true_cost(found)
+        if true.bottleneck <= self.best.bottleneck:
+            self.best = true
 
     def seconds_left(self) -> float:
         return max(0.0, self.settings.time_limit - (time.perf_counter() - self.start))
@@ -201,8 +221,7 @@ class _Run:
         """Improve the incumbent by orders for at most a share of the time left."""
         settings = replace(settings, seed=settings.seed + self.settings.seed)
         seconds = self.seconds_left() * share
-        self.best = search_orders(reduced, self.lower(), self.best, settings, seconds)
-        self.interrupted |= self.best.interrupted
+        self.keep(search_orders(reduced, self.lower(), self.relaxed, settings, seconds))
         self.tell("search")
 
     def evolve(self, reduced: Problem) -> None:
@@ -212,25 +231,22 @@ class _Run:
         threads = self.settings.threads or usable_cores()
         seconds = self.seconds_left() / 20
         found = search_genetic(
-            reduced, settings, self.lower(), self.best, threads=threads, seconds=seconds
+            reduced, settings, self.lower(), self.relaxed, threads=threads, seconds=seconds
         )
-        self.interrupted |= found.interrupted
-        self.best = found
+        self.keep(found)
         self.tell("evolve")
 
     def windows(self, reduced: Problem, seconds: float) -> None:
         """Improve the incumbent window by window; every other round starts from new orders."""
         seed, lower = self.next_seed(), self.lower()
         seconds = min(seconds, self.seconds_left())
-        start = None if self.rounds % 2 == 0 else self.best
+        start = None if self.rounds % 2 == 0 else self.relaxed
         orders = OrderSearch(restarts=300, local_moves=1000, seed=seed)
         found = search_orders(reduced, lower, start, orders, seconds / 10)
         if not found.interrupted:
             settings = replace(self.settings.windows, seed=self.settings.windows.seed + seed)
             found = search_windows(reduced, lower, found, settings, seconds * 0.9)
-        self.interrupted |= found.interrupted
-        if found.bottleneck < self.best.bottleneck:
-            self.best = found
+        self.keep(found)
         self.tell("windows")
 
     def anchor(self, problem: Problem, reduced: Problem, graph: CostGraph) -> None:
@@ -247,13 +263,13 @@ class _Run:
         )
         self.add(bound)
 
-    def exact(self, reduced: Problem, limits: ExactLimits, seconds: float) -> None:
+    def exact(self, limits: ExactLimits, seconds: float) -> None:
         """Prove or improve the incumbent by the program over ideals, if they can be listed."""
         if self.too_wide == (limits, self.best.bottleneck):
             return
         start = time.perf_counter()
         proof = prove(
-            reduced, self.best, self.lower(), limits, self.until(seconds), self.settings.seed
+            self.pricing, self.best, self.lower(), limits, self.until(seconds), self.settings.seed
         )
         self.best = proof.best
         self.interrupted |= proof.interrupted
@@ -284,20 +300,18 @@ class _Run:
             if relaxed.block is not None:
                 block = np.array(small.expand(relaxed.block.tolist(), reduced.num_nodes), np.int32)
                 value = max(_native.block_costs(reduced.instance, block))
-                self.best = min(self.best, Found(value, block), key=lambda found: found.bottleneck)
+                self.keep(Found(value, block))
             self.add(relaxed.bound)
 
-    def finish(self, graph: CostGraph, machine: Machine, reduced: Problem) -> Solution:
-        plan = Plan.from_assignment(
-            graph, reduced.expand(self.best.block.tolist(), graph.num_nodes)
-        )
-        bottleneck = max(cost.total for cost in evaluate_all(graph, machine, plan))
+    def finish(self) -> Solution:
+        plan = self.pricing.plan(self.best.block)
+        bottleneck = self.pricing.value(plan)
         lower = self.lower()
         if bottleneck == lower:
             why = "the gap is closed"
         elif self.interrupted:
             why = "interrupted"
-        elif self.best.bottleneck == lower:
+        elif self.seconds_left() > 0:
             why = "the order within stages decides the rest of the gap (peak memory)"
         else:
             why = "the time limit"
@@ -308,13 +322,7 @@ class _Run:
             stopped_because=why,
             seconds=time.perf_counter() - self.start,
             history=tuple(self.history),
-            nodes=graph.num_nodes,
-            reduced_nodes=reduced.num_nodes,
+            nodes=self.pricing.graph.num_nodes,
+            reduced_nodes=self.pricing.problem.num_nodes,
             ideals=self.ideals,
         )
-
-
-def _one_stage(problem: Problem) -> Found:
-    """Return the plan that needs no search: everything in one stage."""
-    block = np.zeros(problem.num_nodes, np.int32)
-    return Found(_native.block_costs(problem.instance, block)[0], block)

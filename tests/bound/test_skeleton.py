@@ -42,7 +42,7 @@ def random_problem(rng: random.Random, n: int, stages: int, largest: int = 9) ->
         params_of=((),) * n,
         working_set=(0,) * n,
         members=tuple((v,) for v in range(n)),
-        memory_binds=False,
+        flow=None,
     )
 
 
@@ -77,7 +77,7 @@ def sparse_problem(n: int) -> Problem:
         params_of=((),) * n,
         working_set=(0,) * n,
         members=tuple((v,) for v in range(n)),
-        memory_binds=False,
+        flow=None,
     )
 
 

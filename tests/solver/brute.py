@@ -61,11 +61,61 @@ def best_chain(
     return best(0, k)
 
 
-def graph_optimum(graph: CostGraph, machine: Machine, *, relaxed: bool) -> int:
+def least_peak(graph: CostGraph, nodes: Sequence[int]) -> int:
+    """Return the least peak of a stage over all orders of its nodes, in bytes: by sets that have run."""
+    sizes = [max(0, int(size)) for size in graph.tensor_bytes]
+    rows = graph.tensor_consumers.rows()
+    tensors = list(zip(graph.tensor_producer.tolist(), rows, sizes, strict=True))
+
+    def held(done: frozenset[int], running: int) -> int:
+        total = 0
+        for p, users, size in tensors:
+            waiting = any(u in nodes and u not in done for u in users)
+            if p in nodes:
+                leaves = any(u not in nodes for u in users)
+                total += size * (p == running or (p in done and (waiting or leaves)))
+            else:
+                total += size * waiting
+        return total
+
+    @cache
+    def best(done: frozenset[int]) -> int:
+        return min(
+            (
+                max(held(done, v), best(done | {v}))
+                for v in nodes
+                if v not in done
+                and not any(v in users and p in nodes and p not in done for p, users, _ in tensors)
+            ),
+            default=0,
+        )
+
+    return best(frozenset())
+
+
+def least_peak_of_all_orders(graph: CostGraph, nodes: Sequence[int]) -> int:
+    """Return the same by pricing every topological order of the stage by the definition."""
+    arcs = {
+        (p, u)
+        for p, users in zip(
+            graph.tensor_producer.tolist(), graph.tensor_consumers.rows(), strict=True
+        )
+        for u in users
+    }
+    return min(
+        stage_cost(graph, Machine(1, bandwidth=10**12), order).peak_bytes
+        for order in itertools.permutations(nodes)
+        if not any((v, u) in arcs for i, u in enumerate(order) for v in order[i + 1 :])
+    )
+
+
+def graph_optimum(
+    graph: CostGraph, machine: Machine, *, relaxed: bool, best_orders: bool = False
+) -> int:
     """Return the least bottleneck of any plan.
 
     With `relaxed`, overflow counts parameters plus the largest working set of one node; else the
-    peak in the graph's topological order.
+    peak in the graph's topological order or, with `best_orders`, in the best order of every stage.
     """
     n = graph.num_nodes
     rows = graph.tensor_consumers.rows()
@@ -94,8 +144,12 @@ def graph_optimum(graph: CostGraph, machine: Machine, *, relaxed: bool) -> int:
     def cost(block: int) -> int:
         nodes = [v for v in graph.topological_order.tolist() if block >> v & 1]
         exact = stage_cost(graph, machine, nodes)
-        if not relaxed or machine.memory is None:
+        if machine.memory is None or not (relaxed or best_orders):
             return exact.total
+        if best_orders:
+            held = exact.param_bytes + least_peak(graph, nodes)
+            spill = machine.transfer_time(max(0, held - machine.memory))
+            return exact.work + exact.io_in + exact.io_out + spill
         size = graph.tensor_bytes.tolist()
         sets = [0] * n
         for t, (p, users) in enumerate(zip(producers, rows, strict=True)):

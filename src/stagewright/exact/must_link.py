@@ -3,7 +3,8 @@
 
 A block that holds the producer of tensor t and lacks one of its consumers costs at least
 w(producer) + c(t); one that holds a consumer and lacks the producer costs at least w(consumer) + c(t).
-Where that exceeds T, the two are in one block in every plan of bottleneck <= T, and so is all
+Here w(v) is the work of v and the overflow of its own parameters and working set, which only grow
+in a block.  Where that exceeds T, the two are in one block in every plan of bottleneck <= T, and so is all
 that lies on paths between them.  Merged nodes have more work, so the rule is applied again.
 
 :func:`contract_by_cuts` asks the same with all of a block's cost: the least f of a block with the one and
@@ -24,7 +25,7 @@ __all__ = ["contract_at", "contract_by_cuts"]
 def contract_at(problem: Problem, threshold: int) -> Problem:
     """Return a problem with the same plans of bottleneck <= `threshold` picoseconds."""
     while True:
-        work = problem.work
+        work = problem.least_costs()
         together = []
         for p, users, c in zip(problem.producer, problem.consumers, problem.cost, strict=True):
             if work[p] + c > threshold:

@@ -4,6 +4,10 @@
 Each question "is there a plan of bottleneck <= T?" is answered exhaustively by the native core.  The
 first is asked just below the incumbent; most often the answer is no and the incumbent is optimal.
 Otherwise the gap is halved until it is small, and then closed from the top.
+
+When memory binds, a block costs what it costs in its best order.  Where finding that takes too long, the
+core first gives the block the benefit of the doubt, which keeps the lower bound valid, and then refuses
+it, which finds the best of the plans whose cost is certain.
 """
 
 from __future__ import annotations
@@ -14,9 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import _native
+from ..graph import Ragged
 from ..problem import Problem
-from ..search.orders import Found, OrderSearch, search_orders
+from ..search.orders import Found, OrderSearch, one_stage, search_orders
 from .must_link import contract_at
+from .pricing import Pricing
 
 __all__ = ["ExactLimits", "Proof", "prove"]
 
@@ -26,10 +32,19 @@ _CLOSE = 2_000  # a gap below one in so many is closed from the top
 
 @dataclass(frozen=True)
 class ExactLimits:
-    """When listing the ideals is given up: their number, and the memory they take in bytes."""
+    """When the exact method gives up.
+
+    Attributes
+    ----------
+    max_ideals, max_bytes
+        Number of ideals that are listed at most, and the memory they may take.
+    order_states
+        Where memory binds: sets of nodes that the search for the best order of one block looks at.
+    """
 
     max_ideals: int = 1_000_000
     max_bytes: int = 2**31
+    order_states: int = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +72,7 @@ class Proof:
 
 
 def prove(
-    problem: Problem,
+    pricing: Pricing,
     incumbent: Found,
     lower: int,
     limits: ExactLimits,
@@ -66,48 +81,90 @@ def prove(
 ) -> Proof:
     """Improve `incumbent` until it is optimal or time is up; `lower` is any valid lower bound.
 
-    `problem` is the reduced problem that `incumbent` is a plan of.
+    `incumbent` is a plan of the reduced problem of `pricing`, with its true cost.
     """
-    best, shown = incumbent, 0
+    problem = pricing.problem
     # Only plans better than the incumbent matter from here on, so what they keep together
-    # is contracted; the class of each node translates their blocks back.
-    small = contract_at(_with_own_members(problem), best.bottleneck - 1)
+    # is contracted.
+    small = contract_at(problem, incumbent.bottleneck - 1)
     if small.num_nodes == 1:
         # Every better plan would be one block: then it is that block or there is none.
-        whole = int(_native.block_costs(small.instance, np.zeros(1, np.int32))[0])
-        if whole < best.bottleneck:
-            best = Found(whole, np.zeros(problem.num_nodes, np.int32))
-        return Proof(best, best.bottleneck, 2, 1, complete=True)
+        whole = one_stage(problem)
+        best = min(incumbent, pricing.true_cost(whole), key=lambda found: found.bottleneck)
+        shown = min(best.bottleneck, pricing.least_cost_of_one_stage())
+        return Proof(best, shown, 2, 1, complete=True)
     ideals = _native.IdealGraph(
         small.instance, limits.max_ideals, limits.max_bytes, seconds=seconds_left()
     )
-    if ideals.complete and ideals.count > _MANY:
+    if not ideals.complete:
+        return Proof(incumbent, 0, ideals.count, ideals.pairs, complete=False)
+    if small.flow is not None:
+        rows = Ragged.of(small.members)
+        ideals.count_peaks(small.flow.native, rows.offsets, rows.values, limits.order_states)
+    interrupted = False
+    if ideals.count > _MANY:
         # Every question is dear from here on; a better incumbent saves several.
         moves = OrderSearch(restarts=12, local_moves=ideals.count // 20, seed=seed)
-        best = search_orders(problem, lower, best, moves, seconds_left() / 4)
-    interrupted = best.interrupted
-    from_top = True
-    while ideals.complete and max(lower, shown) < best.bottleneck and not interrupted:
-        low, high = max(lower, shown), best.bottleneck
-        # Most often the incumbent is optimal, so ask just below it; halve when it was not.
-        threshold = high - 1 if from_top else low + (high - low) // 2
-        answer, block, interrupted = ideals.decide(
-            problem.machine.stages, threshold, seconds=seconds_left()
+        found = search_orders(problem, lower, incumbent, moves, seconds_left() / 4)
+        interrupted = found.interrupted
+        found = pricing.true_cost(found)
+        incumbent = min(incumbent, found, key=lambda plan: plan.bottleneck)
+    questions = _Questions(pricing, small, ideals, incumbent, seconds_left, interrupted)
+    shown = questions.narrow(lower, certain=False)
+    if questions.doubted:
+        questions.narrow(max(lower, shown), certain=True)
+    return Proof(
+        questions.best,
+        shown,
+        ideals.count,
+        ideals.pairs,
+        complete=True,
+        interrupted=questions.interrupted,
+    )
+
+
+@dataclass(eq=False)
+class _Questions:
+    """Questions to the native core about one contracted problem, and the best plan that came of them."""
+
+    pricing: Pricing
+    small: Problem
+    ideals: _native.IdealGraph
+    best: Found
+    seconds_left: Callable[[], float]
+    interrupted: bool = False
+    doubted: bool = False
+
+    def narrow(self, lower: int, *, certain: bool) -> int:
+        """Close in from both sides; return the value below which no plan was found, 0 for none."""
+        shown, from_top = 0, True
+        upper = self.best.bottleneck
+        while (floor := max(lower, shown)) < upper and not self.interrupted:
+            # Most often the incumbent is optimal, so ask just below it; halve when it was not.
+            threshold = upper - 1 if from_top else floor + (upper - floor) // 2
+            answer = self._ask(threshold, certain=certain)
+            if answer == "yes":
+                upper = min(threshold, self.best.bottleneck)
+                from_top = False
+            elif answer == "no":
+                shown = threshold + 1
+                from_top = upper - shown < upper // _CLOSE
+            else:
+                break
+        return shown
+
+    def _ask(self, threshold: int, *, certain: bool) -> str:
+        """Ask for a plan of bottleneck <= `threshold` and keep it if it is the best so far."""
+        answer, block, self.interrupted = self.ideals.decide(
+            self.pricing.machine.stages, threshold, seconds=self.seconds_left(), certain=certain
         )
+        self.doubted |= self.ideals.doubts > 0
         if answer == "yes":
-            full = np.array(small.expand(block.tolist(), problem.num_nodes), np.int32)
-            best = Found(max(_native.block_costs(problem.instance, full)), full)
-            from_top = False
-        elif answer == "no":
-            shown = threshold + 1
-            from_top = best.bottleneck - shown < best.bottleneck // _CLOSE
-        else:
-            break
-    return Proof(best, shown, ideals.count, ideals.pairs, ideals.complete, interrupted)
-
-
-def _with_own_members(problem: Problem) -> Problem:
-    """Let each node stand for itself, so that expand() leads back to `problem`."""
-    from dataclasses import replace
-
-    return replace(problem, members=tuple((v,) for v in range(problem.num_nodes)))
+            problem = self.pricing.problem
+            full = self.small.expand(block.tolist(), self.pricing.graph.num_nodes)
+            own = np.array([full[nodes[0]] for nodes in problem.members], np.int32)
+            relaxed = max(_native.block_costs(problem.instance, own))
+            found = self.pricing.true_cost(Found(relaxed, own))
+            if found.bottleneck < self.best.bottleneck:
+                self.best = found
+        return answer

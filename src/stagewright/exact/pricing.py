@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What plans truly cost: every stage in the order of least peak memory that is found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import _native
+from ..graph import CostGraph
+from ..machine import Machine
+from ..plans import Plan, StageCost, evaluate_all
+from ..problem import Problem
+from ..search.orders import Found
+
+__all__ = ["Pricing"]
+
+# States of a stage (sets of nodes that have run) that a search for its best order may look at.
+_STATES = 20_000
+
+
+@dataclass(eq=False)
+class Pricing:
+    """Plans of `problem`, which was made from `graph` and `machine`, with their true costs."""
+
+    graph: CostGraph
+    machine: Machine
+    problem: Problem
+    _orders: dict[tuple[int, ...], tuple[int, ...]] = field(default_factory=dict)
+
+    def true_cost(self, found: Found) -> Found:
+        """Return a plan of the problem with its true bottleneck, which may be above the relaxed one."""
+        if not self.problem.memory_binds:
+            return found
+        return Found(self.value(self.plan(found.block)), found.block)
+
+    def least_cost_of_one_stage(self) -> int:
+        """Return a lower bound of the plan of one stage; its cost where the best order was found."""
+        work = self.problem.total_work
+        if self.problem.flow is None:
+            return work
+        nodes = self.graph.topological_order
+        limit = self.machine.memory or 0
+        params = int(self.graph.param_bytes.sum())
+        peak, _, _ = _native.order_stage(
+            self.problem.flow.native, nodes, enough=max(0, limit - params), max_states=_STATES
+        )
+        return work + self.machine.transfer_time(max(0, params + peak - limit))
+
+    def value(self, plan: Plan) -> int:
+        """Return the bottleneck in picoseconds."""
+        return max(cost.total for cost in evaluate_all(self.graph, self.machine, plan))
+
+    def plan(self, block: npt.NDArray[np.int32]) -> Plan:
+        """Return the plan of blocks of nodes of the problem, its stages well ordered."""
+        plan = Plan.from_assignment(
+            self.graph, self.problem.expand(block.tolist(), self.graph.num_nodes)
+        )
+        if not self.problem.memory_binds:
+            return plan
+        costs = evaluate_all(self.graph, self.machine, plan)
+        return Plan(
+            tuple(
+                self._ordered(nodes, cost) if cost.overflow else nodes
+                for nodes, cost in zip(plan.stages, costs, strict=True)
+            )
+        )
+
+    def _ordered(self, nodes: tuple[int, ...], cost: StageCost) -> tuple[int, ...]:
+        """Return the order of least peak; the given one where none better is found."""
+        flow = self.problem.flow
+        if nodes not in self._orders and flow is not None:
+            _, order, _ = _native.order_stage(
+                flow.native,
+                np.array(nodes, np.int32),
+                enough=max(0, (self.machine.memory or 0) - cost.param_bytes),
+                most=cost.peak_bytes - 1,
+                max_states=_STATES,
+            )
+            self._orders[nodes] = tuple(order.tolist()) or nodes
+        return self._orders[nodes]
