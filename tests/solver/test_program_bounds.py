@@ -8,6 +8,7 @@ import json
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -150,13 +151,11 @@ def test_large_costs_lose_little() -> None:
     for seed in (3, 14, 15):
         small = reduced_case(seed)
         factor = 2**50 + 12345
-        large = small.__class__(
-            **{
-                **small.__dict__,
-                "work": tuple(w * factor for w in small.work),
-                "cost": tuple(c * factor for c in small.cost),
-                "memory_binds": False,
-            }
+        large = replace(
+            small,
+            work=tuple(w * factor for w in small.work),
+            cost=tuple(c * factor for c in small.cost),
+            flow=None,
         )
         optimum = brute.problem_optimum(large)
         value = program_bound(large, "mip").value
