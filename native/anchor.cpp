@@ -145,9 +145,9 @@ class Network {
 
     const Instance& g_;
     std::int32_t sink_ = 0;
-    std::vector<std::int32_t> head_;            // arcs in pairs: a and a ^ 1 are opposite
+    std::vector<std::int32_t> head_;  // arcs in pairs: a and a ^ 1 are opposite
     std::vector<Picoseconds> residual_, capacity_;
-    std::vector<std::int32_t> first_arc_;       // per tensor
+    std::vector<std::int32_t> first_arc_;  // per tensor
     std::vector<std::vector<std::int32_t>> out_;
     std::vector<std::int32_t> level_, next_, queue_, path_;
 };
@@ -166,7 +166,8 @@ AnchorBound anchor_bound(const Instance& g, std::vector<Picoseconds> ceiling, Pi
     Network network(g);
     std::vector<Node> order(static_cast<std::size_t>(g.n));
     for (Node v = 0; v < g.n; ++v) order[v] = v;
-    std::stable_sort(order.begin(), order.end(), [&](Node a, Node b) { return ceiling[a] > ceiling[b]; });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](Node a, Node b) { return ceiling[a] > ceiling[b]; });
     for (const auto v : order) {
         if (ceiling[v] <= best.value) continue;
         if (best.value >= enough) break;

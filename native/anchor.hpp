@@ -21,8 +21,8 @@ struct AnchorBound {
     Picoseconds value = 0;
     Node anchor = -1;
     std::vector<FlowEntry> flow;
-    std::int64_t flows = 0;   // minimum cuts computed
-    bool complete = false;    // every anchor was solved or excluded
+    std::int64_t flows = 0;  // minimum cuts computed
+    bool complete = false;   // every anchor was solved or excluded
 };
 
 /// `ceiling[v]` is any known cost of a set that contains v (the block of an incumbent): anchors that

@@ -15,8 +15,8 @@
 #include "anchor.hpp"
 #include "genetic.hpp"
 #include "ideals.hpp"
-#include "order_search.hpp"
 #include "must_link.hpp"
+#include "order_search.hpp"
 #include "orders.hpp"
 #include "peak.hpp"
 #include "priorities.hpp"
@@ -56,7 +56,8 @@ sw::Ragged as_ragged(const Int64Array& offsets, const Int32Array& values) {
 }
 Int32Result as_array(std::vector<std::int32_t> values) {
     auto* held = new std::vector<std::int32_t>(std::move(values));
-    nb::capsule owner(held, [](void* p) noexcept { delete static_cast<std::vector<std::int32_t>*>(p); });
+    nb::capsule owner(held,
+                      [](void* p) noexcept { delete static_cast<std::vector<std::int32_t>*>(p); });
     return Int32Result(held->data(), {held->size()}, owner);
 }
 
@@ -113,27 +114,32 @@ void bind_instance(nb::module_& m) {
         .def(
             "__init__",
             [](sw::Instance* self, const Int64Array& work, const Int32Array& producer,
-               const Int64Array& cost, const Int64Array& consumer_offsets, const Int32Array& consumers,
-               const Int32Array& edge_tails, const Int32Array& edge_heads) {
-                new (self) sw::Instance(sw::make_instance(
-                    as_vector(work), as_vector(producer), as_vector(cost),
-                    as_ragged(consumer_offsets, consumers), as_span(edge_tails), as_span(edge_heads)));
+               const Int64Array& cost, const Int64Array& consumer_offsets,
+               const Int32Array& consumers, const Int32Array& edge_tails,
+               const Int32Array& edge_heads) {
+                new (self) sw::Instance(
+                    sw::make_instance(as_vector(work), as_vector(producer), as_vector(cost),
+                                      as_ragged(consumer_offsets, consumers), as_span(edge_tails),
+                                      as_span(edge_heads)));
             },
             "work"_a.noconvert(), "producer"_a.noconvert(), "cost"_a.noconvert(),
             "consumer_offsets"_a.noconvert(), "consumers"_a.noconvert(), "edge_tails"_a.noconvert(),
             "edge_heads"_a.noconvert(),
-            "work: int64[n] ps. producer: int32[t]. cost: int64[t] ps. consumers: int32 rows per tensor.\n"
+            "work: int64[n] ps. producer: int32[t]. cost: int64[t] ps. consumers: int32 rows per "
+            "tensor.\n"
             "edge_tails, edge_heads: further precedence edges.")
         .def(
             "set_memory",
             [](sw::Instance& self, std::int64_t capacity, std::int64_t bandwidth,
-               const Int64Array& param_bytes, const Int64Array& param_offsets, const Int32Array& params,
-               const Int64Array& working_set) {
+               const Int64Array& param_bytes, const Int64Array& param_offsets,
+               const Int32Array& params, const Int64Array& working_set) {
                 self.memory = {capacity, bandwidth, as_vector(param_bytes),
                                as_ragged(param_offsets, params), as_vector(working_set)};
                 if (self.memory.params_of.size() != self.n ||
-                    self.memory.working_set.size() != static_cast<std::size_t>(self.n) || bandwidth <= 0)
-                    throw std::invalid_argument("memory: expected one row of parameters and one working set per node");
+                    self.memory.working_set.size() != static_cast<std::size_t>(self.n) ||
+                    bandwidth <= 0)
+                    throw std::invalid_argument(
+                        "memory: expected one row of parameters and one working set per node");
                 for (const auto p : self.memory.params_of.values)
                     if (p < 0 || static_cast<std::size_t>(p) >= self.memory.param_bytes.size())
                         throw std::invalid_argument("memory: unknown parameter");
@@ -141,8 +147,10 @@ void bind_instance(nb::module_& m) {
             },
             "capacity"_a, "bandwidth"_a, "param_bytes"_a.noconvert(), "param_offsets"_a.noconvert(),
             "params"_a.noconvert(), "working_set"_a.noconvert(),
-            "Give each device `capacity` bytes; what exceeds it crosses a link of `bandwidth` bytes/s.\n"
-            "params: int32 rows per node. working_set: int64[n] bytes held at least while a node runs.")
+            "Give each device `capacity` bytes; what exceeds it crosses a link of `bandwidth` "
+            "bytes/s.\n"
+            "params: int32 rows per node. working_set: int64[n] bytes held at least while a node "
+            "runs.")
         .def_prop_ro("num_nodes", [](const sw::Instance& self) { return self.n; });
     m.def(
         "block_costs",
@@ -151,13 +159,15 @@ void bind_instance(nb::module_& m) {
             if (block.shape(0) != static_cast<std::size_t>(g.n))
                 throw std::invalid_argument("block: expected one number per node");
             for (const auto b : as_span(block)) {
-                if (b < 0 || b >= g.n) throw std::invalid_argument("block: expected numbers from 0 to n - 1");
+                if (b < 0 || b >= g.n)
+                    throw std::invalid_argument("block: expected numbers from 0 to n - 1");
                 blocks = std::max(blocks, b + 1);
             }
             return sw::block_costs(g, as_span(block), blocks);
         },
         "instance"_a, "block"_a.noconvert(),
-        "Cost of each block in picoseconds; overflow counts parameters and the largest working set.");
+        "Cost of each block in picoseconds; overflow counts parameters and the largest working "
+        "set.");
 }
 
 void bind_slicing(nb::module_& m) {
@@ -168,7 +178,8 @@ void bind_slicing(nb::module_& m) {
                            : kind == "depth_first" ? sw::OrderKind::depth_first
                            : kind == "reversed_depth_first"
                                ? sw::OrderKind::reversed_depth_first
-                               : throw std::invalid_argument("kind: random, depth_first or reversed_depth_first");
+                               : throw std::invalid_argument(
+                                     "kind: random, depth_first or reversed_depth_first");
             sw::Random random(seed);
             std::vector<sw::Node> order;
             sw::OrderMaker(g).make(k, random, order);
@@ -197,12 +208,14 @@ void bind_slicing(nb::module_& m) {
         "nothing is <= upper.");
     m.def(
         "slice_pass",
-        [](const sw::Instance& g, const Int32Array& order, std::int64_t threshold, std::int32_t repeat) {
+        [](const sw::Instance& g, const Int32Array& order, std::int64_t threshold,
+           std::int32_t repeat) {
             checked_order(g, as_span(order));
             nb::gil_scoped_release release;
             sw::Slicer slicer(g);
             std::int32_t blocks = 0;
-            for (std::int32_t i = 0; i < repeat; ++i) blocks = slicer.pass(as_span(order), threshold);
+            for (std::int32_t i = 0; i < repeat; ++i)
+                blocks = slicer.pass(as_span(order), threshold);
             return blocks;
         },
         "instance"_a, "order"_a.noconvert(), "threshold"_a, "repeat"_a = 1,
@@ -218,8 +231,9 @@ void bind_slicing(nb::module_& m) {
         "The O(n^2 k) method as published, for comparison: bottleneck in ps. Ignores memory.");
     m.def(
         "search_orders",
-        [](const sw::Instance& g, std::int32_t k, std::int64_t lower, const std::optional<Int32Array>& start,
-           std::int64_t restarts, std::int64_t local_moves, std::uint64_t seed, double seconds) {
+        [](const sw::Instance& g, std::int32_t k, std::int64_t lower,
+           const std::optional<Int32Array>& start, std::int64_t restarts, std::int64_t local_moves,
+           std::uint64_t seed, double seconds) {
             if (g.n == 0) throw std::invalid_argument("instance: no nodes");
             sw::Incumbent best;
             Signals signals;
@@ -231,12 +245,13 @@ void bind_slicing(nb::module_& m) {
                 auto stop = signals.stop(seconds);
                 best = sw::search_orders(g, k, lower, from, {restarts, local_moves, seed}, stop);
             }
-            return std::make_tuple(best.bottleneck, as_array(std::move(best.block)), best.evaluations,
-                                   signals.interrupted());
+            return std::make_tuple(best.bottleneck, as_array(std::move(best.block)),
+                                   best.evaluations, signals.interrupted());
         },
         "instance"_a, "k"_a, "lower"_a, "start"_a.noconvert() = nb::none(), "restarts"_a = 64,
         "local_moves"_a = 4000, "seed"_a = 0, "seconds"_a = 1e9,
-        "Search over topological orders: (bottleneck ps, block of each node, evaluations, interrupted).");
+        "Search over topological orders: (bottleneck ps, block of each node, evaluations, "
+        "interrupted).");
     m.def(
         "search_windows",
         [](const sw::Instance& g, std::int32_t k, std::int64_t lower, const Int32Array& start,
@@ -250,12 +265,13 @@ void bind_slicing(nb::module_& m) {
                 auto stop = signals.stop(seconds);
                 best = sw::search_windows(g, k, lower, from, {rounds, seed}, stop);
             }
-            return std::make_tuple(best.bottleneck, as_array(std::move(best.block)), best.evaluations,
-                                   signals.interrupted());
+            return std::make_tuple(best.bottleneck, as_array(std::move(best.block)),
+                                   best.evaluations, signals.interrupted());
         },
-        "instance"_a, "k"_a, "lower"_a, "start"_a.noconvert(), "rounds"_a = 1'000'000'000, "seed"_a = 0,
-        "seconds"_a = 1e9,
-        "Improve a plan window by window: (bottleneck ps, block of each node, rounds, interrupted).");
+        "instance"_a, "k"_a, "lower"_a, "start"_a.noconvert(), "rounds"_a = 1'000'000'000,
+        "seed"_a = 0, "seconds"_a = 1e9,
+        "Improve a plan window by window: (bottleneck ps, block of each node, rounds, "
+        "interrupted).");
 }
 
 std::vector<std::int32_t> checked_start(const sw::Instance& g,
@@ -362,41 +378,49 @@ void bind_peaks(nb::module_& m) {
     nb::class_<sw::TensorFlow>(m, "TensorFlow", "The tensors of a cost graph, for peak memory.")
         .def(
             "__init__",
-            [](sw::TensorFlow* self, std::int32_t nodes, const Int32Array& producer, const Int64Array& bytes,
-               const Int64Array& consumer_offsets, const Int32Array& consumers) {
+            [](sw::TensorFlow* self, std::int32_t nodes, const Int32Array& producer,
+               const Int64Array& bytes, const Int64Array& consumer_offsets,
+               const Int32Array& consumers) {
                 new (self) sw::TensorFlow(nodes, as_vector(producer), as_vector(bytes),
                                           as_ragged(consumer_offsets, consumers));
             },
-            "nodes"_a, "producer"_a.noconvert(), "bytes"_a.noconvert(), "consumer_offsets"_a.noconvert(),
-            "consumers"_a.noconvert(), "producer: int32[t]. bytes: int64[t] >= 0. consumers: int32 rows per tensor.");
+            "nodes"_a, "producer"_a.noconvert(), "bytes"_a.noconvert(),
+            "consumer_offsets"_a.noconvert(), "consumers"_a.noconvert(),
+            "producer: int32[t]. bytes: int64[t] >= 0. consumers: int32 rows per tensor.");
     m.def(
         "order_stage",
-        [](const sw::TensorFlow& flow, const Int32Array& stage, std::int64_t enough, std::int64_t most,
-           std::int64_t max_states, double seconds) {
+        [](const sw::TensorFlow& flow, const Int32Array& stage, std::int64_t enough,
+           std::int64_t most, std::int64_t max_states, double seconds) {
             std::vector<char> seen(static_cast<std::size_t>(flow.n), 0);
             for (const auto v : as_span(stage))
-                if (v < 0 || v >= flow.n || seen[v]++) throw std::invalid_argument("stage: expected nodes, each once");
+                if (v < 0 || v >= flow.n || seen[v]++)
+                    throw std::invalid_argument("stage: expected nodes, each once");
             Signals signals;
             sw::PeakSearch::Result result;
             {
                 nb::gil_scoped_release release;
                 auto stop = signals.stop(seconds);
-                result = sw::PeakSearch(flow).search(as_span(stage), enough, most, max_states, stop);
+                result =
+                    sw::PeakSearch(flow).search(as_span(stage), enough, most, max_states, stop);
             }
-            return std::make_tuple(result.lower, as_array(std::move(result.order)), signals.interrupted());
+            return std::make_tuple(result.lower, as_array(std::move(result.order)),
+                                   signals.interrupted());
         },
         "flow"_a, "stage"_a.noconvert(), "enough"_a = 0,
-        "most"_a = std::numeric_limits<std::int64_t>::max(), "max_states"_a = 20'000, "seconds"_a = 1e9,
-        "An order of least peak of a convex stage; peaks <= `enough` are equally good: (lower bound of the\n"
+        "most"_a = std::numeric_limits<std::int64_t>::max(), "max_states"_a = 20'000,
+        "seconds"_a = 1e9,
+        "An order of least peak of a convex stage; peaks <= `enough` are equally good: (lower "
+        "bound of the\n"
         "peak unless that is <= `enough`, order, empty if none was found, interrupted).");
 }
 
 void bind_exact(nb::module_& m) {
-    nb::class_<sw::IdealGraph>(m, "IdealGraph", "All ideals of an instance and the exact program over them.")
+    nb::class_<sw::IdealGraph>(m, "IdealGraph",
+                               "All ideals of an instance and the exact program over them.")
         .def(
             "__init__",
-            [](sw::IdealGraph* self, const sw::Instance& g, std::int64_t max_ideals, std::int64_t max_bytes,
-               double seconds) {
+            [](sw::IdealGraph* self, const sw::Instance& g, std::int64_t max_ideals,
+               std::int64_t max_bytes, double seconds) {
                 Signals signals;
                 nb::gil_scoped_release release;
                 auto stop = signals.stop(seconds);
@@ -408,21 +432,26 @@ void bind_exact(nb::module_& m) {
         .def_prop_ro("pairs", &sw::IdealGraph::pairs)
         .def(
             "count_peaks",
-            [](sw::IdealGraph& self, std::shared_ptr<sw::TensorFlow> flow, const Int64Array& member_offsets,
-               const Int32Array& members, std::int64_t max_states) {
+            [](sw::IdealGraph& self, std::shared_ptr<sw::TensorFlow> flow,
+               const Int64Array& member_offsets, const Int32Array& members,
+               std::int64_t max_states) {
                 for (const auto v : as_span(members))
                     if (v < 0 || v >= flow->n) throw std::invalid_argument("members: unknown node");
                 self.count_peaks(std::move(flow), as_ragged(member_offsets, members), max_states);
             },
             "flow"_a, "member_offsets"_a.noconvert(), "members"_a.noconvert(), "max_states"_a,
-            "Let overflow count the least peak of a block over all orders of its nodes. members: int32\n"
-            "rows, the nodes of the flow in each node of the instance. max_states: limit of one block's search.")
+            "Let overflow count the least peak of a block over all orders of its nodes. members: "
+            "int32\n"
+            "rows, the nodes of the flow in each node of the instance. max_states: limit of one "
+            "block's search.")
         .def_prop_ro("doubts", &sw::IdealGraph::doubts)
         .def_prop_ro("searches", &sw::IdealGraph::searches)
         .def(
             "decide",
-            [](sw::IdealGraph& self, std::int32_t k, std::int64_t threshold, double seconds, bool certain) {
-                if (!self.complete()) throw std::invalid_argument("decide: the ideals are not complete");
+            [](sw::IdealGraph& self, std::int32_t k, std::int64_t threshold, double seconds,
+               bool certain) {
+                if (!self.complete())
+                    throw std::invalid_argument("decide: the ideals are not complete");
                 std::vector<std::int32_t> block;
                 auto answer = sw::Answer::unknown;
                 Signals signals;
@@ -432,12 +461,14 @@ void bind_exact(nb::module_& m) {
                     answer = self.decide(k, threshold, block, stop, certain);
                 }
                 static constexpr const char* kNames[] = {"yes", "no", "unknown"};
-                return std::make_tuple(std::string(kNames[static_cast<int>(answer)]), as_array(std::move(block)),
-                                       signals.interrupted());
+                return std::make_tuple(std::string(kNames[static_cast<int>(answer)]),
+                                       as_array(std::move(block)), signals.interrupted());
             },
             "k"_a, "threshold"_a, "seconds"_a = 1e9, "certain"_a = false,
-            "Is there a plan of at most k blocks of cost <= threshold: ('yes' | 'no' | 'unknown', block of\n"
-            "each node on yes, interrupted). Blocks whose least peak stays open (`doubts`) are let through,\n"
+            "Is there a plan of at most k blocks of cost <= threshold: ('yes' | 'no' | 'unknown', "
+            "block of\n"
+            "each node on yes, interrupted). Blocks whose least peak stays open (`doubts`) are let "
+            "through,\n"
             "or refused with `certain`.");
     bind_peaks(m);
 }
@@ -458,11 +489,12 @@ void bind_bounds(nb::module_& m) {
             }
             std::vector<std::tuple<std::int32_t, std::int32_t, std::int64_t>> flow;
             for (const auto& e : bound.flow) flow.emplace_back(e.tensor, e.node, e.amount);
-            return std::make_tuple(bound.value, bound.anchor, std::move(flow), bound.flows, bound.complete,
-                                   signals.interrupted());
+            return std::make_tuple(bound.value, bound.anchor, std::move(flow), bound.flows,
+                                   bound.complete, signals.interrupted());
         },
         "instance"_a, "ceiling"_a.noconvert(), "enough"_a, "seconds"_a = 1e9,
-        "The anchor bound: (value ps, anchor, [(tensor, node, amount)], flows, complete, interrupted).");
+        "The anchor bound: (value ps, anchor, [(tensor, node, amount)], flows, complete, "
+        "interrupted).");
 }
 
 void bind_skeleton(nb::module_& m) {
@@ -481,12 +513,15 @@ void bind_skeleton(nb::module_& m) {
                     auto stop = signals.stop(seconds);
                     found = self.bound(k, lower, upper, max_bytes, stop);
                 }
-                return std::make_tuple(found.value, found.closed, found.states, found.arcs, found.cuts,
-                                       as_array(std::move(found.plan)), signals.interrupted());
+                return std::make_tuple(found.value, found.closed, found.states, found.arcs,
+                                       found.cuts, as_array(std::move(found.plan)),
+                                       signals.interrupted());
             },
             "k"_a, "lower"_a, "upper"_a, "max_bytes"_a = std::int64_t{1} << 30, "seconds"_a = 1e9,
-            "Raise the proven bound `lower` towards `upper`, the cost of a plan: (value ps, closed, states,\n"
-            "arcs, cuts, block of each node in a plan below `upper` met on the way or none, interrupted).\n"
+            "Raise the proven bound `lower` towards `upper`, the cost of a plan: (value ps, "
+            "closed, states,\n"
+            "arcs, cuts, block of each node in a plan below `upper` met on the way or none, "
+            "interrupted).\n"
             "Closed: the plan of cost `upper` is optimal.");
     m.def(
         "must_link",
@@ -498,11 +533,14 @@ void bind_skeleton(nb::module_& m) {
                 auto stop = signals.stop(seconds);
                 found = sw::must_link(g, threshold, stop);
             }
-            std::vector<std::tuple<std::int32_t, std::int32_t>> pairs(found.pairs.begin(), found.pairs.end());
-            return std::make_tuple(std::move(pairs), found.impossible, found.cuts, signals.interrupted());
+            std::vector<std::tuple<std::int32_t, std::int32_t>> pairs(found.pairs.begin(),
+                                                                      found.pairs.end());
+            return std::make_tuple(std::move(pairs), found.impossible, found.cuts,
+                                   signals.interrupted());
         },
         "instance"_a, "threshold"_a, "seconds"_a = 1e9,
-        "What shares a block in every plan of bottleneck <= threshold: ([(node, node)], impossible, cuts,\n"
+        "What shares a block in every plan of bottleneck <= threshold: ([(node, node)], "
+        "impossible, cuts,\n"
         "interrupted). Impossible: there is no such plan.");
 }
 

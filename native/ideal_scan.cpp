@@ -64,7 +64,7 @@ struct IdealGraph::Scan {
     const std::int32_t k;
     const Picoseconds threshold;
     Candidates c;
-    std::vector<Window> windows;  // per candidate
+    std::vector<Window> windows;        // per candidate
     std::vector<std::int32_t> parent;   // candidate -> candidate one block before
     std::vector<std::int32_t> waiting;  // candidates not reached yet, by increasing work
     std::int64_t pairs = 0;
@@ -98,7 +98,8 @@ bool IdealGraph::Scan::collect(Stop& stop) {
 
 /// Appends the tensors made inside an ideal and needed outside.  Those made in its full words and
 /// used up there cannot be among them.
-void IdealGraph::Scan::collect_live(const Window& w, const std::vector<std::vector<Tensor>>& spanning) {
+void IdealGraph::Scan::collect_live(const Window& w,
+                                    const std::vector<std::vector<Tensor>>& spanning) {
     const auto& in = g.instance_;
     const auto inside = [&](Node v) {
         const auto word = v >> 6;
@@ -159,7 +160,8 @@ bool IdealGraph::Scan::reach_next_layer(const std::vector<std::int32_t>& layer, 
     const auto total = g.work_[g.count() - 1];
     const auto left = k - used - 1;  // blocks behind a candidate that is reached now
     std::size_t kept = 0;
-    std::size_t low = 0, high = 0;  // layer[low .. high - 1] has work within T below the candidate's
+    std::size_t low = 0,
+                high = 0;  // layer[low .. high - 1] has work within T below the candidate's
     for (std::size_t w = 0; w < waiting.size(); ++w) {
         if (stop()) return false;
         const auto j = waiting[w];

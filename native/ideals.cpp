@@ -44,7 +44,8 @@ struct IdealGraph::Listing {
         words.assign(from.words, from.words + (from.end - from.first));
         first = from.first;
         const auto word = added >> 6;
-        if (word >= first + static_cast<std::int32_t>(words.size())) words.resize(word - first + 1, 0);
+        if (word >= first + static_cast<std::int32_t>(words.size()))
+            words.resize(word - first + 1, 0);
         words[word - first] |= std::uint64_t{1} << (added & 63);
         std::size_t full = 0;
         while (full < words.size() && words[full] == ~std::uint64_t{0}) ++full;
@@ -60,7 +61,8 @@ struct IdealGraph::Listing {
     }
 
     [[nodiscard]] bool equals(const Window& other) const {
-        return first == other.first && static_cast<std::int32_t>(words.size()) == other.end - other.first &&
+        return first == other.first &&
+               static_cast<std::int32_t>(words.size()) == other.end - other.first &&
                std::equal(words.begin(), words.end(), other.words);
     }
 };
@@ -114,7 +116,8 @@ void IdealGraph::enumerate(std::int64_t max_ideals, std::int64_t max_bytes, Stop
                     for (const auto t : g.writes[v]) live += g.cost[t];
                     for (const auto t : g.reads[v]) {
                         const auto users = g.consumers[t];
-                        if (std::all_of(users.begin(), users.end(), [&](Node u) { return made.has(u); }))
+                        if (std::all_of(users.begin(), users.end(),
+                                        [&](Node u) { return made.has(u); }))
                             live -= g.cost[t];
                     }
                     live_.push_back(live);
@@ -123,7 +126,8 @@ void IdealGraph::enumerate(std::int64_t max_ideals, std::int64_t max_bytes, Stop
                         if (u != v) list.push_back(u);
                     for (const Node u : g.successors[v]) {
                         const auto before = g.predecessors[u];
-                        if (std::all_of(before.begin(), before.end(), [&](Node p) { return made.has(p); }))
+                        if (std::all_of(before.begin(), before.end(),
+                                        [&](Node p) { return made.has(p); }))
                             list.push_back(u);
                     }
                 }

@@ -19,14 +19,16 @@ class IdealGraph {
    public:
     /// Lists the ideals; complete() is false when there are more than `max_ideals`, they would need
     /// more than `max_bytes`, or `stop` said so.
-    IdealGraph(const Instance& instance, std::int64_t max_ideals, std::int64_t max_bytes, Stop& stop);
+    IdealGraph(const Instance& instance, std::int64_t max_ideals, std::int64_t max_bytes,
+               Stop& stop);
 
     [[nodiscard]] bool complete() const { return complete_; }
     [[nodiscard]] std::int64_t count() const { return static_cast<std::int64_t>(work_.size()); }
 
     /// From now on overflow counts the least peak of a block over all orders of its nodes, not just the
     /// largest working set.  `members` lists the nodes of `flow` that each node of the instance stands for.
-    void count_peaks(std::shared_ptr<const TensorFlow> flow, Ragged members, std::int64_t max_states) {
+    void count_peaks(std::shared_ptr<const TensorFlow> flow, Ragged members,
+                     std::int64_t max_states) {
         peaks_ = std::make_unique<BlockPeaks>(std::move(flow), std::move(members), max_states);
     }
 
@@ -34,8 +36,8 @@ class IdealGraph {
     ///
     /// Where the least peak of a block stays open, `certain` refuses the block: then a yes is a fact.
     /// Otherwise such a block is let through: then a no is a fact, and so is a yes if doubts() is 0.
-    Answer decide(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block, Stop& stop,
-                  bool certain = false);
+    Answer decide(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block,
+                  Stop& stop, bool certain = false);
 
     /// Blocks whose least peak stayed open in the last call of decide().
     [[nodiscard]] std::int64_t doubts() const { return doubts_; }
@@ -48,20 +50,22 @@ class IdealGraph {
 
    private:
     struct Targets;  // ideals that a block may end at
-    struct Scan;   // the state of a decision by direct tests of pairs
+    struct Scan;     // the state of a decision by direct tests of pairs
 
     Answer decide_by_scan(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block,
                           Stop& stop);
     /// Block numbers of a chain of ideals that ends with V.
-    void blocks_of_chain(const std::vector<std::int32_t>& chain, std::vector<std::int32_t>& block) const;
+    void blocks_of_chain(const std::vector<std::int32_t>& chain,
+                         std::vector<std::int32_t>& block) const;
 
     // With memory: ideal_memory.cpp.
-    Answer decide_with_memory(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block,
-                              Stop& stop);
+    Answer decide_with_memory(std::int32_t k, Picoseconds threshold,
+                              std::vector<std::int32_t>& block, Stop& stop);
     void list_bits();
     void list_rest_params();
     void list_live();
-    [[nodiscard]] bool rest_fits(std::int64_t ideal, std::int32_t blocks, Picoseconds threshold) const;
+    [[nodiscard]] bool rest_fits(std::int64_t ideal, std::int32_t blocks,
+                                 Picoseconds threshold) const;
     bool peak_fits(std::int64_t from, std::int64_t to, Bytes params, Picoseconds left, Stop& stop);
     [[nodiscard]] const std::uint64_t* bits(std::int64_t ideal) const {
         return whole_bits_.data() + ideal * words_;
@@ -88,24 +92,24 @@ class IdealGraph {
     const Instance& instance_;
     std::int64_t words_;
     bool complete_ = false;
-    std::vector<std::uint64_t> bits_;      // the windows of all ideals, one behind the other
+    std::vector<std::uint64_t> bits_;  // the windows of all ideals, one behind the other
     std::vector<std::int64_t> window_start_{0};
     std::vector<std::int32_t> first_word_;
-    std::vector<Picoseconds> work_;        // work of the ideal
-    std::vector<Picoseconds> live_;        // cost of tensors produced in it and needed outside
+    std::vector<Picoseconds> work_;  // work of the ideal
+    std::vector<Picoseconds> live_;  // cost of tensors produced in it and needed outside
     std::vector<std::int64_t> cover_start_;
     std::vector<std::int32_t> cover_ideal_;  // ideals with one node more ...
     std::vector<Node> cover_node_;           // ... and that node
     std::int64_t pairs_ = 0;
     std::vector<std::uint64_t> whole_bits_;  // with memory: words_ per ideal
-    std::vector<Bytes> rest_params_;  // bytes of the parameters used behind the ideal
-    Bytes least_set_ = 0;             // the smallest working set
-    struct LiveTensor {  // a tensor made in an ideal and needed outside
+    std::vector<Bytes> rest_params_;         // bytes of the parameters used behind the ideal
+    Bytes least_set_ = 0;                    // the smallest working set
+    struct LiveTensor {                      // a tensor made in an ideal and needed outside
         Tensor tensor;
         std::int32_t missing;  // consumers outside
     };
     std::vector<std::int64_t> live_start_;  // per ideal ...
-    std::vector<LiveTensor> live_list_;           // ... its live tensors
+    std::vector<LiveTensor> live_list_;     // ... its live tensors
     std::unique_ptr<BlockPeaks> peaks_;
     bool certain_ = false;
     std::int64_t doubts_ = 0;

@@ -28,7 +28,9 @@ struct Ragged {
         const auto end = static_cast<std::size_t>(offsets[static_cast<std::size_t>(row) + 1]);
         return {values.data() + begin, end - begin};
     }
-    [[nodiscard]] std::int32_t size() const { return static_cast<std::int32_t>(offsets.size()) - 1; }
+    [[nodiscard]] std::int32_t size() const {
+        return static_cast<std::int32_t>(offsets.size()) - 1;
+    }
 
     /// Row j of the result lists the rows of *this that contain j, in increasing order.
     [[nodiscard]] Ragged transposed(std::int32_t columns) const;
@@ -37,10 +39,10 @@ struct Ragged {
 /// What one device can hold, and what does not fit; absent when memory cannot bind.
 struct Memory {
     Bytes capacity = 0;
-    Bytes bandwidth = 0;              // bytes per second of the link that spilled bytes take
-    std::vector<Bytes> param_bytes;   // per parameter
-    Ragged params_of;                 // node -> parameters it uses
-    std::vector<Bytes> working_set;   // per node: bytes alive at least while it runs
+    Bytes bandwidth = 0;             // bytes per second of the link that spilled bytes take
+    std::vector<Bytes> param_bytes;  // per parameter
+    Ragged params_of;                // node -> parameters it uses
+    std::vector<Bytes> working_set;  // per node: bytes alive at least while it runs
 
     /// ceil(excess / bandwidth) in picoseconds, 0 when nothing is spilled.
     [[nodiscard]] Picoseconds overflow(Bytes held) const {
@@ -62,12 +64,12 @@ struct Memory {
 struct Instance {
     Node n = 0;
     std::vector<Picoseconds> work;
-    std::vector<Node> producer;          // per tensor
-    std::vector<Picoseconds> cost;       // per tensor, paid by each block that cuts it
-    Ragged consumers;                    // tensor -> nodes, never its producer, never empty
-    Ragged reads;                        // node -> tensors it consumes
-    Ragged writes;                       // node -> tensors it produces
-    Ragged successors, predecessors;     // precedence: tensors and further edges, deduplicated
+    std::vector<Node> producer;       // per tensor
+    std::vector<Picoseconds> cost;    // per tensor, paid by each block that cuts it
+    Ragged consumers;                 // tensor -> nodes, never its producer, never empty
+    Ragged reads;                     // node -> tensors it consumes
+    Ragged writes;                    // node -> tensors it produces
+    Ragged successors, predecessors;  // precedence: tensors and further edges, deduplicated
     bool has_memory = false;
     Memory memory;
     Picoseconds total_work = 0;

@@ -16,7 +16,12 @@ constexpr Picoseconds kForever = std::numeric_limits<Picoseconds>::max();
 class OrderSearch {
    public:
     OrderSearch(const Instance& instance, std::int32_t k, Picoseconds lower, std::uint64_t seed)
-        : instance_(instance), k_(k), lower_(lower), random_(seed), maker_(instance), slicer_(instance) {}
+        : instance_(instance),
+          k_(k),
+          lower_(lower),
+          random_(seed),
+          maker_(instance),
+          slicer_(instance) {}
 
     void start_from(const std::vector<std::int32_t>& block) {
         maker_.make(OrderKind::depth_first, random_, order_);
@@ -31,15 +36,16 @@ class OrderSearch {
     }
 
     void restart() {
-        static constexpr OrderKind kKinds[] = {OrderKind::depth_first, OrderKind::reversed_depth_first,
-                                               OrderKind::random};
+        static constexpr OrderKind kKinds[] = {OrderKind::depth_first,
+                                               OrderKind::reversed_depth_first, OrderKind::random};
         maker_.make(kKinds[best_.evaluations % 3], random_, order_);
         improve_on(order_);
     }
 
     void local_move() {
         const auto n = static_cast<std::uint32_t>(order_.size());
-        const std::uint32_t length = 2 + random_.below(std::min<std::uint32_t>(n - 1, 1U << (1 + random_.below(7))));
+        const std::uint32_t length =
+            2 + random_.below(std::min<std::uint32_t>(n - 1, 1U << (1 + random_.below(7))));
         const std::uint32_t begin = random_.below(n - std::min(n - 1, length) + 1);
         order_ = best_order_;
         maker_.reshuffle(order_, begin, std::min(n, begin + length), random_);
@@ -93,9 +99,12 @@ Incumbent search_orders(const Instance& instance, std::int32_t k, Picoseconds lo
                         const std::vector<std::int32_t>& start, const OrderSearchLimits& limits,
                         Stop& stop) {
     OrderSearch search(instance, k, lower, limits.seed);
-    if (!start.empty()) search.start_from(start);
-    else search.restart();
-    for (std::int64_t i = 1; i < limits.restarts && !search.done() && !stop.now(); ++i) search.restart();
+    if (!start.empty())
+        search.start_from(start);
+    else
+        search.restart();
+    for (std::int64_t i = 1; i < limits.restarts && !search.done() && !stop.now(); ++i)
+        search.restart();
     if (instance.n > 1)
         for (std::int64_t i = 0; i < limits.local_moves && !search.done() && !stop.now(); ++i)
             search.local_move();

@@ -12,8 +12,8 @@
 namespace stagewright {
 
 struct OrderSearchLimits {
-    std::int64_t restarts = 64;      // orders drawn from scratch
-    std::int64_t local_moves = 4000; // segments redrawn on the best order
+    std::int64_t restarts = 64;       // orders drawn from scratch
+    std::int64_t local_moves = 4000;  // segments redrawn on the best order
     std::uint64_t seed = 0;
 };
 

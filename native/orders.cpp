@@ -31,7 +31,8 @@ void OrderMaker::kahn(const Ragged& successors, const Ragged& predecessors, bool
         std::swap(ready_[i - 1], ready_[random.below(static_cast<std::uint32_t>(i))]);
     while (!ready_.empty()) {
         if (!depth_first)
-            std::swap(ready_.back(), ready_[random.below(static_cast<std::uint32_t>(ready_.size()))]);
+            std::swap(ready_.back(),
+                      ready_[random.below(static_cast<std::uint32_t>(ready_.size()))]);
         const Node v = ready_.back();
         ready_.pop_back();
         order.push_back(v);

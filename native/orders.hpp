@@ -23,8 +23,8 @@ class OrderMaker {
     void reshuffle(std::vector<Node>& order, std::size_t begin, std::size_t end, Random& random);
 
    private:
-    void kahn(const Ragged& successors, const Ragged& predecessors, bool depth_first, Random& random,
-              std::vector<Node>& order);
+    void kahn(const Ragged& successors, const Ragged& predecessors, bool depth_first,
+              Random& random, std::vector<Node>& order);
 
     const Instance& instance_;
     std::vector<std::int32_t> missing_;

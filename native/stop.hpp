@@ -12,8 +12,9 @@ class Stop {
     using Clock = std::chrono::steady_clock;
 
     Stop(double seconds, std::function<bool()> interrupted)
-        : deadline_(Clock::now() + std::chrono::duration_cast<Clock::duration>(
-                                       std::chrono::duration<double>(seconds < 1e8 ? seconds : 1e8))),
+        : deadline_(Clock::now() +
+                    std::chrono::duration_cast<Clock::duration>(
+                        std::chrono::duration<double>(seconds < 1e8 ? seconds : 1e8))),
           interrupted_(std::move(interrupted)) {}
 
     /// Cheap enough for inner loops: looks at the clock on every 64th call only.
