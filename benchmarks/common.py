@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import os
 import platform
 import sys
@@ -46,6 +47,11 @@ def table(columns: Sequence[str]) -> None:
     """Print the head of a Markdown table; rows follow with :func:`row`."""
     print("| " + " | ".join(columns) + " |")
     print("|" + " --- |" * len(columns), flush=True)
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """Return exp of the mean logarithm."""
+    return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def row(cells: Iterable[object]) -> None:

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.common import geometric_mean, header, row, table
 from benchmarks.synthetic import layered_model
-from benchmarks.tables import geometric_mean, machine_line, print_header, print_row
 
 from stagewright import _native
 from stagewright.graph import CostGraph
@@ -129,9 +129,9 @@ def compare(
             if rows:
                 cells = ", ".join(f"{n}: {100 * (v / best - 1):.2f}" for n, v in reached.items())
                 print(f"{graph.name}, k = {k}, best {best / 1e9:.4f} ms; {cells}", flush=True)
-    print_header(["method", "above the best, %", "worst, %", "times the best", "seconds in all"])
+    table(["method", "above the best, %", "worst, %", "times the best", "seconds in all"])
     for name, values in above.items():
-        print_row(
+        row(
             [
                 name,
                 f"{100 * (geometric_mean(values) - 1):.2f}",
@@ -144,7 +144,7 @@ def compare(
 
 def speed(nodes: list[int], stages: int, rounds: int) -> None:
     """Print decoded orders per second of BRKGA against the direct method."""
-    print_header(["nodes", "orders per second", "direct, orders per second", "ratio"])
+    table(["nodes", "orders per second", "direct, orders per second", "ratio"])
     for n in nodes:
         problem = compile_problem(layered_model(n, seed=1), Machine(stages))
         generations = max(2, min(100, 100_000 // n))
@@ -159,7 +159,7 @@ def speed(nodes: list[int], stages: int, rounds: int) -> None:
             _native.slice_directly(problem.instance, order, stages)
             pairs.append((ours, 1 / (time.perf_counter() - start)))
         ours, direct = (statistics.median(column) for column in zip(*pairs, strict=True))
-        print_row([n, f"{ours:.0f}", f"{direct:.2f}", f"{ours / direct:.0f}"])
+        row([n, f"{ours:.0f}", f"{direct:.2f}", f"{ours / direct:.0f}"])
 
 
 def main() -> None:
@@ -178,7 +178,7 @@ def main() -> None:
     graphs = [load(path) for path in arguments.instances]
     if arguments.without_constraints:
         graphs = [graph.without_constraints() for graph in graphs]
-    print(machine_line())
+    header("Search over orders")
     if graphs and "evaluations" in arguments.parts:
         print("\nEqual evaluations\n")
         compare(dict(at_equal_evaluations()), graphs, arguments.stages, arguments.rows)
@@ -189,7 +189,6 @@ def main() -> None:
     if "speed" in arguments.parts:
         print("\nSpeed, k = 16\n")
         speed(arguments.nodes, 16, rounds=3)
-    print(f"\n{machine_line()}")
 
 
 if __name__ == "__main__":

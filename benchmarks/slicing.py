@@ -16,8 +16,8 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+from benchmarks.common import header, row, table
 from benchmarks.synthetic import layered_model
-from benchmarks.tables import machine_line, print_header, print_row
 
 from stagewright import _native
 from stagewright.machine import Machine
@@ -70,12 +70,12 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, nargs="+", default=[200, 1000, 4000])
     parser.add_argument("--stages", type=int, nargs="+", default=[4, 16, 64])
     arguments = parser.parse_args()
-    print(f"{machine_line()}; medians of {arguments.rounds} interleaved rounds\n")
-    print_header(["nodes", "stages", "pass, us", "optimum, us", "direct, us", "direct / optimum"])
+    header(f"Slicing one order: ours and the direct method, medians of {arguments.rounds} rounds")
+    table(["nodes", "stages", "pass, us", "optimum, us", "direct, us", "direct / optimum"])
     for nodes in arguments.nodes:
         for stages in arguments.stages:
             one_pass, ours, direct, ratio = measure(nodes, stages, arguments.rounds)
-            print_row(
+            row(
                 [
                     nodes,
                     stages,
@@ -83,7 +83,6 @@ def main() -> None:
                     f"{ratio:.0f}",
                 ]
             )
-    print(f"\n{machine_line()}")
 
 
 if __name__ == "__main__":

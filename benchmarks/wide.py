@@ -14,6 +14,8 @@ import json
 import math
 from pathlib import Path
 
+from benchmarks.common import header
+
 from stagewright.machine import Machine
 from stagewright.readers.graph_file import read_graph_file
 from stagewright.solve import Settings, solve
@@ -24,6 +26,7 @@ _PS_PER_MS = 10**9
 def main() -> None:
     arguments = _arguments()
     reached = _reached(arguments.folder)
+    header("Wide graphs")
     print(
         f"{'instance':22}{'k':>3}{'upper':>12}{'lower':>12}{'ratio':>8}{'s':>7}"
         f"{'best at':>9} | {'upper':>10}{'lower':>11}  upper/reached"

@@ -15,6 +15,8 @@ import math
 import time
 from pathlib import Path
 
+from benchmarks.common import header
+
 from stagewright.bound.anchor import anchor_bound
 from stagewright.bound.simple import simple_bound
 from stagewright.bound.skeleton import SkeletonBound
@@ -58,6 +60,7 @@ def main() -> None:
     parser.add_argument("--stages", default="", help="numbers of stages, by commas")
     args = parser.parse_args()
     reached = json.loads((args.folder / "reached.json").read_text())["instances"]
+    header("Lower bounds of wide graphs")
     print(f"{'instance':20}{'k':>4}{'lower/upper':>13}{'reached':>9}{'seconds':>9}")
     logs = []
     for name in sorted(reached):
