@@ -27,7 +27,7 @@ class IdealGraph {
 
     /// From now on overflow counts the least peak of a block over all orders of its nodes, not just the
     /// largest working set.  `members` lists the nodes of `flow` that each node of the instance stands for.
-    void count_peaks(std::shared_ptr<const TensorFlow> flow, Ragged members,
+    void count_peaks(std::shared_ptr<const TensorUses> flow, Ragged members,
                      std::int64_t max_states) {
         peaks_ = std::make_unique<BlockPeaks>(std::move(flow), std::move(members), max_states);
     }

@@ -12,7 +12,7 @@ constexpr std::size_t kMostRemembered = 4'000'000;
 
 }  // namespace
 
-TensorFlow::TensorFlow(Node nodes, std::vector<Node> producer_of, std::vector<Bytes> bytes_of,
+TensorUses::TensorUses(Node nodes, std::vector<Node> producer_of, std::vector<Bytes> bytes_of,
                        Ragged consumers_of)
     : n(nodes),
       producer(std::move(producer_of)),
@@ -33,7 +33,7 @@ TensorFlow::TensorFlow(Node nodes, std::vector<Node> producer_of, std::vector<By
     writes = producers.transposed(n);
 }
 
-PeakSearch::PeakSearch(const TensorFlow& flow) : flow_(flow) {
+PeakSearch::PeakSearch(const TensorUses& flow) : flow_(flow) {
     const auto nodes = static_cast<std::size_t>(flow.n);
     const auto tensors = flow.producer.size();
     source_.assign(nodes, 0);

@@ -29,21 +29,21 @@ namespace stagewright {
 enum class Answer { yes, no, unknown };
 
 /// The tensors of the original graph, before any contraction; immutable.
-struct TensorFlow {
+struct TensorUses {
     Node n = 0;
     std::vector<Node> producer;  // per tensor
     std::vector<Bytes> bytes;    // per tensor, >= 0
     Ragged consumers;            // tensor -> nodes, each once, never its producer
     Ragged reads, writes;        // node -> tensors
 
-    TensorFlow(Node nodes, std::vector<Node> producer_of, std::vector<Bytes> bytes_of,
+    TensorUses(Node nodes, std::vector<Node> producer_of, std::vector<Bytes> bytes_of,
                Ragged consumers_of);
 };
 
 /// Searches for orders of one stage after the other; holds the scratch memory.
 class PeakSearch {
    public:
-    explicit PeakSearch(const TensorFlow& flow);
+    explicit PeakSearch(const TensorUses& flow);
 
     struct Result {
         Answer answer = Answer::unknown;  // is there an order of peak <= `most`?
@@ -82,7 +82,7 @@ class PeakSearch {
         return (done_[local_[v] >> 6] >> (local_[v] & 63)) & 1U;
     }
 
-    const TensorFlow& flow_;
+    const TensorUses& flow_;
     std::vector<char> source_;           // per node: reads nothing, every output is read
     std::vector<std::int32_t> local_;    // per node: place in the stage, -1 outside
     std::vector<std::int32_t> readers_;  // per tensor: readers in the stage
@@ -116,7 +116,7 @@ class PeakSearch {
 class BlockPeaks {
    public:
     /// `max_states` limits the search for one block; what it leaves open is answered unknown.
-    BlockPeaks(std::shared_ptr<const TensorFlow> flow, Ragged members, std::int64_t max_states)
+    BlockPeaks(std::shared_ptr<const TensorUses> flow, Ragged members, std::int64_t max_states)
         : flow_(std::move(flow)),
           members_(std::move(members)),
           max_states_(max_states),
@@ -134,7 +134,7 @@ class BlockPeaks {
         Bytes unknown_from, unknown_to;
     };
 
-    std::shared_ptr<const TensorFlow> flow_;
+    std::shared_ptr<const TensorUses> flow_;
     Ragged members_;  // class -> nodes
     std::int64_t max_states_;
     PeakSearch search_;

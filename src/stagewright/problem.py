@@ -21,7 +21,7 @@ from .machine import Machine
 from .plans import tensor_costs
 
 if TYPE_CHECKING:
-    from ._native import Instance, TensorFlow
+    from ._native import Instance, TensorUses
 
 __all__ = ["Flow", "Problem", "compile_problem", "stage_classes"]
 
@@ -63,12 +63,12 @@ class Flow:
         )
 
     @cached_property
-    def native(self) -> TensorFlow:
+    def native(self) -> TensorUses:
         """The native form, made once."""
-        from ._native import TensorFlow
+        from ._native import TensorUses
 
         rows = Ragged.of(self.consumers)
-        return TensorFlow(
+        return TensorUses(
             len(self.reads),
             np.array(self.producer, np.int32),
             np.array(self.nbytes, np.int64),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from typing import Any
 
@@ -31,7 +32,12 @@ def text_of(
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding, newline="\n")
     Console(
-        file=file, width=width, force_terminal=colours, color_system="standard" if colours else None
+        file=file,
+        width=width,
+        force_terminal=colours,
+        color_system="standard" if colours else None,
+        # The terminal that the tests happen to run in must not matter.
+        _environ={k: v for k, v in os.environ.items() if k == "NO_COLOR"},
     ).print(renderable)
     file.flush()
     return raw.getvalue().decode()

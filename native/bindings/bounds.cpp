@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// Lower bounds.
+#include "common.hpp"
+
+#include "anchor.hpp"
+#include "must_link.hpp"
+#include "skeleton.hpp"
+
+namespace {
+
+void bind_skeleton(nb::module_& m) {
+    nb::class_<sw::Skeleton>(m, "Skeleton", "Lower bounds of an instance by interval refinement.")
+        .def(nb::init<const sw::Instance&>(), "instance"_a, nb::keep_alive<1, 2>(),
+             nb::call_guard<nb::gil_scoped_release>())
+        .def(
+            "bound",
+            [](sw::Skeleton& self, std::int32_t k, std::int64_t lower, std::int64_t upper,
+               std::int64_t max_bytes, double seconds) {
+                if (k < 1) throw std::invalid_argument("k: expected at least one block");
+                sw::SkeletonBound found;
+                Signals signals;
+                {
+                    nb::gil_scoped_release release;
+                    auto stop = signals.stop(seconds);
+                    found = self.bound(k, lower, upper, max_bytes, stop);
+                }
+                return std::make_tuple(found.value, found.closed, found.states, found.arcs,
+                                       found.cuts, as_array(std::move(found.plan)),
+                                       signals.interrupted());
+            },
+            "k"_a, "lower"_a, "upper"_a, "max_bytes"_a = std::int64_t{1} << 30, "seconds"_a = 1e9,
+            "Raise the proven bound `lower` towards `upper`, the cost of a plan: (value ps, "
+            "closed, states,\n"
+            "arcs, cuts, block of each node in a plan below `upper` met on the way or none, "
+            "interrupted).\n"
+            "Closed: the plan of cost `upper` is optimal.");
+    m.def(
+        "must_link",
+        [](const sw::Instance& g, std::int64_t threshold, double seconds) {
+            sw::MustLink found;
+            Signals signals;
+            {
+                nb::gil_scoped_release release;
+                auto stop = signals.stop(seconds);
+                found = sw::must_link(g, threshold, stop);
+            }
+            std::vector<std::tuple<std::int32_t, std::int32_t>> pairs(found.pairs.begin(),
+                                                                      found.pairs.end());
+            return std::make_tuple(std::move(pairs), found.impossible, found.cuts,
+                                   signals.interrupted());
+        },
+        "instance"_a, "threshold"_a, "seconds"_a = 1e9,
+        "What shares a block in every plan of bottleneck <= threshold: ([(node, node)], "
+        "impossible, cuts,\n"
+        "interrupted). Impossible: there is no such plan.");
+}
+
+}  // namespace
+
+void bind_bounds(nb::module_& m) {
+    bind_skeleton(m);
+    m.def(
+        "anchor_bound",
+        [](const sw::Instance& g, const Int64Array& ceiling, std::int64_t enough, double seconds) {
+            if (ceiling.shape(0) != static_cast<std::size_t>(g.n))
+                throw std::invalid_argument("ceiling: expected one value per node");
+            Signals signals;
+            sw::AnchorBound bound;
+            auto above = as_vector(ceiling);
+            {
+                nb::gil_scoped_release release;
+                auto stop = signals.stop(seconds);
+                bound = sw::anchor_bound(g, std::move(above), enough, stop);
+            }
+            std::vector<std::tuple<std::int32_t, std::int32_t, std::int64_t>> flow;
+            for (const auto& e : bound.flow) flow.emplace_back(e.tensor, e.node, e.amount);
+            return std::make_tuple(bound.value, bound.anchor, std::move(flow), bound.flows,
+                                   bound.complete, signals.interrupted());
+        },
+        "instance"_a, "ceiling"_a.noconvert(), "enough"_a, "seconds"_a = 1e9,
+        "The anchor bound: (value ps, anchor, [(tensor, node, amount)], flows, complete, "
+        "interrupted).");
+}
