@@ -31,7 +31,8 @@ def main() -> None:
         f"{'instance':22}{'k':>3}{'upper':>12}{'lower':>12}{'ratio':>8}{'s':>7}"
         f"{'best at':>9} | {'upper':>10}{'lower':>11}  upper/reached"
     )
-    ratios, against = [], []
+    against: list[float] = []
+    kinds: dict[str, list[float]] = {}
     for path in sorted(arguments.folder.glob("*.graph.json")):
         name = path.name.removesuffix(".graph.json")
         if not any(part in name for part in arguments.instances):
@@ -44,7 +45,9 @@ def main() -> None:
             best_at = next(
                 p.seconds for p in solution.history if p.upper == solution.history[-1].upper
             )
-            ratios.append(lower / upper)
+            kinds.setdefault("random" if name.endswith("_x") else "models", []).append(
+                lower / upper
+            )
             line = (
                 f"{name:22}{k:3}{upper:12.4f}{lower:12.4f}{lower / upper:8.4f}"
                 f"{solution.seconds:7.2f}{best_at:9.2f} | "
@@ -54,7 +57,13 @@ def main() -> None:
                 against.append(upper / known["upper"])
                 line += f"{known['upper']:10.4f}{known['lower']:11.4f}  {against[-1]:.4f}"
             print(line, flush=True)
-    print(f"geometric mean: lower/upper {_mean(ratios):.4f}, upper/reached {_mean(against):.4f}")
+    for kind, ratios in sorted(kinds.items()):
+        proven = sum(ratio == 1 for ratio in ratios)
+        print(
+            f"{kind}: lower/upper geometric mean {_mean(ratios):.4f}, least {min(ratios):.4f}, "
+            f"{proven} of {len(ratios)} proven optimal"
+        )
+    print(f"upper/reached geometric mean {_mean(against):.4f}")
 
 
 def _arguments() -> argparse.Namespace:
