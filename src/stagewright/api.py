@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The public functions: read, plan, bound, check, split, run.
 
-They join the layers and do nothing else.  The command line calls these and only these.
+They join the layers and do nothing else.
 """
 
 from __future__ import annotations
