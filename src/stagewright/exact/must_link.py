@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .. import _native
-from ..problem import Problem, merge_classes
+from ..classes import merge_classes
+from ..problem import Problem
 from ..reduce import reduce_problem
 
 __all__ = ["contract_at", "contract_by_cuts"]
