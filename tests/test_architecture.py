@@ -24,6 +24,7 @@ LAYERS = [
     "plans",
     "classes",
     "readers",
+    "writers",
     "cost",
     "shaping",
     "problem",

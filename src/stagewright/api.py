@@ -63,6 +63,8 @@ class Source:
         What its work was costed with: the name of a device, or the path of a profile.
     shapes, dims
         Input shapes and symbolic dimensions that were fixed.
+    options
+        Choices that the format of the model leaves open.
     """
 
     model: str
@@ -70,6 +72,7 @@ class Source:
     profile: str | None = None
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     dims: Mapping[str, int] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the `source` object of a plan file."""
@@ -79,6 +82,7 @@ class Source:
             "profile": self.profile,
             "shapes": {name: list(shape) for name, shape in self.shapes.items()},
             "dims": dict(self.dims),
+            **({"options": dict(self.options)} if self.options else {}),
         }
 
     @classmethod
@@ -94,6 +98,7 @@ def read(
     profile: str | Path | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     dims: Mapping[str, int] | None = None,
+    options: Mapping[str, str] | None = None,
     catalogue: Catalogue | None = None,
 ) -> CostGraph:
     """Read a model or a graph file, and give its nodes work.
@@ -101,7 +106,7 @@ def read(
     Parameters
     ----------
     model
-        An ONNX model or a ``stagewright-graph/1`` file.
+        An ONNX model, a ``stagewright-graph/1`` file, or a file of another format of docs/formats.md.
     device
         Name of a device of the catalogue: work is estimated by its roofline.  A graph file keeps the
         work it states, if it states any.
@@ -109,6 +114,8 @@ def read(
         A file of ``stagewright profile``: work is measured.  Wins over `device`.
     shapes, dims
         Input shapes by name, and values of symbolic dimensions by name.
+    options
+        Choices that the format leaves open, such as ``{"input": "keep"}`` for a profile of PipeDream.
     catalogue
         Where `device` is looked up; the built-in one by default.
 
@@ -120,7 +127,7 @@ def read(
     """
     from .readers import load
 
-    graph = load(model, shapes=shapes, dims=dims)
+    graph = load(model, shapes=shapes, dims=dims, options=options)
     if profile is not None:
         from .cost.profile import apply_profile
         from .cost.profile_file import Profile

@@ -113,6 +113,33 @@ def test_convert_round_trip(
     assert (tmp_path / "again.json").read_bytes() == graph_file.read_bytes()
 
 
+@pytest.mark.filterwarnings("default::stagewright.readers.StagewrightWarning")
+def test_convert_from_and_to_other_formats(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = BAD.parent / "formats" / "pipedream.graph.txt"
+    machine = ("-k", 2, "--bandwidth", "1MB/s")
+    assert (
+        run("plan", profile, *machine, "-o", tmp_path / "plan.json", "--option", "input=keep") == 0
+    )
+    assert "warning" in capsys.readouterr().err
+    document = json.loads((tmp_path / "plan.json").read_text())
+    assert document["source"]["options"] == {"input": "keep"}
+    assert len(document["stages"]) == 2
+    # The plan file knows the option: the same graph is checked, and drawn.
+    assert run("check", profile, tmp_path / "plan.json") == 0
+    for name in ("g.dot", "g.graphml"):
+        assert run("convert", profile, tmp_path / name, "--plan", tmp_path / "plan.json") == 0
+    assert "cluster_1" in (tmp_path / "g.dot").read_text()
+    assert run("convert", profile, tmp_path / "g.pbtxt") == 0
+    assert "left out" not in capsys.readouterr().err.replace("backward times left out", "")
+    assert run("convert", tmp_path / "g.pbtxt", tmp_path / "g.json") == 0
+    assert run("convert", profile, tmp_path / "g.other") == 2
+    assert "g.other: expected a name that ends in .json" in capsys.readouterr().err
+    assert run("plan", profile, *machine, "--option", "input") == 2
+    assert "--option: expected NAME=VALUE, got 'input'" in capsys.readouterr().err
+
+
 def test_devices(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("devices") == 0
     assert "h100-sxm" in capsys.readouterr().out

@@ -115,6 +115,77 @@ TEXTS: dict[str, bytes] = {
 }
 
 
+FORMATS = Path(__file__).parent / "formats"
+
+
+def changed(name: str, *swaps: tuple[str, str]) -> bytes:
+    """Return a good sample of another format with texts swapped, each of which must be there."""
+    text = (FORMATS / name).read_text()
+    for old, new in swaps:
+        if old not in text:
+            raise ValueError(f"{name} has no {old!r}")
+        text = text.replace(old, new, 1)
+    return text.encode()
+
+
+PBTXT, PROFILE, WORKLOAD, PIPER = (
+    "regal.pbtxt",
+    "pipedream.graph.txt",
+    "workload.json",
+    "piper.json",
+)
+OTHERS: dict[str, bytes] = {
+    "costs_syntax.pbtxt": changed(PBTXT, ("size: 100", "size 100")),
+    "costs_key_unknown.pbtxt": changed(PBTXT, ("compute_cost: 58", "compute_costs: 58")),
+    "costs_number.pbtxt": changed(PBTXT, ("compute_cost: 58", "compute_cost: 5.8")),
+    "costs_id_twice.pbtxt": changed(PBTXT, ("id: 2", "id: 1")),
+    "costs_name_twice.pbtxt": changed(PBTXT, ('"join"', '"left"'), ("id: 4", "id: 3")),
+    "costs_node_unknown.pbtxt": changed(PBTXT, ("preceding_node: 2", "preceding_node: 8")),
+    "costs_port_unknown.pbtxt": changed(PBTXT, ("preceding_port: 1", "preceding_port: 2")),
+    "costs_port_negative.pbtxt": changed(PBTXT, ("preceding_port: 1", "preceding_port: -2")),
+    "costs_control_unknown.pbtxt": changed(PBTXT, ("control_input: 1", "control_input: 9")),
+    "costs_negative.pbtxt": changed(PBTXT, ("compute_cost: 58", "compute_cost: -58")),
+    "costs_memory_negative.pbtxt": changed(PBTXT, ("size: 1000", "size: -1000")),
+    "costs_overflow.pbtxt": changed(PBTXT, ("compute_cost: 58", f"compute_cost: {2**60}")),
+    "costs_cycle.pbtxt": changed(
+        PBTXT, ("control_input: 0\n  compute", "control_input: 4 compute")
+    ),
+    "costs_empty.pbtxt": b"# nothing\n",
+    "profile_metric_missing.graph.txt": changed(PROFILE, (", parameter_size=1e3", "")),
+    "profile_time_negative.graph.txt": changed(PROFILE, ("time=1.250", "time=-1.250")),
+    "profile_size_text.graph.txt": changed(PROFILE, ("16.0; 16.5", "16.0; many")),
+    "profile_size_huge.graph.txt": changed(PROFILE, ("16.0; 16.5", "16.0; 1e30")),
+    "profile_node_twice.graph.txt": changed(PROFILE, ("node4 --", "node3 --")),
+    "profile_node_unknown.graph.txt": changed(PROFILE, ("node1 -- node2", "node1 -- node7")),
+    "profile_edge_without_tab.graph.txt": changed(PROFILE, ("\tnode1", "    node1")),
+    "profile_cycle.graph.txt": changed(PROFILE, ("\tnode2 -- node5", "\tnode5 -- node2")),
+    "workload_edges_missing.json": changed(WORKLOAD, ('"edges"', '"arcs"')),
+    "workload_latency_missing.json": changed(WORKLOAD, ('"cpuLatency": 50', '"cpu": 50')),
+    "workload_latency_negative.json": changed(
+        WORKLOAD, ('"fpgaLatency": 4.0', '"fpgaLatency": -4')
+    ),
+    "workload_latency_text.json": changed(WORKLOAD, ('"fpgaLatency": 4.0', '"fpgaLatency": "4"')),
+    "workload_id_twice.json": changed(WORKLOAD, ('"id": 2', '"id": 7')),
+    "workload_backward_text.json": changed(WORKLOAD, ("false", '"no"')),
+    "workload_color_text.json": changed(WORKLOAD, ('"colorClass": 3', '"colorClass": "3"')),
+    "workload_size_nan.json": changed(WORKLOAD, ('"size": 10.5', '"size": NaN')),
+    "workload_node_unknown.json": changed(WORKLOAD, ('"destId": 2', '"destId": 1')),
+    "workload_cost_missing.json": changed(WORKLOAD, ('"cost": 0.25', '"price": 0.25')),
+    "workload_only_backward.json": changed(
+        WORKLOAD, *[('"isBackwardNode": 0', '"isBackwardNode": 1')] * 2, ("false", "true")
+    ),
+    "piper_degree_missing.json": changed(PIPER, ('"1": [', '"4": [')),
+    "piper_variants_object.json": changed(PIPER, ('"TMPCs": {', '"TMPCs": {"1": {}}, "table": {')),
+    "piper_time_missing.json": changed(PIPER, ('"timePerSample"', '"time"')),
+    "piper_size_negative.json": changed(PIPER, ('"parameterSize": 100.0', '"parameterSize": -1')),
+    "piper_id_twice.json": changed(PIPER, ('"id": 5', '"id": 0')),
+    "piper_node_unknown.json": changed(PIPER, ('"destId": 6', '"destId": 60')),
+    "piper_cost_null.json": changed(
+        PIPER, ('"communicationCost": 8.0', '"communicationCost": null')
+    ),
+}
+
+
 def info(name: str, *dims: int | str) -> ValueInfoProto:
     """Return a float tensor of a name and shape."""
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
@@ -231,7 +302,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name, document in GRAPHS.items():
         (FOLDER / f"{name}.json").write_text(json.dumps(document) + "\n")
-    for name, content in TEXTS.items():
+    for name, content in (TEXTS | OTHERS).items():
         (FOLDER / name).write_bytes(content)
     for name, made in MODELS.items():
         (FOLDER / f"{name}.onnx").write_bytes(made.SerializeToString(deterministic=True))

@@ -59,6 +59,35 @@ def test_damaged_graph_files(tmp_path: Path) -> None:
             assert_read_or_refused(tmp_path / name, seed)
 
 
+def test_damaged_files_of_other_formats(tmp_path: Path) -> None:
+    for sample in sorted((Path(__file__).parent.parent / "data" / "formats").iterdir()):
+        content = sample.read_bytes()
+        for seed in range(ROUNDS):
+            path = tmp_path / sample.name
+            path.write_bytes(damaged(content, random.Random(seed)))
+            assert_read_or_refused(path, seed)
+
+
+def test_workloads_with_a_value_replaced(tmp_path: Path) -> None:
+    odd: list[object] = [None, -1, 0.5, 1e300, "x", {}, [0], float("nan")]
+    for name in ("workload.json", "piper.json"):
+        sample = Path(__file__).parent.parent / "data" / "formats" / name
+        document = json.loads(sample.read_text())
+        places = [(document, key) for key in document]
+        for list_ in ("nodes", "edges"):
+            places += [(row, inner) for row in document[list_] for inner in row]
+        for row in document["nodes"]:
+            for variants in row.get("TMPCs", {}).values():
+                places += [(variant, inner) for variant in variants for inner in variant]
+        for holder, key in places:
+            kept = holder[key]
+            for value in odd:
+                holder[key] = value
+                (tmp_path / name).write_text(json.dumps(document))
+                assert_read_or_refused(tmp_path / name, 0)
+            holder[key] = kept
+
+
 def test_graph_files_with_a_value_replaced(tmp_path: Path) -> None:
     write_graph_file(full(), path := tmp_path / "g.json")
     document = json.loads(path.read_text())

@@ -11,7 +11,7 @@ import pytest
 
 from stagewright.errors import GraphError, InputError
 from stagewright.graph import FIRST, LAST, CostGraph, GraphBuilder
-from stagewright.readers import graph_file
+from stagewright.readers import text_file
 from stagewright.readers.graph_file import read_graph_file, write_graph_file
 
 INSTANCES = Path(__file__).parents[2].parent / "shared" / "instances"
@@ -144,7 +144,7 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
 
 
 def test_expansion_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph_file, "MAX_TEXT_BYTES", 3 * 2**20)
+    monkeypatch.setattr(text_file, "MAX_TEXT_BYTES", 3 * 2**20)
     path = tmp_path / "bomb.json.gz"
     path.write_bytes(gzip.compress(b" " * 2**26))
     with pytest.raises(GraphError) as caught:

@@ -21,7 +21,7 @@ Parser = argparse.ArgumentParser
 
 def add_model_options(parser: Parser, *, costs: bool = True) -> None:
     """Add MODEL and what it takes to read it."""
-    parser.add_argument("model", metavar="MODEL", help="an ONNX model or a graph file")
+    parser.add_argument("model", metavar="MODEL", help="a model, a profile or a graph file")
     group = parser.add_argument_group("reading the model")
     group.add_argument(
         "--shape",
@@ -36,6 +36,13 @@ def add_model_options(parser: Parser, *, costs: bool = True) -> None:
         default=[],
         metavar="NAME=8",
         help="fix a symbolic dimension; may be repeated",
+    )
+    group.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="choose what the format of MODEL leaves open (docs/formats.md); may be repeated",
     )
     if costs:
         group.add_argument("--device", metavar="NAME", help="estimate work for this device")
@@ -98,6 +105,17 @@ def dims_of(options: argparse.Namespace) -> dict[str, int]:
     return dims
 
 
+def format_options_of(options: argparse.Namespace) -> dict[str, str]:
+    """Return --option as {name: value}."""
+    chosen = {}
+    for text in options.option:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise InputError("--option", "NAME=VALUE", repr(text))
+        chosen[name] = value
+    return chosen
+
+
 def catalogue_of(options: argparse.Namespace) -> Catalogue:
     """Return the catalogue with the user's own entries."""
     from ..cost.catalogue import load_catalogue
@@ -109,7 +127,7 @@ def source_of(options: argparse.Namespace, known: Source | None = None) -> Sourc
     """Return how to read the model: what the options say, else what a plan file says."""
     from ..api import Source
 
-    shapes, dims = shapes_of(options), dims_of(options)
+    shapes, dims, chosen = shapes_of(options), dims_of(options), format_options_of(options)
     given = bool(options.device or options.profile)
     return Source(
         model=options.model,
@@ -117,6 +135,7 @@ def source_of(options: argparse.Namespace, known: Source | None = None) -> Sourc
         profile=options.profile if given or known is None else known.profile,
         shapes=shapes or (known.shapes if known else {}),
         dims=dims or (known.dims if known else {}),
+        options=chosen or (known.options if known else {}),
     )
 
 
@@ -130,6 +149,7 @@ def graph_of(source: Source, options: argparse.Namespace) -> CostGraph:
         profile=source.profile,
         shapes=source.shapes,
         dims=source.dims,
+        options=source.options,
         catalogue=catalogue_of(options) if source.device else None,
     )
 

@@ -25,7 +25,7 @@ def add_commands(commands: Any) -> None:
     _add_plan(commands.add_parser("plan", help="cut a model into stages, with a proof"))
     _add_check(commands.add_parser("check", help="verify a plan independently"))
     _add_bound(commands.add_parser("bound", help="compute one lower bound"))
-    _add_convert(commands.add_parser("convert", help="write any readable model as a graph file"))
+    _add_convert(commands.add_parser("convert", help="write any readable model in another format"))
 
 
 def _add_plan(parser: opt.Parser) -> None:
@@ -224,17 +224,31 @@ def _show_gap(pair: Relaxation, *, as_json: bool) -> int:
 def _add_convert(parser: opt.Parser) -> None:
     opt.add_model_options(parser)
     parser.add_argument(
-        "output", metavar="OUT.graph.json", help="the graph file; .gz is compressed"
+        "output",
+        metavar="OUT",
+        help="a graph file (.json, .json.gz), .graphml, .dot, or a CostGraphDef (.pbtxt)",
+    )
+    parser.add_argument(
+        "--plan", metavar="PLAN.json", help="show the stages of this plan (.graphml, .dot)"
     )
     parser.set_defaults(command=convert)
 
 
 def convert(options: argparse.Namespace) -> int:
-    """Write a graph file."""
-    from ..readers.graph_writer import write_graph_file
+    """Write the graph of a model in another format."""
+    from ..writers import write_graph
 
-    graph = opt.graph_of(opt.source_of(options), options)
-    write_graph_file(graph, options.output)
+    known = stage_of = None
+    if options.plan:
+        from ..api import read_plan
+        from ..certificate.build import plan_of
+
+        document, known = read_plan(options.plan)
+    graph = opt.graph_of(opt.source_of(options, known), options)
+    if options.plan:
+        stage_of = plan_of(document, graph, options.plan).assignment(graph.num_nodes)
+    for line in write_graph(graph, options.output, stage_of=stage_of):
+        opt.note(f"{options.output}: {line}")
     opt.note(
         f"written: {options.output} ({graph.num_nodes} nodes, {graph.num_tensors} tensors, "
         f"{len(graph.param_bytes)} parameters)"

@@ -7,22 +7,50 @@ The modules of the formats are imported on use, since some of them need large li
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InputError
+from .notes import StagewrightWarning
 
 if TYPE_CHECKING:
     from ..graph import CostGraph
 
-__all__ = ["READABLE", "StagewrightWarning", "load"]
+__all__ = ["FORMATS", "READABLE", "StagewrightWarning", "load"]
 
-READABLE: Final = "an ONNX model (.onnx) or a graph file (.json, .json.gz)"
+READABLE: Final = (
+    "an ONNX model (.onnx), a graph file (.json, .json.gz), a CostGraphDef (.pbtxt), a profile of PipeDream "
+    "(graph.txt) or a workload of dnn-partitioning or Piper (.json)"
+)
+_HEAD_BYTES: Final = 4096
 
 
-class StagewrightWarning(UserWarning):
-    """A model was read, but some number in the graph is an estimate; the message says which."""
+@dataclass(frozen=True)
+class Format:
+    """A format: what people call it, and the options its reader takes.
+
+    `options` lists the allowed values of each, the default first; None where any text may stand.
+    """
+
+    title: str
+    options: Mapping[str, tuple[str, ...] | None]
+
+
+FORMATS: Final[Mapping[str, Format]] = {
+    "onnx": Format("an ONNX model", {}),
+    "graph": Format("a graph file", {}),
+    "cost_graph_def": Format("a CostGraphDef", {}),
+    "dnn_partitioning": Format(
+        "a workload of dnn-partitioning",
+        {"latency": ("accelerator", "cpu"), "edges": ("cost", "bytes")},
+    ),
+    "pipedream": Format("a profile of PipeDream", {"input": ("free", "keep")}),
+    "piper": Format("a workload of Piper", {"variant": None}),
+}
 
 
 def load(
@@ -30,15 +58,18 @@ def load(
     *,
     shapes: Mapping[str, Sequence[int]] | None = None,
     dims: Mapping[str, int] | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> CostGraph:
     """Read any file this package understands.
 
     Parameters
     ----------
     path
-        An ONNX model or a graph file.  The content decides; the suffix is only a hint.
+        A model, a profile or a graph.  The content decides what it is; the suffix is only a hint.
     shapes, dims
         Shapes of tensors by name, and values of symbolic dimensions by name (ONNX models only).
+    options
+        Choices that the format leaves open, by name; docs/formats.md lists them.
 
     Raises
     ------
@@ -49,6 +80,13 @@ def load(
     """
     path = Path(path)
     kind = _kind_of(path)
+    document: Any = None
+    if kind == "json":
+        from .json_file import read_json
+
+        document = read_json(path)
+        kind = _kind_of_document(document)
+    chosen = _options_for(kind, path, options or {})
     if kind == "onnx":
         from .onnx_model import read_onnx
 
@@ -57,36 +95,107 @@ def load(
         if given:
             raise InputError(
                 f"{path}: {option}",
-                "none, since a graph file has costs and no shapes",
+                f"none, since {FORMATS[kind].title} has costs and no shapes",
                 str(dict(given)),
             )
-    from .graph_file import read_graph_file
+    if kind == "cost_graph_def":
+        from .cost_graph_def import read_cost_graph
 
-    return read_graph_file(path)
+        return read_cost_graph(path)
+    if kind == "pipedream":
+        from .pipedream import read_pipedream
+
+        return read_pipedream(path, chosen)
+    if kind == "dnn_partitioning":
+        from .dnn_partitioning import graph_of_workload
+
+        return graph_of_workload(document, path, chosen)
+    if kind == "piper":
+        from .piper import graph_of_piper
+
+        return graph_of_piper(document, path, chosen)
+    from .graph_file import graph_of_document
+
+    return graph_of_document(document, path)
+
+
+def _options_for(kind: str, path: Path, given: Mapping[str, str]) -> dict[str, str]:
+    """Return the options of the format, completed by the defaults."""
+    known = FORMATS[kind].options
+    for name, value in given.items():
+        if name not in known:
+            expected = f"one of {', '.join(known)}" if known else "none"
+            raise InputError(f"{path}: option", f"{expected} for {FORMATS[kind].title}", name)
+        choices = known[name]
+        if choices is not None and value not in choices:
+            raise InputError(f"{path}: option {name}", " or ".join(choices), repr(value))
+    return {name: choices[0] for name, choices in known.items() if choices} | dict(given)
+
+
+def _kind_of_document(document: Any) -> str:
+    """Return which JSON format this is; what is no other is taken for a graph file."""
+    nodes = document.get("nodes") if isinstance(document, dict) else None
+    if not isinstance(nodes, list) or "format" in document:
+        return "graph"
+    keys = next((row.keys() for row in nodes if isinstance(row, dict)), ())
+    if "TMPCs" in keys or "mbsInBatch" in document:
+        return "piper"
+    if "fpgaLatency" in keys or "maxFPGAs" in document:
+        return "dnn_partitioning"
+    return "graph"
 
 
 def _kind_of(path: Path) -> str:
-    """Return ``onnx`` or ``graph`` after a look at the first bytes."""
+    """Return the format, or ``json``, after a look at the first bytes."""
     if path.is_dir():
         raise InputError(str(path), READABLE, "a folder")
     try:
         with path.open("rb") as file:
-            head = file.read(64)
+            head = file.read(_HEAD_BYTES)
     except FileNotFoundError:
         raise InputError(str(path), READABLE, "no such file") from None
     except OSError as error:
         raise InputError(str(path), "a readable file", error.strerror or str(error)) from None
     if not head:
         raise InputError(str(path), READABLE, "an empty file")
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if head.startswith(b"\x1f\x8b") or text.startswith((b"{", b"[")):
-        return "graph"
-    suffixes = path.name.lower()
+    packed = head.startswith(b"\x1f\x8b")
+    text = _unpacked(path) if packed else head
+    text = text.removeprefix(b"\xef\xbb\xbf").lstrip()
+    suffixes = path.name.lower().removesuffix(".gz")
+    if text.startswith((b"{", b"[")):
+        return "json"
     if suffixes.endswith(".onnx"):
         return "onnx"
-    if suffixes.endswith((".json", ".json.gz")):
-        return "graph"
+    if suffixes.endswith(".json"):
+        return "json"
+    if kind := _kind_of_text(text):
+        return kind
+    if suffixes.endswith(".pbtxt"):
+        return "cost_graph_def"
+    if packed:
+        return "json"
     # A serialised ModelProto opens with field 1, the IR version: tag 0x08 and a small number.
     if head[0] == 0x08 and len(head) > 1 and 0 < head[1] < 32:
         return "onnx"
     raise InputError(str(path), READABLE, "a file of another kind")
+
+
+def _kind_of_text(head: bytes) -> str | None:
+    import re
+
+    text = head.decode("utf-8", "replace")
+    if re.match(r"\S+ -- .* -- forward_compute_time=", text):
+        return "pipedream"
+    # Behind comments, a CostGraphDef opens with a node or with a sum of costs.
+    if re.match(r"(#[^\n]*\n\s*)*(node|cost)\s*:?\s*[{<\[]", text):
+        return "cost_graph_def"
+    return None
+
+
+def _unpacked(path: Path) -> bytes:
+    """Return the first bytes inside a gzip file; none if it is damaged."""
+    try:
+        with gzip.open(path) as file:
+            return file.read(_HEAD_BYTES)
+    except (OSError, EOFError, zlib.error):
+        return b""

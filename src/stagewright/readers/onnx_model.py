@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import GraphError, ModelError
 from ..graph import CostGraph, GraphBuilder
-from . import StagewrightWarning
+from .notes import StagewrightWarning
 from .onnx_file import bodies_of, captured_names, domain_of, load_model, onnx_node_names
 from .onnx_function import opsets_of
 from .onnx_inputs import fix_inputs
