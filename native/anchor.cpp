@@ -8,6 +8,8 @@ namespace stagewright {
 
 namespace {
 
+constexpr std::int64_t kPerArc = 60;  // work per node, tensor and flow, see Stop::spend
+
 constexpr Picoseconds kUnlimited = std::numeric_limits<Picoseconds>::max() / 4;
 
 /// Dinic's algorithm on the network of an instance; built once, capacities restored per anchor.
@@ -173,6 +175,7 @@ AnchorBound anchor_bound(const Instance& g, std::vector<Picoseconds> ceiling, Pi
         if (best.value >= enough) break;
         if (stop.now()) return best;
         ++best.flows;
+        stop.spend(kPerArc * static_cast<std::int64_t>(g.n + g.reads.values.size()));
         const auto value = g.work[v] + network.solve(v, kUnlimited);
         for (Node u = 0; u < g.n; ++u)
             if (network.on_source_side(u)) ceiling[u] = std::min(ceiling[u], value);

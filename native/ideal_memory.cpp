@@ -16,6 +16,8 @@ namespace stagewright {
 
 namespace {
 
+constexpr std::int64_t kCostOfBlock = 500;  // work, see Stop::spend
+
 /// Relaxed costs of J \ I for many J and one I.
 class BlockCost {
    public:
@@ -139,7 +141,10 @@ bool IdealGraph::rest_fits(std::int64_t ideal, std::int32_t blocks, Picoseconds 
     constexpr Wide kSecond = 1'000'000'000'000;
     const auto each =
         static_cast<Wide>(threshold) * m.bandwidth + kSecond * (m.capacity - least_set_);
-    return static_cast<Wide>(rest) * m.bandwidth + kSecond * rest_params_[ideal] <= each * blocks;
+    if (static_cast<Wide>(rest) * m.bandwidth + kSecond * rest_params_[ideal] > each * blocks)
+        return false;
+    // No block may hold more than the threshold allows at all, which a hard limit makes little.
+    return rest_params_[ideal] <= static_cast<Wide>(most_held_ - least_set_) * blocks;
 }
 
 // Whether some order of the nodes between the two ideals spills no more than fits into the time left.
@@ -176,6 +181,7 @@ Answer IdealGraph::decide_with_memory(std::int32_t k, Picoseconds threshold,
         list_rest_params();
         list_live();
     }
+    most_held_ = g.memory.most_held(threshold);
     std::vector<std::int32_t> missing(static_cast<std::size_t>(g.tensors()),
                                       0);  // of the tensors live at I
     std::vector<std::int32_t> parent(static_cast<std::size_t>(count()), -1);
@@ -202,6 +208,7 @@ Answer IdealGraph::decide_with_memory(std::int32_t k, Picoseconds threshold,
                 std::upper_bound(targets.work.begin(), targets.work.end(), work + threshold) -
                 targets.work.begin();
             pairs_ += end - begin;
+            stop.spend(2 * (end - begin));
             for (auto e = live_start_[source]; e < live_start_[source + 1]; ++e)
                 missing[live_list_[e].tensor] = live_list_[e].missing;
             for (auto i = begin; i < end; ++i) {
@@ -226,6 +233,7 @@ Answer IdealGraph::decide_with_memory(std::int32_t k, Picoseconds threshold,
                     threshold)
                     continue;
                 if (stop()) return Answer::unknown;
+                stop.spend(kCostOfBlock);
                 const auto c = cost.of(lower, upper, words_);
                 if (c.work_and_io + g.memory.overflow(c.params + c.largest) > threshold) continue;
                 if (!peak_fits(source, ideal, c.params, threshold - c.work_and_io, stop)) continue;

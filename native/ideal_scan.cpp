@@ -18,6 +18,8 @@ namespace stagewright {
 
 namespace {
 
+constexpr std::int64_t kPair = 8;  // work per pair of ideals, see Stop::spend
+
 /// A tensor made inside an ideal and needed outside, with the number of consumers still missing.
 /// For I within J, equal numbers mean that no consumer lies in J \ I.
 struct Live {
@@ -170,6 +172,7 @@ bool IdealGraph::Scan::reach_next_layer(const std::vector<std::int32_t>& layer, 
         while (high < layer.size() && c.work[layer[high]] <= c.work[j]) ++high;
         while (low < high && c.work[j] - c.work[layer[low]] > threshold) ++low;
         bool reached = false;
+        const auto before = pairs;
         for (auto s = high; s > low && !reached; --s) {
             const auto i = layer[s - 1];
             ++pairs;
@@ -179,6 +182,7 @@ bool IdealGraph::Scan::reach_next_layer(const std::vector<std::int32_t>& layer, 
             reached = true;
         }
         if (!reached) waiting[kept++] = j;
+        stop.spend(kPair * (pairs - before));
     }
     waiting.resize(kept);
     return true;

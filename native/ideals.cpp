@@ -10,6 +10,8 @@ namespace stagewright {
 
 namespace {
 
+constexpr std::int64_t kIdeal = 150;  // work per ideal and node added to it, see Stop::spend
+
 bool has(const std::vector<std::uint64_t>& bits, Node v) {
     return (bits[static_cast<std::size_t>(v) >> 6U] >> (static_cast<unsigned>(v) & 63U)) & 1U;
 }
@@ -97,6 +99,7 @@ void IdealGraph::enumerate(std::int64_t max_ideals, std::int64_t max_bytes, Stop
         for (std::int64_t i = begin; i < end; ++i) {
             const auto row = std::move(ready[i - begin]);
             for (const Node v : row) {
+                stop.spend(kIdeal);
                 if (stop()) return;
                 const auto h = hash[i] ^ key[v];
                 made.set_to(window(i), v);

@@ -104,6 +104,7 @@ class IdealGraph {
     std::vector<std::uint64_t> whole_bits_;  // with memory: words_ per ideal
     std::vector<Bytes> rest_params_;         // bytes of the parameters used behind the ideal
     Bytes least_set_ = 0;                    // the smallest working set
+    Bytes most_held_ = 0;                    // by a block within the threshold
     struct LiveTensor {                      // a tensor made in an ideal and needed outside
         Tensor tensor;
         std::int32_t missing;  // consumers outside

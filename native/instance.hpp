@@ -37,26 +37,45 @@ struct Ragged {
 };
 
 /// What one device can hold, and what does not fit; absent when memory cannot bind.
+///
+/// A hard limit becomes a step in the cost: a block that holds more costs at least `refusal`, which is more than
+/// any block that fits, and `per_byte` for each byte above.  So whatever minimises costs first looks for a
+/// plan that fits, then for the best one; and "none of cost < refusal" proves that none fits.
 struct Memory {
     Bytes capacity = 0;
-    Bytes bandwidth = 0;             // bytes per second of the link that spilled bytes take
+    Bytes bandwidth = 0;  // bytes per second of the link that spilled bytes take
+    Bytes limit = std::numeric_limits<Bytes>::max();
+    Picoseconds refusal = std::numeric_limits<Picoseconds>::max();
+    Picoseconds per_byte = 0;
     std::vector<Bytes> param_bytes;  // per parameter
     Ragged params_of;                // node -> parameters it uses
     std::vector<Bytes> working_set;  // per node: bytes alive at least while it runs
 
-    /// ceil(excess / bandwidth) in picoseconds, 0 when nothing is spilled.
+    /// ceil(excess / bandwidth) in picoseconds, 0 when nothing is spilled; and the step at the hard limit.
     [[nodiscard]] Picoseconds overflow(Bytes held) const {
-        if (held <= capacity) return 0;
+        const auto refused = held > limit ? refusal + (held - limit) * per_byte : 0;
+        if (held <= capacity) return refused;
         __extension__ using Wide = __int128;
         const Wide spilled = static_cast<Wide>(held - capacity) * 1'000'000'000'000;
-        return static_cast<Picoseconds>((spilled + bandwidth - 1) / bandwidth);
+        return refused + static_cast<Picoseconds>((spilled + bandwidth - 1) / bandwidth);
     }
 
     /// The most bytes whose overflow is <= `time`, which is >= 0.
     [[nodiscard]] Bytes most_held(Picoseconds time) const {
         __extension__ using Wide = __int128;
         const Wide held = capacity + static_cast<Wide>(time) * bandwidth / 1'000'000'000'000;
-        return static_cast<Bytes>(std::min<Wide>(held, std::numeric_limits<Bytes>::max()));
+        auto most = static_cast<Bytes>(std::min<Wide>(held, std::numeric_limits<Bytes>::max()));
+        if (most <= limit) return most;
+        auto fits = limit;
+        most = std::min(most, limit + (time < refusal ? 0 : (time - refusal) / per_byte));
+        while (fits < most) {
+            const auto middle = fits + (most - fits + 1) / 2;
+            if (overflow(middle) <= time)
+                fits = middle;
+            else
+                most = middle - 1;
+        }
+        return fits;
     }
 };
 

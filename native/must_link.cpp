@@ -9,6 +9,8 @@ namespace stagewright {
 
 namespace {
 
+constexpr std::int64_t kPerArc = 40;  // work per node, tensor and cut, see Stop::spend
+
 struct Question {
     Node in;          // S holds it
     Node partner;     // S lacks it; -1: no such demand
@@ -37,6 +39,7 @@ MustLink must_link(const Instance& g, Picoseconds threshold, Stop& stop) {
         std::fill(in.begin(), in.end(), 0);
         insert(in.data(), asked.in);
         cuts.prepare(in.data(), asked.out);
+        stop.spend(kPerArc * static_cast<std::int64_t>(g.n + g.reads.values.size()));
         const auto minimum = cuts.solve(0, stop, enough);
         if (minimum.finished) {
             // This set is cheap enough: it answers every question that it fits.

@@ -12,6 +12,8 @@ namespace stagewright {
 namespace {
 
 constexpr Picoseconds kForever = std::numeric_limits<Picoseconds>::max();
+// Work per node and tensor used, see Stop::spend.
+constexpr std::int64_t kPerOrder = 10, kPerPass = 15;
 
 class OrderSearch {
    public:
@@ -35,14 +37,15 @@ class OrderSearch {
         improve_on(order_);
     }
 
-    void restart() {
+    void restart(Stop& stop) {
         static constexpr OrderKind kKinds[] = {OrderKind::depth_first,
                                                OrderKind::reversed_depth_first, OrderKind::random};
         maker_.make(kKinds[best_.evaluations % 3], random_, order_);
         improve_on(order_);
+        account(stop);
     }
 
-    void local_move() {
+    void local_move(Stop& stop) {
         const auto n = static_cast<std::uint32_t>(order_.size());
         const std::uint32_t length =
             2 + random_.below(std::min<std::uint32_t>(n - 1, 1U << (1 + random_.below(7))));
@@ -51,7 +54,9 @@ class OrderSearch {
         maker_.reshuffle(order_, begin, std::min(n, begin + length), random_);
         // Equal is accepted: it lets the order drift over plateaus.
         ++best_.evaluations;
-        if (slicer_.pass(order_, best_.bottleneck, k_) > k_) return;
+        const auto blocks_needed = slicer_.pass(order_, best_.bottleneck, k_);
+        account(stop);
+        if (blocks_needed > k_) return;
         slicer_.blocks(order_, block_);
         const auto blocks = *std::max_element(block_.begin(), block_.end()) + 1;
         const auto costs = block_costs(instance_, block_, blocks);
@@ -77,6 +82,12 @@ class OrderSearch {
         }
     }
 
+    void account(Stop& stop) {
+        const auto size = static_cast<std::int64_t>(instance_.n + instance_.reads.values.size());
+        stop.spend(size * (kPerOrder + kPerPass * (slicer_.passes() - passes_)));
+        passes_ = slicer_.passes();
+    }
+
     void accept(Picoseconds cost) {
         best_.bottleneck = cost;
         best_.block = block_;
@@ -89,6 +100,7 @@ class OrderSearch {
     OrderMaker maker_;
     Slicer slicer_;
     Incumbent best_{kForever, {}, 0};
+    std::int64_t passes_ = 0;
     std::vector<Node> order_, best_order_;
     std::vector<std::int32_t> block_;
 };
@@ -102,12 +114,12 @@ Incumbent search_orders(const Instance& instance, std::int32_t k, Picoseconds lo
     if (!start.empty())
         search.start_from(start);
     else
-        search.restart();
+        search.restart(stop);
     for (std::int64_t i = 1; i < limits.restarts && !search.done() && !stop.now(); ++i)
-        search.restart();
+        search.restart(stop);
     if (instance.n > 1)
         for (std::int64_t i = 0; i < limits.local_moves && !search.done() && !stop.now(); ++i)
-            search.local_move();
+            search.local_move(stop);
     return search.take();
 }
 

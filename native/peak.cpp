@@ -9,6 +9,8 @@ namespace stagewright {
 namespace {
 
 constexpr std::size_t kMostRemembered = 4'000'000;
+// Work per state of a search, see Stop::spend.
+constexpr std::int64_t kState = 500, kPerNode = 8;
 
 }  // namespace
 
@@ -234,7 +236,9 @@ PeakSearch::Result PeakSearch::search(std::span<const Node> stage, Bytes enough,
             add_state(parent, trail_begin);
             push_choices(bottleneck);
         }
-        if (static_cast<std::int64_t>(states_.size()) >= max_states || stop()) break;
+        if (static_cast<std::int64_t>(states_.size()) >= max_states) break;
+        stop.spend(kState + kPerNode * static_cast<std::int64_t>(stage.size()));
+        if (stop()) break;
         if (heap_.empty()) break;  // cannot be: a state that is not full has a node that is ready
         std::pop_heap(heap_.begin(), heap_.end(), later);
         const auto next = heap_.back();

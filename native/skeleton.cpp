@@ -20,6 +20,7 @@ constexpr std::int64_t kFirstBudget = 64;
 // What a cut costs in arcs looked at; removals may cost a fifth of everything.
 constexpr std::int64_t kStepsPerCut = 500;
 constexpr std::int64_t kRemovalShare = 16;
+constexpr std::int64_t kStep = 4;  // work per arc looked at, see Stop::spend
 
 Picoseconds sum(const std::vector<Picoseconds>& values) {
     Picoseconds total = 0;
@@ -45,7 +46,8 @@ class Run {
           stop_(stop),
           space_(g, closures, cuts, upper - 1),
           program_(space_, k, whole_),
-          refiner_(g, closures) {}
+          refiner_(g, closures),
+          accounted_(kStep * kStepsPerCut * cuts.solved()) {}
 
     /// False when a new skeleton could do more: the budget of splits is used up.
     bool run() {
@@ -96,7 +98,9 @@ class Run {
         space_.set_threshold(threshold);
         if (!program_.reset(stop_)) return Outcome::end;
         for (int round = 0; patient || round < kPatience; ++round) {
-            if (!settle_path()) return Outcome::end;
+            const bool settled = settle_path();
+            account();
+            if (!settled) return Outcome::end;
             if (program_.infeasible()) return Outcome::infeasible;
             if (space_.bytes() + program_.bytes() > max_bytes_) return Outcome::end;
             if (splits_ >= max_splits_) return Outcome::budget;
@@ -117,6 +121,12 @@ class Run {
         return Outcome::patience;
     }
 
+    void account() {
+        const auto work = kStep * (program_.steps() + kStepsPerCut * cuts_.solved());
+        stop_.spend(work - accounted_);
+        accounted_ = work;
+    }
+
     /// Tightens arcs until the best chain has only tight ones, or there is none.
     bool settle_path() {
         while (true) {
@@ -124,6 +134,7 @@ class Run {
             if (program_.infeasible()) return true;
             program_.path(path_);
             bool changed = false;
+            account();
             auto spare = program_.largest() - whole_;  // below 0 the chain is refuted
             for (const auto a : path_) {
                 if (spare < 0) break;
@@ -176,6 +187,7 @@ class Run {
     std::vector<std::int32_t> plan_;
     std::int64_t splits_ = 0;
     std::int64_t next_removal_ = 0;
+    std::int64_t accounted_;  // work that was counted already
 };
 
 /// Amounts that make nodes which are covered too often worth less; their sum stays.

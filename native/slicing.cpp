@@ -272,9 +272,10 @@ std::int32_t Slicer::scan_with_memory(std::int32_t l, std::int32_t end, Picoseco
         cost += difference_[r];
         params += param_difference_[r];
         largest = std::max(largest, working_set_[r]);
+        const auto overflow = m.overflow(params + largest);
+        if (overflow > threshold) break;  // what a block holds grows with it
         enough = std::min(enough, fewest_[r + 1]);
-        if (fewest_[r + 1] >= best || cost > threshold) continue;
-        if (cost + m.overflow(params + largest) > threshold) continue;
+        if (fewest_[r + 1] >= best || cost + overflow > threshold) continue;
         best = fewest_[r + 1];
         last_of_first_[l] = r;
     }
@@ -338,7 +339,9 @@ Picoseconds Slicer::run_values(std::int32_t k) {
             if constexpr (kWithMemory) {
                 params += param_difference_[r];
                 largest = std::max(largest, working_set_[r]);
-                total += g.memory.overflow(params + largest);
+                const auto overflow = g.memory.overflow(params + largest);
+                if (overflow > threshold) break;
+                total += overflow;
             }
             if (total > threshold) continue;
             for (auto i = std::max(0, high_.fewest[r + 1] + 1 - least); i < count; ++i) {

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// When to give up: a deadline, and a question that the caller may ask its own world (Ctrl-C).
+// When to give up: a deadline, a flag that another thread sets, a question that the caller may ask its own
+// world (Ctrl-C), and an amount of work.  Only the last makes a run end at the same place every time.
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <functional>
+#include <limits>
+#include <utility>
 
 namespace stagewright {
 
@@ -11,11 +16,25 @@ class Stop {
    public:
     using Clock = std::chrono::steady_clock;
 
-    Stop(double seconds, std::function<bool()> interrupted)
+    static constexpr std::int64_t kEndless = std::numeric_limits<std::int64_t>::max();
+
+    Stop(double seconds, std::function<bool()> interrupted,
+         const std::atomic<bool>* cancelled = nullptr, std::int64_t work = kEndless)
         : deadline_(Clock::now() +
                     std::chrono::duration_cast<Clock::duration>(
                         std::chrono::duration<double>(seconds < 1e8 ? seconds : 1e8))),
-          interrupted_(std::move(interrupted)) {}
+          interrupted_(std::move(interrupted)),
+          cancelled_(cancelled),
+          work_left_(work) {}
+
+    /// Counts work, in units of roughly a nanosecond on one core; stops when it is used up.
+    void spend(std::int64_t units) {
+        work_left_ -= units;
+        if (work_left_ < 0) stopped_ = true;
+    }
+
+    /// Whether the amount of work was the reason.
+    [[nodiscard]] bool exhausted() const { return work_left_ < 0; }
 
     /// Cheap enough for inner loops: looks at the clock on every 64th call only.
     bool operator()() {
@@ -24,6 +43,8 @@ class Stop {
     }
 
     bool now() {
+        if (cancelled_ != nullptr && cancelled_->load(std::memory_order_relaxed)) stopped_ = true;
+        if (stopped_) return true;
         const auto time = Clock::now();
         if (time >= deadline_) stopped_ = true;
         if (!stopped_ && interrupted_ && time >= next_question_) {
@@ -37,6 +58,8 @@ class Stop {
     Clock::time_point deadline_;
     Clock::time_point next_question_{};
     std::function<bool()> interrupted_;
+    const std::atomic<bool>* cancelled_;
+    std::int64_t work_left_;
     unsigned calls_ = 0;
     bool stopped_ = false;
 };

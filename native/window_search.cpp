@@ -41,6 +41,8 @@ constexpr std::uint32_t kPackPercent = 20;    // of the windows of three blocks 
 constexpr double kHomeSlack = 0.005;          // how much worse the next kick may start
 constexpr std::int64_t kKicksUntilHome = 20;  // without success, then back to the best
 constexpr double kFalsePrices = 0.5;          // at most so wrong, as a fraction
+// Work, see Stop::spend.
+constexpr std::int64_t kPerWindow = 20'000, kPerNode = 1'000, kPerVisit = 20;
 
 class WindowSearch {
    public:
@@ -65,10 +67,12 @@ class WindowSearch {
         best_value_ = home_value_ = least_ = best_.bottleneck();
     }
 
-    void round() {
+    void round(Stop& stop) {
         ++rounds_;
+        const auto before = work_;
         if (++quiet_ > patience()) kick();
         improve_window(0, now_.size());
+        stop.spend(work_ - before);
         const auto value = now_.bottleneck();
         if (value < least_) {
             least_ = value;
@@ -132,7 +136,11 @@ class WindowSearch {
                   const Steepness& steepness, double penalty, Picoseconds most) {
         auto& effort = effort_[blocks - 2][choose_level()];
         chosen_.clear();
-        for (auto b = first; b < first + width; ++b) chosen_.push_back(&now_.nodes[b]);
+        work_ += kPerWindow;
+        for (auto b = first; b < first + width; ++b) {
+            chosen_.push_back(&now_.nodes[b]);
+            work_ += kPerNode * static_cast<std::int64_t>(now_.nodes[b].size());
+        }
         static constexpr Taste kTastes[] = {Taste::heavy, Taste::any, Taste::far};
         if (!maker_.make(chosen_, static_cast<int>(effort.target), kTastes[random_.below(3)],
                          random_, window_)) {
@@ -142,6 +150,7 @@ class WindowSearch {
         refused_ = 0;
         const auto& division =
             solver_.solve(window_, blocks, steepness, penalty, most, effort.limits);
+        work_ += kPerVisit * division.visits;
         if (!division.complete)
             effort.target = std::max(6.0, effort.target - 0.5);
         else if (division.visits < effort.limits.visits / 2)
@@ -221,6 +230,7 @@ class WindowSearch {
             now_ = home_ = best_;
             home_value_ = best_value_;
         }
+        work_ += kPerNode / 10 * instance_.n;
         storm();
         least_ = now_.bottleneck();
     }
@@ -277,6 +287,7 @@ class WindowSearch {
     Picoseconds least_ = 0;  // since the last kick
     Instance false_;         // prices of a kick
     std::vector<std::int32_t> block_;
+    std::int64_t work_ = 0;  // done so far
     std::int64_t rounds_ = 0, quiet_ = 0, kicks_ = 0, refused_ = 0;
 };
 
@@ -289,7 +300,7 @@ Incumbent search_windows(const Instance& instance, std::int32_t k, Picoseconds l
     search.start_from(start);
     if (k > 1 && instance.n > 1)
         for (std::int64_t i = 0; i < limits.rounds && !search.done() && !stop.now(); ++i)
-            search.round();
+            search.round(stop);
     return search.take();
 }
 

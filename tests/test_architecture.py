@@ -22,6 +22,7 @@ LAYERS = [
     "graph",
     "machine",
     "plans",
+    "hard_limit",
     "classes",
     "readers",
     "writers",

@@ -15,10 +15,10 @@ void bind_skeleton(nb::module_& m) {
         .def(
             "bound",
             [](sw::Skeleton& self, std::int32_t k, std::int64_t lower, std::int64_t upper,
-               std::int64_t max_bytes, double seconds) {
+               std::int64_t max_bytes, double seconds, const Cancel* cancel, std::int64_t work) {
                 if (k < 1) throw std::invalid_argument("k: expected at least one block");
                 sw::SkeletonBound found;
-                Signals signals;
+                Signals signals(cancel, work);
                 {
                     nb::gil_scoped_release release;
                     auto stop = signals.stop(seconds);
@@ -29,6 +29,7 @@ void bind_skeleton(nb::module_& m) {
                                        signals.interrupted());
             },
             "k"_a, "lower"_a, "upper"_a, "max_bytes"_a = std::int64_t{1} << 30, "seconds"_a = 1e9,
+            "cancel"_a = nb::none(), "work"_a = kEndless,
             "Raise the proven bound `lower` towards `upper`, the cost of a plan: (value ps, "
             "closed, states,\n"
             "arcs, cuts, block of each node in a plan below `upper` met on the way or none, "
@@ -36,9 +37,10 @@ void bind_skeleton(nb::module_& m) {
             "Closed: the plan of cost `upper` is optimal.");
     m.def(
         "must_link",
-        [](const sw::Instance& g, std::int64_t threshold, double seconds) {
+        [](const sw::Instance& g, std::int64_t threshold, double seconds, const Cancel* cancel,
+           std::int64_t work) {
             sw::MustLink found;
-            Signals signals;
+            Signals signals(cancel, work);
             {
                 nb::gil_scoped_release release;
                 auto stop = signals.stop(seconds);
@@ -49,7 +51,8 @@ void bind_skeleton(nb::module_& m) {
             return std::make_tuple(std::move(pairs), found.impossible, found.cuts,
                                    signals.interrupted());
         },
-        "instance"_a, "threshold"_a, "seconds"_a = 1e9,
+        "instance"_a, "threshold"_a, "seconds"_a = 1e9, "cancel"_a = nb::none(),
+        "work"_a = kEndless,
         "What shares a block in every plan of bottleneck <= threshold: ([(node, node)], "
         "impossible, cuts,\n"
         "interrupted). Impossible: there is no such plan.");
@@ -61,10 +64,11 @@ void bind_bounds(nb::module_& m) {
     bind_skeleton(m);
     m.def(
         "anchor_bound",
-        [](const sw::Instance& g, const Int64Array& ceiling, std::int64_t enough, double seconds) {
+        [](const sw::Instance& g, const Int64Array& ceiling, std::int64_t enough, double seconds,
+           const Cancel* cancel, std::int64_t work) {
             if (ceiling.shape(0) != static_cast<std::size_t>(g.n))
                 throw std::invalid_argument("ceiling: expected one value per node");
-            Signals signals;
+            Signals signals(cancel, work);
             sw::AnchorBound bound;
             auto above = as_vector(ceiling);
             {
@@ -78,6 +82,7 @@ void bind_bounds(nb::module_& m) {
                                    bound.complete, signals.interrupted());
         },
         "instance"_a, "ceiling"_a.noconvert(), "enough"_a, "seconds"_a = 1e9,
+        "cancel"_a = nb::none(), "work"_a = kEndless,
         "The anchor bound: (value ps, anchor, [(tensor, node, amount)], flows, complete, "
         "interrupted).");
 }

@@ -10,6 +10,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <atomic>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -52,23 +53,41 @@ inline Int32Result as_array(std::vector<std::int32_t> values) {
     return Int32Result(held->data(), {held->size()}, owner);
 }
 
-// Asked at most every 20 ms.  The pending KeyboardInterrupt is swallowed here and remembered in
-// `interrupted`: a search that is stopped returns the best it has, and the caller decides.
+// Set by one thread, ends calls in others.
+struct Cancel {
+    std::atomic<bool> flag = false;
+};
+
+// When a native call ends.  Without a Cancel it asks for Ctrl-C itself, at most every 20 ms: the pending
+// KeyboardInterrupt is swallowed here and remembered in `interrupted`; a search that is stopped returns the
+// best it has, and the caller decides.  With one, signals are the business of whoever may set it, and
+// "interrupted" says that it was set.
 class Signals {
    public:
+    Signals(const Cancel* cancel, std::int64_t work) : cancel_(cancel), work_(work) {}
+
     sw::Stop stop(double seconds) {
-        return {seconds, [this] {
+        if (cancel_ != nullptr) return {seconds, {}, &cancel_->flag, work_};
+        return {seconds,
+                [this] {
                     nb::gil_scoped_acquire gil;
                     if (PyErr_CheckSignals() == 0) return false;
                     PyErr_Clear();
                     return interrupted_ = true;
-                }};
+                },
+                nullptr, work_};
     }
-    [[nodiscard]] bool interrupted() const { return interrupted_; }
+    [[nodiscard]] bool interrupted() const {
+        return interrupted_ || (cancel_ != nullptr && cancel_->flag);
+    }
 
    private:
+    const Cancel* cancel_;
+    std::int64_t work_;
     bool interrupted_ = false;
 };
+
+constexpr auto kEndless = sw::Stop::kEndless;
 
 inline std::int32_t checked_order(const sw::Instance& g, std::span<const std::int32_t> order) {
     std::vector<std::int32_t> position(static_cast<std::size_t>(g.n), -1);

@@ -23,12 +23,13 @@ void bind_peaks(nb::module_& m) {
     m.def(
         "order_stage",
         [](const sw::TensorUses& flow, const Int32Array& stage, std::int64_t enough,
-           std::int64_t most, std::int64_t max_states, double seconds) {
+           std::int64_t most, std::int64_t max_states, double seconds, const Cancel* cancel,
+           std::int64_t work) {
             std::vector<char> seen(static_cast<std::size_t>(flow.n), 0);
             for (const auto v : as_span(stage))
                 if (v < 0 || v >= flow.n || seen[v]++)
                     throw std::invalid_argument("stage: expected nodes, each once");
-            Signals signals;
+            Signals signals(cancel, work);
             sw::PeakSearch::Result result;
             {
                 nb::gil_scoped_release release;
@@ -41,7 +42,7 @@ void bind_peaks(nb::module_& m) {
         },
         "flow"_a, "stage"_a.noconvert(), "enough"_a = 0,
         "most"_a = std::numeric_limits<std::int64_t>::max(), "max_states"_a = 20'000,
-        "seconds"_a = 1e9,
+        "seconds"_a = 1e9, "cancel"_a = nb::none(), "work"_a = kEndless,
         "An order of least peak of a convex stage; peaks <= `enough` are equally good: (lower "
         "bound of the\n"
         "peak unless that is <= `enough`, order, empty if none was found, interrupted).");
@@ -55,13 +56,14 @@ void bind_exact(nb::module_& m) {
         .def(
             "__init__",
             [](sw::IdealGraph* self, const sw::Instance& g, std::int64_t max_ideals,
-               std::int64_t max_bytes, double seconds) {
-                Signals signals;
+               std::int64_t max_bytes, double seconds, const Cancel* cancel, std::int64_t work) {
+                Signals signals(cancel, work);
                 nb::gil_scoped_release release;
                 auto stop = signals.stop(seconds);
                 new (self) sw::IdealGraph(g, max_ideals, max_bytes, stop);
             },
-            "instance"_a, "max_ideals"_a, "max_bytes"_a, "seconds"_a = 1e9, nb::keep_alive<1, 2>())
+            "instance"_a, "max_ideals"_a, "max_bytes"_a, "seconds"_a = 1e9, "cancel"_a = nb::none(),
+            "work"_a = kEndless, nb::keep_alive<1, 2>())
         .def_prop_ro("complete", &sw::IdealGraph::complete)
         .def_prop_ro("count", &sw::IdealGraph::count)
         .def_prop_ro("pairs", &sw::IdealGraph::pairs)
@@ -84,12 +86,12 @@ void bind_exact(nb::module_& m) {
         .def(
             "decide",
             [](sw::IdealGraph& self, std::int32_t k, std::int64_t threshold, double seconds,
-               bool certain) {
+               const Cancel* cancel, std::int64_t work, bool certain) {
                 if (!self.complete())
                     throw std::invalid_argument("decide: the ideals are not complete");
                 std::vector<std::int32_t> block;
                 auto answer = sw::Answer::unknown;
-                Signals signals;
+                Signals signals(cancel, work);
                 {
                     nb::gil_scoped_release release;
                     auto stop = signals.stop(seconds);
@@ -99,7 +101,8 @@ void bind_exact(nb::module_& m) {
                 return std::make_tuple(std::string(kNames[static_cast<int>(answer)]),
                                        as_array(std::move(block)), signals.interrupted());
             },
-            "k"_a, "threshold"_a, "seconds"_a = 1e9, "certain"_a = false,
+            "k"_a, "threshold"_a, "seconds"_a = 1e9, "cancel"_a = nb::none(), "work"_a = kEndless,
+            "certain"_a = false,
             "Is there a plan of at most k blocks of cost <= threshold: ('yes' | 'no' | 'unknown', "
             "block of\n"
             "each node on yes, interrupted). Blocks whose least peak stays open (`doubts`) are let "

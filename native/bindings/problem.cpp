@@ -3,6 +3,11 @@
 #include "common.hpp"
 
 void bind_problem(nb::module_& m) {
+    nb::class_<Cancel>(m, "Cancel",
+                       "Ends the native calls that were given it, from another thread.")
+        .def(nb::init<>())
+        .def("set", [](Cancel& self) { self.flag = true; })
+        .def_prop_ro("is_set", [](const Cancel& self) { return self.flag.load(); });
     nb::class_<sw::Instance>(m, "Instance", "A reduced problem: contracted nodes, exact costs.")
         .def(
             "__init__",
@@ -26,8 +31,11 @@ void bind_problem(nb::module_& m) {
             [](sw::Instance& self, std::int64_t capacity, std::int64_t bandwidth,
                const Int64Array& param_bytes, const Int64Array& param_offsets,
                const Int32Array& params, const Int64Array& working_set) {
-                self.memory = {capacity, bandwidth, as_vector(param_bytes),
-                               as_ragged(param_offsets, params), as_vector(working_set)};
+                self.memory.capacity = capacity;
+                self.memory.bandwidth = bandwidth;
+                self.memory.param_bytes = as_vector(param_bytes);
+                self.memory.params_of = as_ragged(param_offsets, params);
+                self.memory.working_set = as_vector(working_set);
                 if (self.memory.params_of.size() != self.n ||
                     self.memory.working_set.size() != static_cast<std::size_t>(self.n) ||
                     bandwidth <= 0)
@@ -44,6 +52,22 @@ void bind_problem(nb::module_& m) {
             "bytes/s.\n"
             "params: int32 rows per node. working_set: int64[n] bytes held at least while a node "
             "runs.")
+        .def(
+            "set_limit",
+            [](sw::Instance& self, std::int64_t limit, std::int64_t refusal,
+               std::int64_t per_byte) {
+                if (!self.has_memory || limit < 0 || refusal <= 0 || per_byte <= 0)
+                    throw std::invalid_argument(
+                        "limit: expected set_memory() before, and numbers above 0");
+                self.memory.limit = limit;
+                self.memory.refusal = refusal;
+                self.memory.per_byte = per_byte;
+            },
+            "limit"_a, "refusal"_a, "per_byte"_a,
+            "Let a block that holds more than `limit` bytes cost `refusal` more, and `per_byte` "
+            "for "
+            "each byte\n"
+            "above the limit.")
         .def_prop_ro("num_nodes", [](const sw::Instance& self) { return self.n; });
     m.def(
         "block_costs",

@@ -74,10 +74,10 @@ void bind_slicing(nb::module_& m) {
         "search_orders",
         [](const sw::Instance& g, std::int32_t k, std::int64_t lower,
            const std::optional<Int32Array>& start, std::int64_t restarts, std::int64_t local_moves,
-           std::uint64_t seed, double seconds) {
+           std::uint64_t seed, double seconds, const Cancel* cancel, std::int64_t work) {
             if (g.n == 0) throw std::invalid_argument("instance: no nodes");
             sw::Incumbent best;
-            Signals signals;
+            Signals signals(cancel, work);
             const auto from = start ? as_vector(*start) : std::vector<std::int32_t>{};
             if (start && from.size() != static_cast<std::size_t>(g.n))
                 throw std::invalid_argument("start: expected one block number per node");
@@ -90,16 +90,18 @@ void bind_slicing(nb::module_& m) {
                                    best.evaluations, signals.interrupted());
         },
         "instance"_a, "k"_a, "lower"_a, "start"_a.noconvert() = nb::none(), "restarts"_a = 64,
-        "local_moves"_a = 4000, "seed"_a = 0, "seconds"_a = 1e9,
+        "local_moves"_a = 4000, "seed"_a = 0, "seconds"_a = 1e9, "cancel"_a = nb::none(),
+        "work"_a = kEndless,
         "Search over topological orders: (bottleneck ps, block of each node, evaluations, "
         "interrupted).");
     m.def(
         "search_windows",
         [](const sw::Instance& g, std::int32_t k, std::int64_t lower, const Int32Array& start,
-           std::int64_t rounds, std::uint64_t seed, double seconds) {
+           std::int64_t rounds, std::uint64_t seed, double seconds, const Cancel* cancel,
+           std::int64_t work) {
             if (k < 1) throw std::invalid_argument("k: expected at least 1");
             sw::Incumbent best;
-            Signals signals;
+            Signals signals(cancel, work);
             const auto from = checked_plan(g, as_span(start), k);
             {
                 nb::gil_scoped_release release;
@@ -110,7 +112,7 @@ void bind_slicing(nb::module_& m) {
                                    best.evaluations, signals.interrupted());
         },
         "instance"_a, "k"_a, "lower"_a, "start"_a.noconvert(), "rounds"_a = 1'000'000'000,
-        "seed"_a = 0, "seconds"_a = 1e9,
+        "seed"_a = 0, "seconds"_a = 1e9, "cancel"_a = nb::none(), "work"_a = kEndless,
         "Improve a plan window by window: (bottleneck ps, block of each node, rounds, "
         "interrupted).");
 }
@@ -158,10 +160,10 @@ void bind_genetic(nb::module_& m) {
     m.def(
         "random_orders",
         [](const sw::Instance& g, std::int32_t k, std::int64_t lower, std::int64_t count,
-           std::uint64_t seed, double seconds) {
+           std::uint64_t seed, double seconds, const Cancel* cancel, std::int64_t work) {
             checked_start(g, std::nullopt);
             sw::Evolved best;
-            Signals signals;
+            Signals signals(cancel, work);
             {
                 nb::gil_scoped_release release;
                 auto stop = signals.stop(seconds);
@@ -170,6 +172,7 @@ void bind_genetic(nb::module_& m) {
             return as_tuple(std::move(best), signals);
         },
         "instance"_a, "k"_a, "lower"_a, "count"_a, "seed"_a = 0, "seconds"_a = 1e9,
+        "cancel"_a = nb::none(), "work"_a = kEndless,
         "The best of `count` random Kahn orders; returns what `evolve` returns.");
     m.def(
         "evolve",
@@ -178,7 +181,7 @@ void bind_genetic(nb::module_& m) {
            std::int32_t population, std::int32_t generations, std::int32_t elites,
            std::int32_t mutants, double bias, std::int32_t islands, std::int32_t migration,
            std::int32_t migrants, bool guided, std::uint64_t seed, std::int32_t threads,
-           double seconds) {
+           double seconds, const Cancel* cancel, std::int64_t work) {
             const auto from = checked_start(g, start);
             std::vector<std::vector<sw::Node>> given;
             for (const auto& order : orders) {
@@ -198,7 +201,7 @@ void bind_genetic(nb::module_& m) {
                                                seed,
                                                threads};
             sw::Evolved best;
-            Signals signals;
+            Signals signals(cancel, work);
             {
                 nb::gil_scoped_release release;
                 auto stop = signals.stop(seconds);
@@ -210,6 +213,7 @@ void bind_genetic(nb::module_& m) {
         "orders"_a = std::vector<Int32Array>{}, nb::kw_only(), "population"_a, "generations"_a,
         "elites"_a, "mutants"_a, "bias"_a, "islands"_a = 1, "migration"_a = 10, "migrants"_a = 2,
         "guided"_a = false, "seed"_a = 0, "threads"_a = 1, "seconds"_a = 1e9,
+        "cancel"_a = nb::none(), "work"_a = kEndless,
         "Biased random-key genetic search: (bottleneck ps, block of each node, evaluations, "
         "decoded,\n"
         "optima computed, interrupted).");

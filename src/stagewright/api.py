@@ -147,14 +147,15 @@ def machine_for(
     bandwidth: Quantity | None = None,
     latency: Quantity | None = None,
     memory: Quantity | None = None,
+    memory_limit: Quantity | None = None,
     device: str | None = None,
     link: str | None = None,
     catalogue: Catalogue | None = None,
 ) -> Machine:
     """Return the machine of the given numbers, completed from the catalogue.
 
-    A device brings its memory and its usual link, a link its bandwidth and latency; what is given
-    explicitly wins.  Texts carry units: ``25GB/s``, ``5us``, ``16GiB``.
+    A device brings its memory (unless `memory_limit` is given) and its usual link, a link its bandwidth and
+    latency; what is given explicitly wins.  Texts carry units: ``25GB/s``, ``5us``, ``16GiB``.
     """
     from .cost.catalogue import load_catalogue
     from .machine import Machine
@@ -162,16 +163,18 @@ def machine_for(
     rate = None if bandwidth is None else parse_bandwidth(bandwidth)
     delay = None if latency is None else parse_time(latency, item="latency")
     size = None if memory is None else parse_bytes(memory, item="memory")
+    hard = None if memory_limit is None else parse_bytes(memory_limit, item="memory limit")
     if device is not None or link is not None:
         known = catalogue or load_catalogue()
         if device is not None:
             found = known.device(device)
             link = link or found.link
-            size = found.memory if memory is None else size
+            # Whoever refuses plans that do not fit does not ask what spilling costs.
+            size = found.memory if memory is None and hard is None else size
         if link is not None and rate is None:
             rate = known.link(link).bandwidth
             delay = known.link(link).latency if delay is None else delay
-    return Machine(stages, rate, delay or 0, size)
+    return Machine(stages, rate, delay or 0, size, hard)
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,6 +276,7 @@ def plan(
     bandwidth: Quantity | None = None,
     latency: Quantity | None = None,
     memory: Quantity | None = None,
+    memory_limit: Quantity | None = None,
     device: str | None = None,
     link: str | None = None,
     time_limit: float = 60.0,
@@ -294,6 +298,10 @@ def plan(
         Bytes per second of a link, seconds per tensor sent, bytes of fast memory per device; texts
         carry units.  A bandwidth (or a device or link that implies it) is needed when some tensor is
         given in bytes.
+    memory_limit
+        Bytes that no stage may exceed with its parameters and its peak.  `memory` alone lets stages spill
+        for a price, `memory_limit` alone lets nothing spill; with both, stages spill above the one
+        and are refused above the other.
     device, link
         Names in the catalogue that supply what is not given.
     time_limit
@@ -308,6 +316,10 @@ def plan(
     ------
     InputError
         If something given cannot be used.
+    InfeasibleError
+        If it is proven that no plan keeps every stage within `memory_limit`.
+    LimitError
+        If no such plan was found, and none was shown not to exist.
     """
     from .solve import Settings, solve
 
@@ -321,6 +333,7 @@ def plan(
         bandwidth=bandwidth,
         latency=latency,
         memory=memory,
+        memory_limit=memory_limit,
         device=device,
         link=link,
         catalogue=catalogue,

@@ -84,6 +84,12 @@ class MissingDependencyError(StagewrightError):
         )
 
 
+class InfeasibleError(StagewrightError):
+    """There is no plan that obeys what was asked for, and that is proven."""
+
+    exit_code = 1
+
+
 class LimitError(StagewrightError):
     """A limit (time, memory, size) was reached before there was any answer."""
 

@@ -29,12 +29,16 @@ class Machine:
     memory
         Bytes of fast memory per device; None for no limit.  What exceeds it is streamed through
         the link on every inference, so a memory needs a bandwidth.
+    memory_limit
+        Bytes that no stage may exceed with its parameters and its peak; None for no such limit.  It
+        refuses plans, where `memory` makes them slower: alone it means that nothing is streamed.
     """
 
     stages: int
     bandwidth: int | None = None
     latency: int = 0
     memory: int | None = None
+    memory_limit: int | None = None
 
     def __post_init__(self) -> None:
         if not _is_int(self.stages) or not 1 <= self.stages <= 2**20:
@@ -45,6 +49,9 @@ class Machine:
             raise InputError("bandwidth", "whole bytes per second above 0", repr(self.bandwidth))
         if not _is_int(self.latency) or not 0 <= self.latency <= INT64_MAX // 4:
             raise InputError("latency", "whole picoseconds >= 0", repr(self.latency))
+        limit = self.memory_limit
+        if limit is not None and not (_is_int(limit) and 0 <= limit <= INT64_MAX):
+            raise InputError("memory limit", "whole bytes >= 0", repr(limit))
         if self.memory is None:
             return
         if not _is_int(self.memory) or not 0 <= self.memory <= INT64_MAX:
@@ -68,13 +75,30 @@ class Machine:
             )
         return -(-nbytes * PS_PER_SECOND // self.bandwidth)
 
+    def spill_time(self, held: int) -> int:
+        """Return the picoseconds of overflow of a stage that holds so many bytes."""
+        if self.memory is None:
+            return 0
+        return self.transfer_time(max(0, held - self.memory))
+
+    def fits(self, held: int) -> bool:
+        """Whether a stage may hold so many bytes."""
+        return self.memory_limit is None or held <= self.memory_limit
+
+    @property
+    def least_memory(self) -> int | None:
+        """Bytes below which memory does not matter at all; None where there is no limit."""
+        return min((m for m in (self.memory, self.memory_limit) if m is not None), default=None)
+
     def to_json(self) -> dict[str, Any]:
         """Return the `machine` object of a plan file; seconds as exact decimals."""
+        limit = {} if self.memory_limit is None else {"memory_limit": self.memory_limit}
         return {
             "stages": self.stages,
             "bandwidth": self.bandwidth,
             "latency": seconds_from_ps(self.latency),
             "memory": self.memory,
+            **limit,
         }
 
     @classmethod
@@ -91,6 +115,7 @@ class Machine:
             bandwidth=bandwidth,
             latency=to_ps(data.get("latency", 0), "s", item="machine.latency"),
             memory=data.get("memory"),
+            memory_limit=data.get("memory_limit"),
         )
 
 

@@ -68,6 +68,11 @@ class StageCost:
         """f(S) = work + io + overflow, picoseconds."""
         return self.work + self.io_in + self.io_out + self.overflow
 
+    @property
+    def held_bytes(self) -> int:
+        """param(S) + peak(S): what a hard limit is held against."""
+        return self.param_bytes + self.peak_bytes
+
 
 def tensor_costs(graph: CostGraph, machine: Machine) -> list[int]:
     """Return c(t) of every tensor in picoseconds.
@@ -130,9 +135,7 @@ def stage_cost(graph: CostGraph, machine: Machine, nodes: Sequence[int]) -> Stag
     for change in alive:
         now += change
         peak = max(peak, now)
-    overflow = 0
-    if machine.memory is not None:
-        overflow = machine.transfer_time(max(0, param_bytes + peak - machine.memory))
+    overflow = machine.spill_time(param_bytes + peak)
     work = sum(int(graph.work[v]) for v in nodes)
     return StageCost(work, io_in, io_out, overflow, param_bytes, peak)
 
@@ -174,9 +177,7 @@ def evaluate_all(graph: CostGraph, machine: Machine, plan: Plan) -> list[StageCo
     result = []
     for number, nodes in enumerate(plan.stages):
         peak = max(accumulate(alive[number]), default=0)
-        overflow = 0
-        if machine.memory is not None:
-            overflow = machine.transfer_time(max(0, params[number] + peak - machine.memory))
+        overflow = machine.spill_time(params[number] + peak)
         result.append(
             StageCost(
                 sum(work[v] for v in nodes),
@@ -242,4 +243,10 @@ def problems_of(graph: CostGraph, machine: Machine, plan: Plan) -> list[str]:
             problems.append(f"node '{names[node]}' is pinned to the first stage")
         if stage == LAST and position[node][0] != len(plan.stages) - 1:
             problems.append(f"node '{names[node]}' is pinned to the last stage")
+    if machine.memory_limit is not None and not problems:
+        for number, cost in enumerate(evaluate_all(graph, machine, plan)):
+            if not machine.fits(cost.held_bytes):
+                problems.append(
+                    f"stage {number} holds {cost.held_bytes} bytes, the limit is {machine.memory_limit}"
+                )
     return problems

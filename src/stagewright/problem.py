@@ -18,8 +18,10 @@ import numpy as np
 
 from .classes import stage_classes
 from .graph import CostGraph, Ragged
+from .hard_limit import HardLimit
 from .machine import Machine
 from .plans import tensor_costs
+from .units import INT64_MAX
 
 if TYPE_CHECKING:
     from ._native import Instance, TensorUses
@@ -101,6 +103,8 @@ class Problem:
         Nodes of the cost graph in each contracted node, in topological order.
     flow
         The tensors of the cost graph; None when memory cannot bind.
+    limit
+        The hard limit of memory; None when there is none or everything fits.
     """
 
     machine: Machine
@@ -114,11 +118,29 @@ class Problem:
     working_set: tuple[int, ...]
     members: tuple[tuple[int, ...], ...]
     flow: Flow | None
+    limit: HardLimit | None = None
 
     @property
     def memory_binds(self) -> bool:
-        """Whether overflow can be above zero at all."""
+        """Whether overflow can be above zero at all, or some stage may be refused."""
         return self.flow is not None
+
+    @property
+    def refusal(self) -> int:
+        """A cost that no stage that fits reaches; without a hard limit no stage at all."""
+        return self.limit.refusal if self.limit else INT64_MAX
+
+    def overflow(self, held: int) -> int:
+        """Return picoseconds for a stage that holds so many bytes, the step of a hard limit included."""
+        penalty = self.limit.penalty(held) if self.limit else 0
+        return penalty + self.machine.spill_time(held)
+
+    def held_at_least(self) -> Sequence[int]:
+        """Return bytes per node that every stage with it holds: its parameters, its working set."""
+        return [
+            sum(self.param_bytes[p] for p in params) + held
+            for params, held in zip(self.params_of, self.working_set, strict=True)
+        ]
 
     @property
     def num_nodes(self) -> int:
@@ -148,27 +170,23 @@ class Problem:
         if self.memory_binds:
             machine, params = self.machine, Ragged.of(self.params_of)
             instance.set_memory(
-                machine.memory or 0,
+                INT64_MAX if machine.memory is None else machine.memory,
                 machine.bandwidth or 1,
                 np.array(self.param_bytes, np.int64),
                 params.offsets,
                 params.values,
                 np.array(self.working_set, np.int64),
             )
+        if self.limit is not None:
+            instance.set_limit(self.limit.nbytes, self.limit.refusal, self.limit.per_byte)
         return instance
 
     def least_costs(self) -> Sequence[int]:
         """Return picoseconds per node that every block with it costs: its work, what it spills alone."""
         if not self.memory_binds:
             return self.work
-        machine = self.machine
-        return [
-            work
-            + machine.transfer_time(
-                max(0, sum(self.param_bytes[p] for p in params) + held - (machine.memory or 0))
-            )
-            for work, params, held in zip(self.work, self.params_of, self.working_set, strict=True)
-        ]
+        held = self.held_at_least()
+        return [work + self.overflow(size) for work, size in zip(self.work, held, strict=True)]
 
     def successors(self) -> list[list[int]]:
         """Return the distinct successors of every node."""
@@ -224,6 +242,7 @@ class Problem:
             working_set=tuple(working_set),
             members=tuple(tuple(m) for m in members),
             flow=self.flow,
+            limit=self.limit,
         )
 
 
@@ -233,15 +252,21 @@ def compile_problem(graph: CostGraph, machine: Machine) -> Problem:
     Raises
     ------
     InputError
-        If some tensor is given in bytes and the machine has no bandwidth.
+        If some tensor is given in bytes and the machine has no bandwidth, or the numbers are too
+        large for a hard limit of memory.
     """
     n = graph.num_nodes
     label, first, last = stage_classes(graph)
     producer, consumers = graph.tensor_producer.tolist(), graph.tensor_consumers.rows()
     nbytes = np.maximum(graph.tensor_bytes, 0).tolist()
-    binds = machine.memory is not None and (
-        sum(nbytes) + int(graph.param_bytes.sum()) > machine.memory
-    )
+    costs = tensor_costs(graph, machine)
+    everything = sum(nbytes) + int(graph.param_bytes.sum())
+    least = machine.least_memory
+    binds = least is not None and everything > least
+    limit = None
+    if machine.memory_limit is not None and everything > machine.memory_limit:
+        dearest = int(graph.work.sum()) + sum(costs) + machine.spill_time(everything)
+        limit = HardLimit.of(machine.memory_limit, dearest, everything)
     working_set = [0] * n
     params_of: list[list[int]] = [[] for _ in range(n)]
     if binds:
@@ -257,13 +282,14 @@ def compile_problem(graph: CostGraph, machine: Machine) -> Problem:
         work=tuple(graph.work.tolist()),
         producer=tuple(producer),
         consumers=tuple(tuple(users) for users in consumers),
-        cost=tuple(tensor_costs(graph, machine)),
+        cost=tuple(costs),
         edges=(),
         param_bytes=tuple(graph.param_bytes.tolist()) if binds else (),
         params_of=tuple(tuple(p) for p in params_of),
         working_set=tuple(working_set),
         members=tuple((v,) for v in range(n)),
         flow=Flow.of(graph) if binds else None,
+        limit=limit,
     )
     return _pinned(plain.contract(label), first, last)
 

@@ -70,7 +70,8 @@ is a size, "inner" are the tensors whose readers are all in u, and the nodes of 
 - (B), U: out(u) is held from the start, where the s that only u reads were.  If one node of u reads
   all of those and writes every t, the peak rises by at most b(out(u)) - b(those s), else b(out(u)).
 
-The merge is done if it obeys the inequality of each block with the overflow of that rise added.
+The merge is done if it obeys the inequality of each block with the overflow of that rise added.  With a
+hard limit of memory it must not rise at all, so that no block that fits stops fitting.
 
 Each merge yields an equivalent smaller problem, so merges may follow one another.  The merged graph
 is acyclic: by the choice of x (of p) no path leads from u to x (from p to u) through a third node.
@@ -202,8 +203,7 @@ class _Reducer:
         rise_a, rise_x = self.stores.forward(u, x)
         sent = sum(self.cost[s] for s in self.reads[u] if x not in self.consumers[s])
         saved = self.work[u] + sum(self.cost[t] for t in self.writes[u])
-        transfer = self.problem.machine.transfer_time
-        return self._overflow(u, x, rise_x) <= gain and transfer(rise_a) + sent <= saved
+        return self._overflow(u, x, rise_x) <= gain and self._price(rise_a) + sent <= saved
 
     def _memory_allows_backward(self, u: int, p: int, gain: int) -> bool:
         """Whether overflow takes less than block P gains, and no more than U can bear."""
@@ -219,14 +219,20 @@ class _Reducer:
             if self.producer[s] == p and len(self.consumers[s]) == 1
         )
         rise_p, rise_u = rise
-        transfer = self.problem.machine.transfer_time
-        return self._overflow(u, p, rise_p) <= gain and transfer(rise_u) + received <= saved
+        return self._overflow(u, p, rise_p) <= gain and self._price(rise_u) + received <= saved
 
     def _overflow(self, u: int, y: int, rise: int) -> int:
         """Return p(u, y), the most that u adds to the overflow of the block of y, relaxed or true."""
         extra = sum(self.problem.param_bytes[p] for p in self.params[u] - self.params[y])
         extra += max(rise, self.working_set[u] - self.working_set[y])
-        return self.problem.machine.transfer_time(extra)
+        return self._price(extra)
+
+    def _price(self, rise: int) -> int:
+        """Return the most that a rise by so many bytes costs a block."""
+        problem = self.problem
+        if problem.limit is not None and rise > 0:
+            return problem.refusal
+        return 0 if problem.machine.memory is None else problem.machine.transfer_time(rise)
 
     def _successors(self, v: int) -> set[int]:
         return self.after[v].union(*(self.consumers[t] for t in self.writes[v]))

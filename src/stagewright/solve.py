@@ -15,6 +15,8 @@ from .bound.simple import simple_bound
 from .bound.skeleton import SkeletonBound
 from .bound.types import Bound
 from .cores import usable_cores
+from .errors import InfeasibleError, LimitError
+from .exact.fitting import why_nothing_fits
 from .exact.must_link import contract_by_cuts
 from .exact.pricing import Pricing
 from .exact.program import ExactLimits, prove
@@ -26,6 +28,7 @@ from .reduce import reduce_problem
 from .search.genetic import PRESETS, search_genetic
 from .search.orders import Found, OrderSearch, one_stage, search_orders
 from .search.windows import WindowSearch, search_windows
+from .units import format_bytes
 
 __all__ = ["Progress", "Settings", "Solution", "solve"]
 
@@ -116,9 +119,15 @@ def solve(
     ------
     InputError
         If some tensor is given in bytes and the machine has no bandwidth.
+    InfeasibleError
+        If no plan keeps every stage within the machine's hard limit of memory, and that is proven.
+    LimitError
+        If no such plan was found before the time was up, and none was shown not to exist.
     """
     run = _Run(settings or Settings(), progress)
     problem = compile_problem(graph, machine)
+    if reason := why_nothing_fits(problem, graph):
+        raise _infeasible(machine, reason)
     reduced = reduce_problem(problem)
     run.begin(Pricing(graph, machine, reduced))
     run.add(simple_bound(problem))
@@ -144,6 +153,11 @@ def solve(
     return run.finish()
 
 
+def _infeasible(machine: Machine, reason: str) -> InfeasibleError:
+    limit = format_bytes(machine.memory_limit or 0)
+    return InfeasibleError(f"no plan of {machine.stages} stages within {limit} each: {reason}")
+
+
 class _Run:
     """The state of one call: the incumbent, the bounds, the clock.
 
@@ -163,6 +177,7 @@ class _Run:
         self.rounds = 0
         self.ideals: int | None = None
         self.too_wide: tuple[ExactLimits, int] | None = None
+        self.margin = 0
 
     def begin(self, pricing: Pricing) -> None:
         self.pricing = pricing
@@ -175,8 +190,33 @@ class _Run:
         if found.bottleneck <= self.relaxed.bottleneck:
             self.relaxed = found
         true = self.pricing.true_cost(found)
+        self._aim(found, true)
         if true.bottleneck <= self.best.bottleneck:
             self.best = true
+
+    def _aim(self, found: Found, true: Found) -> None:
+        """Choose how far below the hard limit the next searches aim.
+
+        They count the largest working set of a stage, not its peak, so what fits them may not fit; that
+        much they have to leave free.
+        """
+        problem = self.pricing.problem
+        if problem.limit is None or true.bottleneck < problem.refusal:
+            return
+        if found.bottleneck < problem.refusal or self.margin:
+            excess, _ = self.pricing.excess(self.pricing.plan(found.block))
+            self.margin = min(self.margin + excess, problem.limit.nbytes // 2)
+
+    def target(self, reduced: Problem) -> Problem:
+        """Return the problem that the searches are given: the limit lowered by the margin."""
+        if reduced.limit is None or not self.margin or self.fits():
+            return reduced
+        lowered = replace(reduced.limit, nbytes=reduced.limit.nbytes - self.margin)
+        return replace(reduced, limit=lowered)
+
+    def fits(self) -> bool:
+        """Whether the incumbent keeps a hard limit of memory."""
+        return self.best.bottleneck < self.pricing.problem.refusal
 
     def seconds_left(self) -> float:
         return max(0.0, self.settings.time_limit - (time.perf_counter() - self.start))
@@ -186,9 +226,8 @@ class _Run:
 
     def is_open(self) -> bool:
         """Whether there is a gap left, and time to close it."""
-        return (
-            self.best.bottleneck > self.lower() and not self.interrupted and self.seconds_left() > 0
-        )
+        upper = min(self.best.bottleneck, self.pricing.problem.refusal)
+        return upper > self.lower() and not self.interrupted and self.seconds_left() > 0
 
     def next_seed(self) -> int:
         self.rounds += 1
@@ -239,6 +278,7 @@ class _Run:
     def windows(self, reduced: Problem, seconds: float) -> None:
         """Improve the incumbent window by window; every other round starts from new orders."""
         seed, lower = self.next_seed(), self.lower()
+        reduced = self.target(reduced)
         seconds = min(seconds, self.seconds_left())
         start = None if self.rounds % 2 == 0 else self.relaxed
         orders = OrderSearch(restarts=300, local_moves=1000, seed=seed)
@@ -285,7 +325,7 @@ class _Run:
 
     def relax(self, reduced: Problem, seconds: float) -> None:
         """Bound from below without listing ideals; only plans better than the incumbent matter."""
-        if reduced.num_nodes > self.settings.max_relaxed_nodes:
+        if reduced.num_nodes > self.settings.max_relaxed_nodes or not self.fits():
             return
         start = time.perf_counter()
         left = self.until(seconds)
@@ -303,7 +343,25 @@ class _Run:
                 self.keep(Found(value, block))
             self.add(relaxed.bound)
 
+    def refuse(self) -> BaseException:
+        """Return what to raise when no plan fits the hard limit of memory."""
+        machine = self.pricing.machine
+        if self.lower() >= self.pricing.problem.refusal:
+            return _infeasible(machine, "the search over all plans shows that there is none")
+        if self.interrupted:
+            return KeyboardInterrupt()
+        excess, number = self.pricing.excess(self.pricing.plan(self.best.block))
+        limit = format_bytes(machine.memory_limit or 0)
+        seconds = time.perf_counter() - self.start
+        return LimitError(
+            f"no plan of {machine.stages} stages within {limit} each was found in {seconds:.3g} s, and none "
+            f"was shown not to exist. The best one exceeds the limit by {format_bytes(excess)} in stage "
+            f"{number}. Give more time (--time-limit), more stages or more memory."
+        )
+
     def finish(self) -> Solution:
+        if not self.fits():
+            raise self.refuse()
         plan = self.pricing.plan(self.best.block)
         bottleneck = self.pricing.value(plan)
         lower = self.lower()

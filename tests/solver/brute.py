@@ -116,6 +116,7 @@ def graph_optimum(
 
     With `relaxed`, overflow counts parameters plus the largest working set of one node; else the
     peak in the graph's topological order or, with `best_orders`, in the best order of every stage.
+    NEVER where no plan keeps every stage, in its best order, within a hard limit of memory.
     """
     n = graph.num_nodes
     rows = graph.tensor_consumers.rows()
@@ -144,6 +145,8 @@ def graph_optimum(
     def cost(block: int) -> int:
         nodes = [v for v in graph.topological_order.tolist() if block >> v & 1]
         exact = stage_cost(graph, machine, nodes)
+        if not machine.fits(exact.param_bytes + least_peak(graph, nodes)):
+            return NEVER
         if machine.memory is None or not (relaxed or best_orders):
             return exact.total
         if best_orders:
@@ -183,7 +186,11 @@ def problem_cost(problem: Problem, nodes: set[int]) -> int:
         params = set().union(*(problem.params_of[v] for v in nodes))
         held = sum(problem.param_bytes[p] for p in params)
         held += max(problem.working_set[v] for v in nodes)
-        cost += problem.machine.transfer_time(max(0, held - (problem.machine.memory or 0)))
+        if problem.machine.memory is not None:
+            cost += problem.machine.transfer_time(max(0, held - problem.machine.memory))
+        if problem.limit is not None and held > problem.limit.nbytes:
+            step = problem.limit
+            cost += step.refusal + (held - step.nbytes) * step.per_byte
     return cost
 
 

@@ -35,12 +35,11 @@ FULL = Expression(constant=1.0)
 
 def whole_cost(problem: Problem) -> int:
     """Return the cost in picoseconds of one stage with everything, so an upper bound."""
-    if not problem.memory_binds:
+    if not problem.memory_binds or problem.machine.memory is None:
         return problem.total_work
     used = set().union(*problem.params_of)
     held = sum(problem.param_bytes[p] for p in used) + max(problem.working_set)
-    spilled = max(0, held - (problem.machine.memory or 0))
-    return problem.total_work + problem.machine.transfer_time(spilled)
+    return problem.total_work + problem.machine.spill_time(held)
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,8 @@ class Pieces:
         cost = Expression(work.terms, work.constant)
         for p, users, price in self._tensors():
             self._add_cut([member[p], *(member[v] for v in users)], price, cost)
-        if self.problem.memory_binds:
+        # A hard limit is left out: the bound holds without it.
+        if self.problem.memory_binds and self.problem.machine.memory is not None:
             cost.add(self._overflow(member))
         return Block(member, work, cost)
 

@@ -254,6 +254,7 @@ class Machine:
     bandwidth: int | None
     latency: int
     memory: int | None
+    limit: int | None = None
 
     def transfer(self, nbytes: int) -> int:
         """Return the picoseconds that `nbytes` take on a link, without latency, rounded up."""
@@ -344,19 +345,19 @@ def load_witness(witness: Any, graph: Graph, item: str) -> None:
 
 def load_machine(data: Any, graph: Graph) -> Machine:
     """Read the machine of a plan document for this graph."""
-    keys(data, "machine", ("stages", "bandwidth", "latency", "memory"))
+    keys(data, "machine", ("stages", "bandwidth", "latency", "memory"), ("memory_limit",))
     stages = data["stages"]
     if type(stages) is not int or not 1 <= stages <= 2**20:
         raise FaultError(f"machine.stages: expected 1 to 1048576, got {show(stages)}")
-    bandwidth, memory = (
-        None if data[key] is None else scaled(data[key], 1, f"machine.{key}", whole=True)
-        for key in ("bandwidth", "memory")
+    bandwidth, memory, limit = (
+        None if data.get(key) is None else scaled(data[key], 1, f"machine.{key}", whole=True)
+        for key in ("bandwidth", "memory", "memory_limit")
     )
-    sized = any(not (graph.replicable[p] or size is None) for p, _, size, _ in graph.tensors)
+    sized = any(not (graph.replicable[t[0]] or t[2] is None) for t in graph.tensors)
     if bandwidth == 0 or (bandwidth is None and (sized or memory is not None)):
         raise FaultError(f"machine.bandwidth: expected a number above 0, got {bandwidth}")
     latency = scaled(data["latency"], SECOND, "machine.latency", whole=True)
-    return Machine(stages, bandwidth, latency, memory)
+    return Machine(stages, bandwidth, latency, memory, limit)
 
 
 # --- the comparison -----------------------------------------------------------------------------
@@ -407,17 +408,13 @@ def check_plan(graph: Graph, plan: Plan, report: Report, allowed: float | None) 
     )
     costs = parts["tensor_costs"](graph, machine)
     numbers = parts["stage_numbers"](graph, machine, costs, plan.stages)
-    wrong = (
-        f"stages[{s}].{key}: states {given[key]}, is {right[key]} (ps or bytes)"
-        for s, (given, right) in enumerate(zip(plan.stated, numbers, strict=True))
-        for key in right
-        if given[key] != right[key]
-    )
+    wrong = parts["number_problems"](machine, plan.stated, numbers)
     bottleneck = max(number["total"] for number in numbers)
     if not report.refuse(wrong):
         report.verified.append(
             f"the costs of all stages for {machine.stages} devices, bandwidth {machine.bandwidth} "
             f"bytes/s, latency {seconds(machine.latency)}, memory {machine.memory} bytes"
+            + ("" if machine.limit is None else f", all within {machine.limit} bytes")
         )
     bounds = [bound["value"] for bound in plan.bounds]
     stated = plan.bottleneck, plan.lower_bound

@@ -33,6 +33,7 @@ class Machine(Protocol):
 
     stages: int
     memory: int | None
+    limit: int | None
 
     def transfer(self, nbytes: int) -> int:
         """Return the picoseconds that `nbytes` take on a link."""
@@ -150,7 +151,7 @@ def flow_problem(graph: Graph, classes: Classes, costs: list[int], bound: dict[s
 
 
 def reduced(graph: Graph, classes: Classes, costs: list[int]) -> Classes:
-    """Join classes without losing the best plan; only for a machine without a memory limit.
+    """Join classes without losing the best plan; only for a machine without limits of memory.
 
     A class joins its only reader when its work and what it reads cost at most what it sends; or its
     only source, when its work and what it sends cost at most what it alone reads.  Proofs are in
@@ -292,7 +293,7 @@ class Blocks:
         self.tensors = [(1 << p, readers, cost) for (p, readers), cost in merged.items()]
         self.params: list[tuple[int, int]] = []
         self.node_bytes: list[tuple[int, int]] = []
-        if machine.memory is not None:
+        if machine.memory is not None or machine.limit is not None:
             held = [0] * len(graph.names)
             for producer, consumers, size, _ in graph.tensors:
                 for v in (producer, *consumers):
@@ -301,13 +302,19 @@ class Blocks:
             self.node_bytes.sort(reverse=True)
             self.params = [(size, mask_of(of[v] for v in users)) for size, users in graph.params]
 
-    def overflow(self, block: int) -> int:
-        """Return a lower bound of the overflow: parameters and the largest single working set."""
-        if self.machine.memory is None:
+    def overflow(self, block: int) -> int | float:
+        """Return a lower bound of the overflow: parameters and the largest single working set.
+
+        Infinite where even those exceed the hard limit.
+        """
+        memory, limit = self.machine.memory, self.machine.limit
+        if memory is None and limit is None:
             return 0
         held = sum(size for size, users in self.params if users & block)
         held += next((nbytes for nbytes, where in self.node_bytes if where & block), 0)
-        return self.machine.transfer(max(0, held - self.machine.memory))
+        if limit is not None and held > limit:
+            return float("inf")
+        return 0 if memory is None else self.machine.transfer(max(0, held - memory))
 
 
 def mask_of(classes: Iterable[int]) -> int:
@@ -357,7 +364,7 @@ class Program:
         mask = self.masks[i]
         return [(r, cost) for p, r, cost in self.blocks.tensors if p & mask and r & ~mask]
 
-    def cost(self, i: int, j: int, received: list[tuple[int, int]]) -> int:
+    def cost(self, i: int, j: int, received: list[tuple[int, int]]) -> int | float:
         """Return the cost of the block between ideals i and j."""
         target, block = self.masks[j], self.masks[j] ^ self.masks[i]
         if j not in self.sent:
@@ -401,7 +408,8 @@ class Search:
         allowed: float | None,
     ) -> None:
         self.limits = Limits.of_seconds(allowed)
-        if machine.memory is None and len(classes.work) <= self.limits.ideals:
+        free = machine.memory is None and machine.limit is None
+        if free and len(classes.work) <= self.limits.ideals:
             classes = reduced(graph, classes, costs)
         self.machine, self.after = machine, classes.after
         self.blocks = Blocks(graph, machine, classes, costs)
@@ -421,9 +429,12 @@ class Search:
             return None, f"the search was not redone ({limit}); --exhaustive SECONDS allows more"
         if not below:
             return True, f"the search over {len(self.ideals.masks)} ideals was redone"
-        if self.machine.memory is None:
+        if self.machine.memory is None and self.machine.limit is None:
             return False, "a plan below it exists"
-        return None, "the search was redone with a lower bound of the overflow, which is too low"
+        return (
+            None,
+            "the search was redone with a lower bound of what stages hold, which is too low",
+        )
 
 
 def simple_bound(classes: Classes, stages: int) -> int:

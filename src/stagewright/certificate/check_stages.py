@@ -34,6 +34,7 @@ class Machine(Protocol):
     stages: int
     latency: int
     memory: int | None
+    limit: int | None
 
     def transfer(self, nbytes: int) -> int:
         """Return the picoseconds that `nbytes` take on a link."""
@@ -122,6 +123,19 @@ def stage_numbers(
             number["overflow"] = machine.transfer(max(0, spilled))
         number["total"] = sum(number[key] for key in STAGE_TIMES[:-1])
     return numbers
+
+
+def number_problems(
+    machine: Machine, stated: list[dict[str, int]], numbers: list[dict[str, int]]
+) -> Iterator[str]:
+    """Yield the stated numbers that are wrong, and the stages above the hard limit of memory."""
+    for s, (given, right) in enumerate(zip(stated, numbers, strict=True)):
+        for key, value in right.items():
+            if given[key] != value:
+                yield f"stages[{s}].{key}: states {given[key]}, is {value} (ps or bytes)"
+        held = right["param_bytes"] + right["peak_bytes"]
+        if machine.limit is not None and held > machine.limit:
+            yield f"stages[{s}]: holds {held} bytes, the hard limit is {machine.limit}"
 
 
 def summary_problems(

@@ -63,7 +63,14 @@ def add_machine_options(parser: Parser) -> None:
     group.add_argument("--stages", "-k", type=int, required=True, metavar="K", help="devices")
     group.add_argument("--bandwidth", metavar="25GB/s", help="of a link between two devices")
     group.add_argument("--latency", metavar="5us", help="added to each tensor sent")
-    group.add_argument("--memory", metavar="16GiB", help="fast memory of a device")
+    group.add_argument(
+        "--memory",
+        metavar="16GiB",
+        help="fast memory of a device; the rest is streamed, for a price",
+    )
+    group.add_argument(
+        "--memory-limit", metavar="16GiB", help="refuse plans with a stage that needs more"
+    )
     group.add_argument(
         "--link", metavar="NAME", help="take bandwidth and latency from the catalogue"
     )
@@ -160,6 +167,7 @@ def machine_options(options: argparse.Namespace) -> dict[str, Any]:
         "bandwidth": options.bandwidth,
         "latency": options.latency,
         "memory": options.memory,
+        "memory_limit": options.memory_limit,
         "device": options.device,
         "link": options.link,
         "catalogue": catalogue_of(options),

@@ -175,6 +175,8 @@ def bound(options: argparse.Namespace) -> int:
         sys.stdout.write(dumps(_bound_entry(found)))
     else:
         print(_bound_line(found))
+    if machine.memory_limit is not None and found.method != "exact":
+        opt.note("the memory limit is left out of account; the bound holds with it, too")
     return 0
 
 

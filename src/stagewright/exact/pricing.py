@@ -42,16 +42,31 @@ class Pricing:
         if self.problem.flow is None:
             return work
         nodes = self.graph.topological_order
-        limit = self.machine.memory or 0
-        params = int(self.graph.param_bytes.sum())
+        rows = zip(self.graph.param_bytes.tolist(), self.graph.param_users.rows(), strict=True)
+        params = sum(size for size, users in rows if users)
         peak, _, _ = _native.order_stage(
-            self.problem.flow.native, nodes, enough=max(0, limit - params), max_states=_STATES
+            self.problem.flow.native, nodes, enough=self._enough(params), max_states=_STATES
         )
-        return work + self.machine.transfer_time(max(0, params + peak - limit))
+        return work + self.problem.overflow(params + peak)
+
+    def _enough(self, param_bytes: int) -> int:
+        """Return the peak up to which a stage with these parameters spills nothing and fits."""
+        return max(0, (self.machine.least_memory or 0) - param_bytes)
 
     def value(self, plan: Plan) -> int:
-        """Return the bottleneck in picoseconds."""
-        return max(cost.total for cost in evaluate_all(self.graph, self.machine, plan))
+        """Return the bottleneck in picoseconds, the steps of stages that exceed a hard limit included."""
+        limit = self.problem.limit
+        return max(
+            cost.total + (limit.penalty(cost.held_bytes) if limit else 0)
+            for cost in evaluate_all(self.graph, self.machine, plan)
+        )
+
+    def excess(self, plan: Plan) -> tuple[int, int]:
+        """Return by how many bytes the fullest stage exceeds the hard limit, and which stage that is."""
+        limit = self.problem.limit
+        held = [cost.held_bytes for cost in evaluate_all(self.graph, self.machine, plan)]
+        number = max(range(len(held)), key=held.__getitem__)
+        return max(0, held[number] - limit.nbytes) if limit else 0, number
 
     def plan(self, block: npt.NDArray[np.int32]) -> Plan:
         """Return the plan of blocks of nodes of the problem, its stages well ordered."""
@@ -63,7 +78,7 @@ class Pricing:
         costs = evaluate_all(self.graph, self.machine, plan)
         return Plan(
             tuple(
-                self._ordered(nodes, cost) if cost.overflow else nodes
+                self._ordered(nodes, cost) if self.problem.overflow(cost.held_bytes) else nodes
                 for nodes, cost in zip(plan.stages, costs, strict=True)
             )
         )
@@ -75,7 +90,7 @@ class Pricing:
             _, order, _ = _native.order_stage(
                 flow.native,
                 np.array(nodes, np.int32),
-                enough=max(0, (self.machine.memory or 0) - cost.param_bytes),
+                enough=self._enough(cost.param_bytes),
                 most=cost.peak_bytes - 1,
                 max_states=_STATES,
             )

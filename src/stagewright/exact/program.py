@@ -56,7 +56,8 @@ class Proof:
     best
         The incumbent, perhaps improved.
     lower
-        No plan has a bottleneck below this many picoseconds (0 when nothing was shown).
+        No plan has a bottleneck below this many picoseconds (0 when nothing was shown); from
+        `Problem.refusal` on, no plan fits.
     ideals, pairs
         Ideals listed and pairs of ideals looked at.
     complete
@@ -86,7 +87,7 @@ def prove(
     problem = pricing.problem
     # Only plans better than the incumbent matter from here on, so what they keep together
     # is contracted.
-    small = contract_at(problem, incumbent.bottleneck - 1)
+    small = contract_at(problem, min(incumbent.bottleneck, problem.refusal) - 1)
     if small.num_nodes == 1:
         # Every better plan would be one block: then it is that block or there is none.
         whole = one_stage(problem)
@@ -138,7 +139,8 @@ class _Questions:
     def narrow(self, lower: int, *, certain: bool) -> int:
         """Close in from both sides; return the value below which no plan was found, 0 for none."""
         shown, from_top = 0, True
-        upper = self.best.bottleneck
+        # Whether any plan fits is one question; by how much it fails does not matter.
+        upper = min(self.best.bottleneck, self.pricing.problem.refusal)
         while (floor := max(lower, shown)) < upper and not self.interrupted:
             # Most often the incumbent is optimal, so ask just below it; halve when it was not.
             threshold = upper - 1 if from_top else floor + (upper - floor) // 2

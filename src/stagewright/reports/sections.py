@@ -228,6 +228,11 @@ def machine_section(plan: PlanView) -> Html:
                     "Fast memory per device",
                     "no limit" if machine.memory is None else format_bytes(machine.memory),
                 ),
+                *(
+                    [("Hard limit per stage", format_bytes(machine.memory_limit))]
+                    if machine.memory_limit is not None
+                    else []
+                ),
             ]
         ),
     )
@@ -237,7 +242,7 @@ def memory_section(plan: PlanView) -> Html:
     """Return parameters and activations of every stage against the limit, if sizes are known."""
     if not plan.has_sizes:
         return Html("")
-    limit = plan.machine.memory
+    limit = plan.machine.least_memory
     sums = [s.param_bytes + s.peak_bytes for s in plan.stages]
     full = max([*sums, limit or 0])
     over = [i for i, total in enumerate(sums) if limit is not None and total > limit]
