@@ -20,9 +20,10 @@ INSTANCES = Path(__file__).resolve().parents[2] / "shared" / "instances"
 def header(title: str) -> None:
     """Print the title and what the numbers depend on."""
     print(f"\n### {title}\n")
-    command = " ".join(["python -m", sys.modules["__main__"].__spec__.name, *sys.argv[1:]])
+    spec = sys.modules["__main__"].__spec__
+    command = " ".join(["python -m", spec.name if spec else sys.argv[0], *sys.argv[1:]])
     versions = [f"stagewright {stagewright.__version__}", f"Python {platform.python_version()}"]
-    for name in ("onnx", "onnxruntime"):
+    for name in ("onnx", "onnxruntime", "highspy", "ortools", "pymetis"):
         try:
             versions.append(f"{name} {version(name)}")
         except PackageNotFoundError:
@@ -30,6 +31,21 @@ def header(title: str) -> None:
     print(f"`{command}`, {dt.date.today()}; {', '.join(versions)};")
     load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
     print(f"{cpu_name()}, {os.cpu_count()} cores, load before the run {load}.\n")
+
+
+def peak_mib() -> float:
+    """Return the most memory that this process has held, MiB."""
+    import resource
+
+    try:
+        # What getrusage() says counts what the parent held before it started this process.
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 2**10
+    except OSError:
+        pass
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 2**20 if sys.platform == "darwin" else most / 2**10
 
 
 def cpu_name() -> str:

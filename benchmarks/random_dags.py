@@ -63,11 +63,28 @@ def watts(n: int, rng: random.Random) -> Arcs:
     return arcs
 
 
+def blocks(n: int, rng: random.Random) -> Arcs:
+    """Four to eight communities of interleaved nodes, nine arcs in ten inside one (stochastic block model)."""
+    count = rng.randint(4, 8)
+    home = [rng.randrange(count) for _ in range(n)]
+    sizes = [home.count(h) for h in home]
+    arcs: Arcs = set()
+    for v in range(n):
+        for u in range(v):
+            # Of the five arcs that a node has on average, both directions counted, 4.5 stay at home.
+            same = home[u] == home[v]
+            chance = 4.5 / max(1, sizes[v] - 1) if same else 0.5 / max(1, n - sizes[v])
+            if rng.random() < chance:
+                arcs.add((u, v))
+    return arcs
+
+
 TOPOLOGIES: dict[str, Callable[[int, random.Random], Arcs]] = {
     "erdos": erdos,
     "barabasi": barabasi,
     "layered": layered,
     "watts": watts,
+    "blocks": blocks,
 }
 
 

@@ -7,7 +7,8 @@ limits, so each job has a process of its own that can be killed.
 Reads from stdin one npz archive (never pickled objects): ``job``, JSON as bytes, and the arrays of model i
 under names ``i.field``.  Writes to stdout one JSON object per line: ``{"model": i, "dual": value}``
 while a model is being solved, where the solver can tell, and ``{"model": i, "status", "primal",
-"dual", "seconds", "solver"}`` when it is done.  What solvers print goes to stderr.
+"dual", "seconds", "solver", "columns"}`` when it is done; columns are those of its best solution, if the job
+asks for them.  What solvers print goes to stderr.
 """
 
 from __future__ import annotations
@@ -86,6 +87,7 @@ def _solve_all(
                 "dual": _finite(found.dual),
                 "seconds": time.monotonic() - start,
                 "solver": found.solver,
+                "columns": found.columns if job["columns"] else None,
             }
         )
 

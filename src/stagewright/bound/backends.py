@@ -28,12 +28,13 @@ Progress = Callable[[float], None]
 
 @dataclass
 class Found:
-    """What a solver says, in units: status, best value, dual bound, its name and version."""
+    """What a solver says, in units: status, best value, dual bound, its name and version, best columns."""
 
     status: str
     primal: float | None
     dual: float | None
     solver: str
+    columns: list[float] | None = None
 
 
 def solve_highs(model: Model, seconds: float, progress: Progress) -> Found:
@@ -81,7 +82,8 @@ def solve_highs(model: Model, seconds: float, progress: Progress) -> Found:
     dual = value if status == "optimal" else None
     if is_mip and status in ("optimal", "limit"):
         dual = info.mip_dual_bound
-    return Found(status, value, dual, f"HiGHS {highs.version()}")
+    columns = list(highs.getSolution().col_value) if feasible else None
+    return Found(status, value, dual, f"HiGHS {highs.version()}", columns)
 
 
 def _report_progress(highs: Any, highspy: Any, progress: Progress) -> None:
@@ -139,6 +141,9 @@ def solve_cpsat(model: Model, seconds: float, progress: Progress) -> Found:
         solver.objective_value / _STEPS if has_value else None,
         _in_units(solver.best_objective_bound, model) if status != "infeasible" else None,
         f"CP-SAT {ortools.__version__}",
+        [solver.value(c) / steps for c, steps in zip(columns, scale.tolist(), strict=True)]
+        if has_value
+        else None,
     )
 
 
@@ -177,8 +182,10 @@ def solve_scip(model: Model, seconds: float, progress: Progress) -> Found:
     status = {"optimal": "optimal", "gaplimit": "optimal", "infeasible": "infeasible"}.get(
         scip.getStatus(), "limit"
     )
-    value = scip.getObjVal() if scip.getNSols() else None
-    return Found(status, value, scip.getDualbound(), f"SCIP {scip.version()}")
+    value = best = None
+    if scip.getNSols():
+        value, best = scip.getObjVal(), [scip.getVal(column) for column in columns]
+    return Found(status, value, scip.getDualbound(), f"SCIP {scip.version()}", best)
 
 
 def solve_gurobi(model: Model, seconds: float, progress: Progress) -> Found:
@@ -201,8 +208,9 @@ def solve_gurobi(model: Model, seconds: float, progress: Progress) -> Found:
         status = {2: "optimal", 3: "infeasible"}.get(program.Status, "limit")
         value = program.ObjVal if program.SolCount else None
         dual = program.ObjBound if program.IsMIP else value if status == "optimal" else None
+        columns = x.X.tolist() if program.SolCount else None
         version = ".".join(map(str, gurobipy.gurobi.version()))
-    return Found(status, value, dual, f"Gurobi {version}")
+    return Found(status, value, dual, f"Gurobi {version}", columns)
 
 
 BACKENDS: dict[str, Callable[[Model, float, Progress], Found]] = {

@@ -45,7 +45,14 @@ from ..problem import Problem
 from .blocks import Pieces
 from .model import Expression, Model
 
-__all__ = ["FORMULATIONS", "bottleneck_model", "exact_model", "guess_models", "superblock_model"]
+__all__ = [
+    "FORMULATIONS",
+    "bottleneck_model",
+    "exact_model",
+    "exact_model_and_ideals",
+    "guess_models",
+    "superblock_model",
+]
 
 
 def bottleneck_model(problem: Problem) -> list[Model]:
@@ -98,14 +105,21 @@ def _guess(problem: Problem, place: int) -> Model:
 
 def exact_model(problem: Problem) -> list[Model]:
     """Return the whole problem: x[v, j] says that node v is in one of the blocks 0 .. j."""
+    return [exact_model_and_ideals(problem)[0]]
+
+
+def exact_model_and_ideals(problem: Problem) -> tuple[Model, list[list[Expression]]]:
+    """Return the whole problem, and the membership of every node in blocks 0 .. j for each j."""
     pieces = Pieces(problem)
+    ideals: list[list[Expression]] = []
     before = pieces.nothing()
     for j in range(pieces.stages):
         last = j == pieces.stages - 1
         upto = pieces.whole() if last else pieces.ideal(inside=before if j else None)
         pieces.bounds_bottleneck(pieces.block(before, upto).cost)
+        ideals.append(upto)
         before = upto
-    return [_built(pieces)]
+    return _built(pieces), ideals
 
 
 def _built(pieces: Pieces) -> Model:

@@ -55,6 +55,8 @@ class Outcome:
         Time it took.
     solver
         Its name and version, empty when it was killed.
+    columns
+        Values of the columns in its best solution, if asked for and it has one.
     """
 
     status: str
@@ -62,6 +64,7 @@ class Outcome:
     dual: float | None
     seconds: float
     solver: str
+    columns: list[float] | None = None
 
 
 def require_solver(solver: str) -> None:
@@ -85,6 +88,7 @@ def solve_models(
     seconds: float,
     *,
     minimum: bool = False,
+    columns: bool = False,
     grace: float = GRACE,
 ) -> list[Outcome]:
     """Solve models one after another in one child process, killed at `seconds` + `grace`.
@@ -96,6 +100,8 @@ def solve_models(
     minimum
         Only the smallest of the optima is asked for: each model is given the best value so far as its
         ceiling.  All must have the same unit.
+    columns
+        Whether the best solutions themselves are wanted.
 
     Returns
     -------
@@ -116,6 +122,7 @@ def solve_models(
         "seconds": seconds,
         "kill_after": seconds + 2 * abs(grace) + 1,
         "minimum": minimum,
+        "columns": columns,
         "models": len(models),
     }
     arrays = {"job": np.frombuffer(json.dumps(job).encode(), np.uint8)}
