@@ -36,11 +36,13 @@ LAYERS = [
     "certificate",
     "solve",
     "ladder",
+    "robustness",
     "splitting",
     "runtime",
     "export",
     "reports",
     "api",
+    "judging",
     "cli",
 ]
 # The native core is for what is hot; everything else reaches it through these layers.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .api import Result, check, plan, read, run, split
     from .errors import StagewrightError
     from .graph import CostGraph, GraphBuilder
+    from .judging import robust
     from .machine import Machine
     from .plans import Plan
     from .runtime import Pipeline
@@ -36,6 +37,7 @@ __all__ = [
     "check",
     "plan",
     "read",
+    "robust",
     "run",
     "split",
 ]
@@ -45,6 +47,7 @@ _HOMES = {
     "check": "api",
     "plan": "api",
     "read": "api",
+    "robust": "judging",
     "run": "api",
     "split": "api",
     "CostGraph": "graph",

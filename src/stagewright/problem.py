@@ -26,7 +26,7 @@ from .units import INT64_MAX
 if TYPE_CHECKING:
     from ._native import Instance, TensorUses
 
-__all__ = ["Flow", "Problem", "compile_problem"]
+__all__ = ["Flow", "Problem", "compile_problem", "pinned"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,10 +291,10 @@ def compile_problem(graph: CostGraph, machine: Machine) -> Problem:
         flow=Flow.of(graph) if binds else None,
         limit=limit,
     )
-    return _pinned(plain.contract(label), first, last)
+    return pinned(plain.contract(label), first, last)
 
 
-def _pinned(problem: Problem, first: int, last: int) -> Problem:
+def pinned(problem: Problem, first: int, last: int) -> Problem:
     """Put the class `first` into every non-empty ideal and `last` into none but the full one."""
     if first < 0 and last < 0:
         return problem

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import planning, running
+    from . import planning, robust, running
 
     parser = argparse.ArgumentParser(
         prog="stagewright",
@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"stagewright {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     planning.add_commands(commands)
+    robust.add_commands(commands)
     running.add_commands(commands)
     return parser
 

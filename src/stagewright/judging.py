@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The public function robust: plans judged under uncertain costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from .api import Quantity, Result, Source, machine_for, read, read_plan
+from .ladder import require_time_limit, require_work
+
+if TYPE_CHECKING:
+    from .cost.catalogue import Catalogue
+    from .graph import CostGraph
+    from .robustness import Robustness, Spread
+
+__all__ = ["chosen_result", "robust"]
+
+
+def robust(
+    model: CostGraph | str | Path,
+    stages: int,
+    *,
+    bandwidth: Quantity | None = None,
+    latency: Quantity | None = None,
+    memory: Quantity | None = None,
+    device: str | None = None,
+    link: str | None = None,
+    catalogue: Catalogue | None = None,
+    spread: Spread | float | None = None,
+    samples: int = 32,
+    tolerance: float = 0.05,
+    choose: Literal["worst", "mean"] = "worst",
+    plan: Result | str | Path | None = None,
+    factors: int = 10,
+    time_limit: float = 10.0,
+    seed: int = 0,
+    threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Robustness:
+    """Judge plans by instances drawn from the uncertainty of the costs (docs/robustness.md).
+
+    Parameters
+    ----------
+    model, stages, bandwidth, latency, memory, device, link, catalogue
+        As for :func:`plan`.
+    spread
+        What is uncertain and how much; a number is the relative spread of the work.  By default a tenth,
+        three tenths with a device (its roofline is an estimate).
+    samples
+        Instances to judge by; as many again propose plans.
+    tolerance
+        "Close to the optimum" means at most this much above it.
+    choose
+        Whether the worst or the mean regret ranks the candidates.
+    plan
+        A result, or the path of a plan file, to judge as well.
+    factors
+        For how many of the costs that matter most to solve again with that cost alone changed.
+    time_limit
+        Seconds for each instance.
+    progress
+        Called with the instances solved so far and those in all.
+
+    Raises
+    ------
+    InputError
+        If something given cannot be used.
+    """
+    from .certificate.build import plan_of
+    from .robustness import Spread, study
+    from .robustness.spread import PROVENANCE
+    from .solve import Settings
+
+    require_time_limit(time_limit)
+    if isinstance(model, (str, Path)):
+        model = read(model, device=device, catalogue=catalogue)
+    require_work(model)
+    if spread is None:
+        spread = PROVENANCE["estimated" if device else "stated"]
+    if not isinstance(spread, Spread):
+        spread = Spread(work=spread)
+    given = None
+    if isinstance(plan, Result):
+        given = plan.plan
+    elif plan is not None:
+        given = plan_of(read_plan(plan)[0], model, str(plan))
+    return study(
+        model,
+        machine_for(
+            stages,
+            bandwidth=bandwidth,
+            latency=latency,
+            memory=memory,
+            device=device,
+            link=link,
+            catalogue=catalogue,
+        ),
+        spread,
+        samples=samples,
+        tolerance=tolerance,
+        choose=choose,
+        given=given,
+        factors=factors,
+        settings=Settings(time_limit=time_limit, seed=seed, threads=threads),
+        progress=progress,
+    )
+
+
+def chosen_result(found: Robustness, source: Source | None = None) -> Result:
+    """Return the plan that a study chose as a result, with its cost and bounds for the costs as given."""
+    chosen = found.chosen
+    solution = found.nominal
+    if chosen.name != "nominal":
+        why = f"chosen for its {found.choose} regret among {len(found.candidates)} plans"
+        solution = replace(
+            solution, plan=chosen.plan, bottleneck=chosen.bottleneck, stopped_because=why
+        )
+    return Result(found.graph, found.machine, solution, found.seed, source)
