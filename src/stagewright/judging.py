@@ -26,6 +26,7 @@ def robust(
     bandwidth: Quantity | None = None,
     latency: Quantity | None = None,
     memory: Quantity | None = None,
+    memory_limit: Quantity | None = None,
     device: str | None = None,
     link: str | None = None,
     catalogue: Catalogue | None = None,
@@ -44,7 +45,7 @@ def robust(
 
     Parameters
     ----------
-    model, stages, bandwidth, latency, memory, device, link, catalogue
+    model, stages, bandwidth, latency, memory, memory_limit, device, link, catalogue
         As for :func:`plan`.
     spread
         What is uncertain and how much; a number is the relative spread of the work.  By default a tenth,
@@ -68,6 +69,8 @@ def robust(
     ------
     InputError
         If something given cannot be used.
+    LimitError
+        If no plan was found within `memory_limit` for some instance.
     """
     from .certificate.build import plan_of
     from .robustness import Spread, study
@@ -94,6 +97,7 @@ def robust(
             bandwidth=bandwidth,
             latency=latency,
             memory=memory,
+            memory_limit=memory_limit,
             device=device,
             link=link,
             catalogue=catalogue,

@@ -203,6 +203,23 @@ def test_memory_that_holds_everything_is_no_hindrance() -> None:
     assert tight.reduced_nodes is None
 
 
+def test_plans_respect_a_hard_limit_of_memory() -> None:
+    b = GraphBuilder("heavy")
+    for v, w in enumerate([5, 9, 3, 8]):
+        b.add_node(f"v{v}", work=w)
+        b.add_param((100, 10, 10, 100)[v], [v])
+    for v in range(3):
+        b.add_tensor(v, [v + 1], time=1)
+    graph, machine = b.build(), Machine(2, memory_limit=150)
+    found = study(graph, machine, Spread(work=0.9), samples=6)
+    assert found.reduced_nodes is None
+    for candidate in found.candidates:
+        assert problems_of(graph, machine, candidate.plan) == []
+    with pytest.raises(InputError, match="spread: bytes: expected 0 with a hard limit of memory"):
+        study(graph, machine, Spread(bytes=0.1), samples=1)
+    assert study(graph, Machine(2, memory_limit=220), Spread(bytes=0), samples=2).reduced_nodes
+
+
 def test_interrupts_keep_what_was_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     true, calls = solve, iter(range(100))
 

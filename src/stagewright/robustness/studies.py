@@ -186,6 +186,12 @@ def study(
     """
     start = time.perf_counter()
     _check(samples, tolerance, factors)
+    if machine.memory_limit is not None and spread.bytes:
+        raise InputError(
+            "spread: bytes",
+            "0 with a hard limit of memory (a plan would fit in some instances only)",
+            str(spread.bytes),
+        )
     if given is not None and (problems := problems_of(graph, machine, given)):
         raise InputError("plan", "a valid plan for this graph and machine", problems[0])
     settings = settings or Settings()
@@ -202,8 +208,8 @@ def study(
         raise KeyboardInterrupt
     named = [("nominal", nominal.plan), *([("given", given)] if given is not None else [])]
     named += [(f"sample {i}", plan) for i, plan in enumerate(first.plans)]
-    named = _distinct(named)
     costs = [InstanceCosts(graph, batch) for batch in batches]
+    named = _distinct(named, ordered=machine.least_memory is not None)
     ranking, _, _ = _judged(named, first, costs[0], tolerance)
     measure = {"worst": _worst, "mean": _mean}[choose]
     order = sorted(range(len(named)), key=lambda i: (*measure(ranking[i]), i))
@@ -246,8 +252,8 @@ def _check(samples: int, tolerance: float, factors: int) -> None:
 def _free_of_idle_memory(instances: list[Instance]) -> list[Instance]:
     """Drop a memory that everything fits in at once: it costs nothing, whatever the plan."""
     return [
-        replace(i, machine=replace(i.machine, memory=None))
-        if i.machine.memory is not None and _everything(i.graph) <= i.machine.memory
+        replace(i, machine=replace(i.machine, memory=None, memory_limit=None))
+        if i.machine.least_memory is not None and _everything(i.graph) <= i.machine.least_memory
         else i
         for i in instances
     ]
@@ -292,7 +298,7 @@ class _Solver:
     def solve(self, instances: Sequence[Instance], cuts: Sequence[int]) -> list[_Solved]:
         """Return the solutions, cut into batches that end before the given numbers."""
         shared = None
-        if instances and all(i.machine.memory is None for i in instances):
+        if instances and all(i.machine.least_memory is None for i in instances):
             shared = SharedReduction(self.graph, instances)
             self.reduced_nodes = self.reduced_nodes or shared.num_nodes
         solved = []
@@ -319,11 +325,12 @@ class _Solver:
         ]
 
 
-def _distinct(named: list[tuple[str, Plan]]) -> list[tuple[str, Plan]]:
-    """Keep the first of equal plans."""
+def _distinct(named: list[tuple[str, Plan]], *, ordered: bool) -> list[tuple[str, Plan]]:
+    """Keep the first of equal plans; the order within stages counts where memory can bind."""
     seen: dict[Any, tuple[str, Plan]] = {}
     for name, plan in named:
-        seen.setdefault(tuple(frozenset(stage) for stage in plan.stages), (name, plan))
+        stages = (stage if ordered else frozenset(stage) for stage in plan.stages)
+        seen.setdefault(tuple(stages), (name, plan))
     return list(seen.values())
 
 
