@@ -121,5 +121,6 @@ inline std::vector<std::int32_t> checked_plan(const sw::Instance& g,
 
 void bind_problem(nb::module_& m);
 void bind_search(nb::module_& m);
+void bind_improve(nb::module_& m);
 void bind_exact(nb::module_& m);
 void bind_bounds(nb::module_& m);

@@ -9,6 +9,7 @@ NB_MODULE(_native, m) {
         "Version of the package this module was built for.");
     bind_problem(m);
     bind_search(m);
+    bind_improve(m);
     bind_exact(m);
     bind_bounds(m);
 }
