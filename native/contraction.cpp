@@ -25,7 +25,8 @@ struct Wire {
 
 Memory contract_memory(const Memory& memory, std::span<const std::int32_t> cluster,
                        std::int32_t clusters) {
-    Memory small{memory.capacity, memory.bandwidth, memory.param_bytes, {}, {}};
+    Memory small = memory;  // the same devices and parameters
+    small.params_of = {};
     small.working_set.assign(static_cast<std::size_t>(clusters), 0);
     std::vector<std::vector<std::int32_t>> params(static_cast<std::size_t>(clusters));
     for (std::size_t v = 0; v < cluster.size(); ++v) {
