@@ -21,6 +21,8 @@ constexpr std::size_t kSmallBlock = 64;   // of such a block every node is a can
 constexpr int kDrawn = 96;                // of a larger one so many drawn at random
 constexpr std::int64_t kMaxBytes = std::int64_t{1} << 28U;
 constexpr int kMostQuestions = 10;
+// Work, see Stop::spend.
+constexpr std::int64_t kPerPin = 400, kPerNode = 500, kPerIdeal = 15;
 
 /// Counts the ideals of at most 64 nodes, numbered topologically, up to a limit.
 class SmallPoset {
@@ -98,6 +100,7 @@ class CorridorSearch {
     /// One corridor around the best plan; true when it held a better one.
     bool divide_corridor() {
         set_free();
+        stop_.spend(kPerPin * (g_.n + static_cast<std::int64_t>(g_.consumers.values.size())));
         if (stop_.now()) return false;
         const auto clusters = number();
         const auto small = contract(g_, cluster_, clusters, corridor_edges());
@@ -205,6 +208,7 @@ class CorridorSearch {
             }
             const auto rise = plan.cost(b) + plan.cost(other) - before;
             for (const auto u : candidate.nodes) plan.move(u, b);
+            stop_.spend(kPerNode * static_cast<std::int64_t>(candidate.nodes.size()));
             const auto blur = static_cast<double>(random_.below(1024)) / 1024;
             candidate.key = static_cast<double>(rise) / static_cast<double>(work + 1 + scale()) +
                             blur * static_cast<double>(random_.below(3));
@@ -239,7 +243,9 @@ class CorridorSearch {
             for (const auto u : g_.predecessors[nodes[i]])
                 if (local_[u] >= 0) before[i] |= std::uint64_t{1} << local_[u];
         for (const auto v : nodes) local_[v] = -1;
-        return SmallPoset(std::move(before)).count(best_.width + 1);
+        const auto ideals = SmallPoset(std::move(before)).count(best_.width + 1);
+        stop_.spend(kPerIdeal * ideals);
+        return ideals;
     }
 
     /// One cluster per free node and one per block for the rest, numbered topologically.

@@ -19,6 +19,7 @@ constexpr int kLastDoublings = 5;                // ... to 32 while a round cool
 constexpr std::size_t kLargestClosure = 64;
 constexpr int kLongestChain = 12;
 constexpr int kTries = 6;  // nodes looked at per link of a chain
+constexpr std::int64_t kPerMove = 250, kPerStep = 300, kPerPin = 30;  // work, see Stop::spend
 
 class LocalSearch {
    public:
@@ -82,6 +83,7 @@ class LocalSearch {
                     penalty_[b] = steepness_(plan_.cost(b));
                 heat_ = heat * left * left;
             }
+            stop_.spend(kPerMove);
             const auto die = random_.below(100);
             if (die < 84)
                 move_one();
@@ -175,6 +177,7 @@ class LocalSearch {
 
     void judge_trial() {
         if (trial_.empty()) return;
+        stop_.spend(kPerStep * static_cast<std::int64_t>(trial_.size()));
         bool good = false;
         if (limits_.objective == Objective::lexicographic) {
             before_.clear();
@@ -239,6 +242,8 @@ class LocalSearch {
     void restore_best() {
         if (!best_is_saved_) save_best();
         plan_.assign(best_block_);
+        const auto& g = plan_.instance();
+        stop_.spend(kPerPin * (g.n + static_cast<std::int64_t>(g.consumers.values.size())));
         bottleneck_ = best_value_;
     }
 

@@ -19,6 +19,7 @@ constexpr std::int32_t kFewestNodes = 160;
 constexpr std::int32_t kClustersPerBlock = 8;  // no cluster is heavier than a block by so many
 constexpr double kStuck = 0.95;                // a level must be this much smaller than the last
 constexpr std::int64_t kWindowNodes = 600;     // nodes of a block up to which windows pay
+constexpr std::int64_t kPerPin = 500;          // work of contraction, see Stop::spend
 
 struct Level {
     Instance instance;
@@ -67,6 +68,8 @@ class Multilevel {
         bool unrelated = false;
         while (instance(levels_.size()).n > target && !stop_.now()) {
             const auto& fine = instance(levels_.size());
+            stop_.spend(kPerPin *
+                        (fine.n + static_cast<std::int64_t>(fine.consumers.values.size())));
             std::vector<std::int32_t> cluster;
             const auto count =
                 Coarsener::pair_up(fine, plan, most, target, unrelated, random_, cluster);
