@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ..errors import InputError, MissingDependencyError
 
-__all__ = ["LEVELS", "PROVIDERS", "onnxruntime", "session_options"]
+__all__ = ["LEVELS", "PROVIDERS", "onnxruntime", "providers_for", "session_options"]
 
 LEVELS: Final = {
     "all": "ORT_ENABLE_ALL",
@@ -23,6 +23,8 @@ LEVELS: Final = {
 """Optimisation levels of the runtime by our name for them; ``all`` is what stages run with."""
 
 PROVIDERS: Final = ["CPUExecutionProvider"]
+
+_PROVIDER_NAMES: Final = {"cpu": PROVIDERS, "cuda": ["CUDAExecutionProvider", *PROVIDERS]}
 
 
 def onnxruntime(purpose: str) -> Any:
@@ -37,6 +39,28 @@ def onnxruntime(purpose: str) -> Any:
         return importlib.import_module("onnxruntime")
     except ImportError:
         raise MissingDependencyError("onnxruntime", "run", purpose) from None
+
+
+def providers_for(name: str, purpose: str) -> list[str]:
+    """Return the runtime's providers for ``cpu`` or ``cuda``.
+
+    Raises
+    ------
+    InputError
+        If the installed runtime cannot run there; it would silently fall back to the processor.
+    """
+    if name not in _PROVIDER_NAMES:
+        raise InputError("provider", f"one of {', '.join(_PROVIDER_NAMES)}", repr(name))
+    wanted = _PROVIDER_NAMES[name]
+    available = onnxruntime(purpose).get_available_providers()
+    if wanted[0] not in available:
+        raise InputError(
+            f"provider '{name}'",
+            f"an onnxruntime with {wanted[0]}",
+            f"one with {', '.join(available)}",
+            "Install onnxruntime-gpu in place of onnxruntime, with the CUDA that it asks for.",
+        )
+    return wanted
 
 
 def session_options(threads: int = 1, level: str = "all", profile_dir: Path | None = None) -> Any:

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
 from ..units import TIME_UNITS
-from .ort_session import PROVIDERS, onnxruntime, session_options
-from .trace import TracedRun, read_trace
+from .ort_session import onnxruntime, providers_for, session_options
+from .trace import Shapes, TracedRun, read_shapes, read_trace
 
 __all__ = ["Runner"]
 
@@ -32,6 +33,8 @@ class Runner:
         As :func:`stagewright.cost.ort_session.session_options`.
     warmup, repetitions
         Runs before the measured ones, and measured runs.
+    provider
+        Where it runs: ``cpu`` or ``cuda``.
     """
 
     path: Path
@@ -40,6 +43,7 @@ class Runner:
     level: str
     warmup: int
     repetitions: int
+    provider: str = "cpu"
 
     def session(self, options: Any | None = None) -> Any:
         """Return a new session.
@@ -55,8 +59,9 @@ class Runner:
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(self.path.resolve().parent)
         )
+        providers = providers_for(self.provider, "Profiling a model")
         return self._guarded(
-            lambda: ort.InferenceSession(self.content, options, providers=PROVIDERS)
+            lambda: ort.InferenceSession(self.content, options, providers=providers)
         )
 
     def time(self, session: Any, feeds: Mapping[str, Any]) -> tuple[list[int], list[int]]:
@@ -86,6 +91,23 @@ class Runner:
         ModelError, RunError
             If a run fails, or its trace cannot be used.
         """
+        with self._traced(feeds) as (trace, optimised):
+            return read_trace(trace, runs=self.repetitions), optimised.graph
+
+    def look(self, feeds: Mapping[str, Any]) -> tuple[Shapes, Any]:
+        """Return what each kernel makes, and the model that the runtime made; one run.
+
+        Raises
+        ------
+        ModelError, RunError
+            As :meth:`trace`.
+        """
+        with replace(self, warmup=0, repetitions=1)._traced(feeds) as (trace, optimised):
+            return read_shapes(trace), optimised
+
+    @contextmanager
+    def _traced(self, feeds: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
+        """Run with tracing; give the trace file and the optimised model."""
         import onnx
 
         with tempfile.TemporaryDirectory(prefix="stagewright-") as name:
@@ -99,8 +121,7 @@ class Runner:
             session = self.session(options)
             self.time(session, feeds)
             trace = Path(session.end_profiling())
-            optimised = onnx.load(folder / "optimised.onnx", load_external_data=False)
-            return read_trace(trace, runs=self.repetitions), optimised.graph
+            yield trace, onnx.load(folder / "optimised.onnx", load_external_data=False)
 
     def _guarded(self, action: Callable[[], Any]) -> Any:
         """Turn the runtime's own exceptions into one of ours that names the model."""

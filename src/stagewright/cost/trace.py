@@ -6,22 +6,30 @@ from __future__ import annotations
 import bisect
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+from onnx import TensorProto
 
 from ..errors import RunError
 from ..units import TIME_UNITS
 
-__all__ = ["Kernel", "TracedRun", "kernels_of", "read_trace"]
+__all__ = ["Kernel", "Shapes", "TracedRun", "kernels_of", "read_shapes", "read_trace"]
 
 Kernel = tuple[str, str, int]
 """Name and operator of a node of the optimised model, and how many alike came before it: the
 runtime leaves nodes that it makes out of function bodies without a name."""
 
+Shapes = dict[Kernel, list[tuple[int, tuple[int, ...]]]]
+"""ONNX element type number and shape of each output that a node made."""
+
 _KERNEL: Final = "_kernel_time"
 _PS_PER_US: Final = TIME_UNITS["us"]
+_T = TypeVar("_T")
+_ELEMENTS: Final = {name.lower(): number for name, number in TensorProto.DataType.items()}
+"""Element types as the runtime writes them."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +70,12 @@ def read_trace(path: Path, *, runs: int) -> list[TracedRun]:
         If the trace is damaged or holds fewer runs (the runtime stops tracing after a million
         events).
     """
-    try:
-        events = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-        sessions = sorted((e for e in events if e.get("name") == "model_run"), key=_start)
-        kernels = sorted(
-            (e for e in events if e.get("cat") == "Node" and e["name"].endswith(_KERNEL)),
-            key=lambda e: (_start(e), -int(e["dur"])),
-        )
-        found = _per_run(sessions, kernels)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"The trace of onnxruntime cannot be read: {error!r}") from None
+    found = _guarded(
+        lambda: [
+            TracedRun(int(session["dur"]) * _PS_PER_US, _times(kernels))
+            for session, kernels in _runs_of(path)
+        ]
+    )
     complete = max((len(run.kernels) for run in found), default=0)
     found = [run for run in found if len(run.kernels) == complete]
     if len(found) < runs or not complete:
@@ -82,11 +86,45 @@ def read_trace(path: Path, *, runs: int) -> list[TracedRun]:
     return found[-runs:]
 
 
+def read_shapes(path: Path) -> Shapes:
+    """Return the shapes of what each kernel made in the last run of a trace.
+
+    Raises
+    ------
+    RunError
+        If the trace is damaged or holds no run.
+    """
+    shapes = _guarded(lambda: [_shapes(kernels) for _, kernels in _runs_of(path)])
+    if not shapes:
+        raise RunError("The trace of onnxruntime holds no run.")
+    return shapes[-1]
+
+
+def _guarded(action: Callable[[], _T]) -> _T:
+    try:
+        return action()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"The trace of onnxruntime cannot be read: {error!r}") from None
+
+
+def _runs_of(path: Path) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Return the event of each run with those of its top-level kernels."""
+    events = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+    sessions = sorted((e for e in events if e.get("name") == "model_run"), key=_start)
+    kernels = sorted(
+        (e for e in events if e.get("cat") == "Node" and e["name"].endswith(_KERNEL)),
+        key=lambda e: (_start(e), -int(e["dur"])),
+    )
+    return list(zip(sessions, _per_run(sessions, kernels), strict=True))
+
+
 def _start(event: dict[str, Any]) -> int:
     return int(event["ts"])
 
 
-def _per_run(sessions: list[dict[str, Any]], kernels: list[dict[str, Any]]) -> list[TracedRun]:
+def _per_run(
+    sessions: list[dict[str, Any]], kernels: list[dict[str, Any]]
+) -> list[list[dict[str, Any]]]:
     starts = [_start(session) for session in sessions]
     found: list[list[dict[str, Any]]] = [[] for _ in sessions]
     end = -1
@@ -96,15 +134,30 @@ def _per_run(sessions: list[dict[str, Any]], kernels: list[dict[str, Any]]) -> l
             continue  # before the first run, or inside the node before
         end = _start(event) + int(event["dur"])
         found[run].append(event)
-    return [
-        TracedRun(int(session["dur"]) * _PS_PER_US, _times(events))
-        for session, events in zip(sessions, found, strict=True)
-    ]
+    return found
+
+
+def _keys(events: list[dict[str, Any]]) -> list[Kernel]:
+    return kernels_of((_name(event), str(event["args"]["op_name"])) for event in events)
 
 
 def _times(events: list[dict[str, Any]]) -> dict[Kernel, int]:
-    keys = kernels_of((_name(event), str(event["args"]["op_name"])) for event in events)
-    return {key: int(event["dur"]) * _PS_PER_US for key, event in zip(keys, events, strict=True)}
+    return {
+        key: int(event["dur"]) * _PS_PER_US
+        for key, event in zip(_keys(events), events, strict=True)
+    }
+
+
+def _shapes(events: list[dict[str, Any]]) -> Shapes:
+    return {
+        key: [
+            (_ELEMENTS[name], tuple(shape))
+            for tensor in event["args"]["output_type_shape"]
+            for name, shape in tensor.items()
+            if name in _ELEMENTS
+        ]
+        for key, event in zip(_keys(events), events, strict=True)
+    }
 
 
 def _name(event: dict[str, Any]) -> str:
