@@ -22,7 +22,7 @@ import numpy.typing as npt
 from .errors import GraphError
 from .units import INT64_MAX
 
-__all__ = ["FIRST", "FREE", "LAST", "CostGraph", "GraphBuilder", "Ragged"]
+__all__ = ["FIRST", "FREE", "LAST", "SOURCES", "CostGraph", "GraphBuilder", "Ragged"]
 
 Int64Array = npt.NDArray[np.int64]
 Int32Array = npt.NDArray[np.int32]
@@ -31,6 +31,10 @@ BoolArray = npt.NDArray[np.bool_]
 FREE: Final = 0
 FIRST: Final = 1
 LAST: Final = 2
+
+SOURCES: Final = ("given", "measured", "calibrated", "roofline")
+"""Where work comes from: the file that was read, a measurement of this very work, a roofline fitted to
+measurements of the device, a roofline of the device's data sheet."""
 
 
 def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -97,6 +101,13 @@ class CostGraph:
         int64[p] and one sorted row of using nodes per parameter.
     uncuttable
         int32[u, 2], pairs of nodes that must share a stage.
+    node_kinds
+        What the reader knows of how each node computes (``conv-depthwise``, ...), ``""`` where
+        the operator's name says enough.  Chooses the efficiency that a device reaches; not part of
+        the graph file.
+    node_sources
+        Where the work of each node comes from: one of `SOURCES`, ``""`` where it has none yet.  A
+        plan does not depend on it, and the graph file does not hold it.
     """
 
     name: str
@@ -118,6 +129,8 @@ class CostGraph:
     param_users: Ragged
     uncuttable: Int32Array
     _order: Int32Array = field(repr=False)
+    node_kinds: tuple[str, ...] = ()
+    node_sources: tuple[str, ...] = ()
 
     @property
     def num_nodes(self) -> int:
@@ -256,6 +269,7 @@ class GraphBuilder:
         self._index: dict[str, int] = {}
         self._ops: list[str] = []
         self._dtypes: list[str] = []
+        self._kinds: list[str] = []
         self._work: list[int] = []
         self._flops: list[int] = []
         self._nbytes: list[int] = []
@@ -280,6 +294,7 @@ class GraphBuilder:
         flops: int = 0,
         nbytes: int = 0,
         dtype: str = "",
+        kind: str = "",
         group: str | None = None,
         stage: int = FREE,
         replicable: bool = False,
@@ -307,6 +322,7 @@ class GraphBuilder:
         self._names.append(name)
         self._ops.append(op)
         self._dtypes.append(dtype)
+        self._kinds.append(kind)
         self._work.append(work)
         self._flops.append(flops)
         self._nbytes.append(nbytes)
@@ -403,6 +419,8 @@ class GraphBuilder:
             _order=_frozen(
                 np.array(_topological_order(names, self._producer, self._consumers), np.int32)
             ),
+            node_kinds=tuple(self._kinds),
+            node_sources=("given" if any(self._work) else "",) * len(names),
         )
         _validate_costs(graph)
         return graph

@@ -176,7 +176,7 @@ BAD = {
     ),
     "bad_dtype.toml": (
         "devices.x.peak.tf32: expected an element type out of float64, float32, float16, bfloat16, "
-        "float8, int8, got another"
+        "float8, float4, int8, uint8, int4, got another"
     ),
     "bad_efficiency.toml": (
         "devices.x.compute_efficiency: expected a fraction above 0 and at most 1, got 1.5"

@@ -157,9 +157,9 @@ def _copies_model(
         for i, argument in enumerate(call.inputs):
             if not argument.elem:
                 names.append("")
-            elif content[i] is not None:
+            elif (array := content[i]) is not None:
                 names.append(f"w{i}_{copy}")
-                stored.append(numpy_helper.from_array(content[i], names[-1]))
+                stored.append(numpy_helper.from_array(array, names[-1]))
             else:
                 names.append(last if i == chained and last else f"x{i}")
         outputs = [f"y{copy}_{i}" if name else "" for i, name in enumerate(call.node.output)]

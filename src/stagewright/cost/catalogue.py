@@ -6,14 +6,14 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
 from ..errors import InputError
 
-__all__ = ["ENVIRONMENT_VARIABLE", "Catalogue", "Device", "Link", "load_catalogue"]
+__all__ = ["ENVIRONMENT_VARIABLE", "Catalogue", "Device", "Link", "Reach", "load_catalogue"]
 
 ENVIRONMENT_VARIABLE: Final = "STAGEWRIGHT_DEVICES"
 """Names a catalogue file to add to the built-in one."""
@@ -25,10 +25,29 @@ _FALLBACK: Final[Mapping[str, tuple[str, ...]]] = {
     "bfloat16": ("bfloat16", "float16", "float32"),
     "float8": ("float8", "bfloat16", "float16", "float32"),
     "int8": ("int8", "bfloat16", "float16", "float32"),
-    "uint8": ("int8", "bfloat16", "float16", "float32"),
-    "int4": ("int8", "bfloat16", "float16", "float32"),
-    "uint4": ("int8", "bfloat16", "float16", "float32"),
+    "uint8": ("uint8", "int8", "bfloat16", "float16", "float32"),
+    "int4": ("int4", "int8", "bfloat16", "float16", "float32"),
+    "uint4": ("int4", "int8", "bfloat16", "float16", "float32"),
+    "float4": ("float4", "float8", "int8", "bfloat16", "float16", "float32"),
 }
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What operators of one class reach on a device; None for what all operators do.
+
+    Attributes
+    ----------
+    compute, bandwidth
+        Fractions of the peak rate and of the memory's rate.  `compute` may exceed 1: operations are
+        counted for the plain algorithm, and a faster one (Winograd's) does fewer.
+    overhead
+        Picoseconds to start one operator.
+    """
+
+    compute: float | None = None
+    bandwidth: float | None = None
+    overhead: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +73,13 @@ class Device:
         Name of the link between two such devices unless another is asked for.
     source
         The public documents of the figures.
+    classes
+        What operators of some classes (:mod:`.classes`) reach, where they differ from the others.
+    caches
+        Pairs of bytes and bytes per second, ascending in size: what fits into a cache moves at its
+        rate, times the same efficiency as in memory.
+    calibration
+        How the figures were measured, as texts by name; empty for figures from documents.
     """
 
     name: str
@@ -66,6 +92,9 @@ class Device:
     bandwidth_efficiency: float
     link: str
     source: str
+    classes: Mapping[str, Reach] = field(default_factory=dict)
+    caches: tuple[tuple[int, int], ...] = ()
+    calibration: Mapping[str, str] = field(default_factory=dict)
 
     def peak_rate(self, dtype: str) -> Fraction:
         """Return operations per second at peak for an element type, ``""`` for unknown.
@@ -76,7 +105,7 @@ class Device:
         listed rate: a model of float32 on an int8 device is planned as the int8 model that it has
         to become.
         """
-        base = "float8" if dtype.startswith("float8") else dtype
+        base = next((b for b in ("float8", "float4") if dtype.startswith(b)), dtype)
         for candidate in _FALLBACK.get(base, ("float32",)):
             if candidate in self.peak:
                 return Fraction(self.peak[candidate])
@@ -88,10 +117,21 @@ class Device:
         """Return the operations per second that operators of `dtype` reach."""
         return self.peak_rate(dtype) * Fraction(str(self.compute_efficiency))
 
+    def reach(self, name: str) -> tuple[Fraction, Fraction, int]:
+        """Return the fractions of compute and memory rates, and the overhead, of a class."""
+        found = self.classes.get(name, _PLAIN)
+        compute = self.compute_efficiency if found.compute is None else found.compute
+        bandwidth = self.bandwidth_efficiency if found.bandwidth is None else found.bandwidth
+        overhead = self.overhead if found.overhead is None else found.overhead
+        return Fraction(str(compute)), Fraction(str(bandwidth)), overhead
+
     @property
     def memory_rate(self) -> Fraction:
         """The bytes per second that operators reach."""
         return self.memory_bandwidth * Fraction(str(self.bandwidth_efficiency))
+
+
+_PLAIN: Final = Reach()
 
 
 @dataclass(frozen=True)
@@ -116,19 +156,34 @@ class Link:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Devices and links by name."""
+    """Devices and links by name; `own` are the devices of the file read last."""
 
     devices: Mapping[str, Device]
     links: Mapping[str, Link]
+    own: tuple[Device, ...] = ()
 
     def device(self, name: str) -> Device:
         """Return a device.
 
+        Parameters
+        ----------
+        name
+            A name in the catalogue, or the path of a TOML file that holds one device (such as
+            ``stagewright calibrate`` writes).
+
         Raises
         ------
         InputError
-            If there is none of that name; the message lists similar ones.
+            If there is none of that name (the message lists similar ones), or the file cannot be
+            used.
         """
+        if name.endswith(".toml"):
+            from .catalogue_file import read_catalogue
+
+            own = read_catalogue(Path(name), self).own
+            if len(own) != 1:
+                raise InputError(name, "a file with one device", f"{len(own)} devices")
+            return own[0]
         if name not in self.devices:
             raise _unknown("device", name, self.devices)
         return self.devices[name]

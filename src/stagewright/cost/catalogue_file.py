@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from ..errors import InputError
 from ..units import INT64_MAX, parse_bandwidth, parse_bytes, parse_time
-from .catalogue import Catalogue, Device, Link
+from .catalogue import Catalogue, Device, Link, Reach
+from .classes import CLASSES
 
 __all__ = ["BUILT_IN", "read_catalogue"]
 
@@ -22,7 +23,17 @@ BUILT_IN: Final = Path(__file__).parent / "devices.toml"
 _Table = Mapping[str, Any]
 _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kMGTP]?)(?:FL)?OP/s")
 _PREFIXES: Final = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
-_DTYPES: Final = ("float64", "float32", "float16", "bfloat16", "float8", "int8")
+_DTYPES: Final = (
+    "float64",
+    "float32",
+    "float16",
+    "bfloat16",
+    "float8",
+    "float4",
+    "int8",
+    "uint8",
+    "int4",
+)
 
 
 def read_catalogue(path: Path, base: Catalogue) -> Catalogue:
@@ -55,7 +66,7 @@ def read_catalogue(path: Path, base: Catalogue) -> Catalogue:
                 repr(devices[name].link),
                 "Add a table for the link, or use one that 'stagewright devices' lists.",
             )
-    return Catalogue(devices, links)
+    return Catalogue(devices, links, tuple(devices[name] for name in raw))
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -120,7 +131,8 @@ def _device(name: str, table: _Table, parent: Device | None, item: str) -> Devic
     values = _values(table, _DEVICE_KEYS, item, needed=parent is None)
     if parent is not None:
         inherited = {key: getattr(parent, key) for key in _DEVICE_KEYS}
-        values["peak"] = {**parent.peak, **values.get("peak", {})}
+        for key in ("peak", "classes"):
+            values[key] = {**inherited[key], **values.get(key, {})}
         values = {**inherited, **values}
     return Device(name=name, **values)
 
@@ -139,7 +151,7 @@ def _values(
                 f"{item}.{key}", f"one of the keys {', '.join(keys)}", "an unknown key"
             )
     for key in keys:
-        if needed and key not in table:
+        if needed and key not in table and key not in _OPTIONAL:
             raise InputError(f"{item}.{key}", "a value", "no such key")
     return {key: keys[key](value, f"{item}.{key}") for key, value in table.items()}
 
@@ -178,6 +190,40 @@ def _peak(value: Any, item: str) -> dict[str, int]:
     return {dtype: _operations(rate, f"{item}.{dtype}") for dtype, rate in table.items()}
 
 
+def _classes(value: Any, item: str) -> dict[str, Reach]:
+    """Read what operators of some classes reach."""
+    reach = {}
+    for name, table in _table(value, item).items():
+        if name not in CLASSES:
+            raise InputError(f"{item}.{name}", f"a class out of {', '.join(CLASSES)}", "another")
+        here = f"{item}.{name}"
+        keys = _values(_table(table, here), _REACH_KEYS, here, needed=False)
+        reach[name] = Reach(
+            keys.get("compute_efficiency"), keys.get("bandwidth_efficiency"), keys.get("overhead")
+        )
+    return reach
+
+
+def _caches(value: Any, item: str) -> tuple[tuple[int, int], ...]:
+    """Read the caches: a list of tables with size and bandwidth, the smallest first."""
+    if not isinstance(value, list):
+        raise InputError(item, "a list of tables", repr(value))
+    caches = []
+    for index, entry in enumerate(value):
+        here = f"{item}[{index}]"
+        keys = _values(_table(entry, here), _CACHE_KEYS, here, needed=True)
+        if keys["size"] is None:
+            raise InputError(f"{here}.size", "a size such as '32 MiB'", "'none'")
+        caches.append((keys["size"], keys["bandwidth"]))
+    if caches != sorted(caches, key=lambda cache: (cache[0], -cache[1])):
+        raise InputError(item, "caches in ascending order of size", "another order")
+    return tuple(caches)
+
+
+def _texts(value: Any, item: str) -> dict[str, str]:
+    return {key: _text(text, f"{item}.{key}") for key, text in _table(value, item).items()}
+
+
 def _bandwidth(value: Any, item: str) -> int:
     text = _with_unit("3.35 TB/s", value, item)
     if not text.strip().endswith(("/s", "bps")):
@@ -201,11 +247,16 @@ def _time(value: Any, item: str) -> int:
     return parse_time(text, item=item)
 
 
-def _fraction(value: Any, item: str) -> float:
+def _fraction(value: Any, item: str, most: float = 1.0) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not 0 < value <= 1:
-        raise InputError(item, "a fraction above 0 and at most 1", repr(value))
+    if not number or not math.isfinite(value) or not 0 < value <= most:
+        raise InputError(item, f"a fraction above 0 and at most {most:g}", repr(value))
     return float(value)
+
+
+def _gain(value: Any, item: str) -> float:
+    """Read a fraction of the peak; a faster algorithm than the plain one may exceed it."""
+    return _fraction(value, item, 4.0)
 
 
 _DEVICE_KEYS: Final[Mapping[str, Callable[[Any, str], Any]]] = {
@@ -218,6 +269,19 @@ _DEVICE_KEYS: Final[Mapping[str, Callable[[Any, str], Any]]] = {
     "link": _text,
     "source": _text,
     "peak": _peak,
+    "classes": _classes,
+    "caches": _caches,
+    "calibration": _texts,
+}
+_OPTIONAL: Final = frozenset({"classes", "caches", "calibration"})
+_REACH_KEYS: Final[Mapping[str, Callable[[Any, str], Any]]] = {
+    "compute_efficiency": _gain,
+    "bandwidth_efficiency": _fraction,
+    "overhead": _time,
+}
+_CACHE_KEYS: Final[Mapping[str, Callable[[Any, str], Any]]] = {
+    "size": _memory,
+    "bandwidth": _bandwidth,
 }
 _LINK_KEYS: Final[Mapping[str, Callable[[Any, str], Any]]] = {
     "bandwidth": _bandwidth,

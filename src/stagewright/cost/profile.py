@@ -8,7 +8,6 @@ to the nodes of the model that was read.
 from __future__ import annotations
 
 import hashlib
-import platform
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -27,9 +26,18 @@ from .ort_session import onnxruntime
 from .profile_file import FORMAT, Profile, Time
 from .runs import Runner
 from .samples import given_inputs, sample_inputs
+from .surroundings import cpu_name
 from .trace import Kernel, TracedRun
 
-__all__ = ["FORMAT", "Profile", "Time", "apply_profile", "profile_onnx"]
+__all__ = [
+    "FORMAT",
+    "Profile",
+    "Time",
+    "apply_profile",
+    "model_sha256",
+    "node_weights",
+    "profile_onnx",
+]
 
 _MAX_RUNS: Final = 100_000
 _MAX_TRACE_OVERHEAD: Final = 20 * TIME_UNITS["us"]
@@ -101,14 +109,14 @@ def profile_onnx(
     feeds = {**given, **sample_inputs(session, path, wanted, seed=seed)}
     wall, cpu = (_summary(times) for times in runner.time(session, feeds))
     del session  # before the second one: a large model should not be in memory twice
-    weights = _weights(path, names, shapes, dims)
+    weights = node_weights(path, names, shapes, dims)
     runs, optimised = runner.trace(feeds)
     shares = attribute(model.graph, optimised, weights)
     whole = min(cpu.median, wall.median) if threads == 1 and _CPU_CLOCK_IS_FINE else wall.median
     typical = _typical(runs, busy=whole < 0.9 * wall.median)
     correction = _Correction.of(typical, whole, shares)
     return Profile(
-        model_sha256=_sha256(path),
+        model_sha256=model_sha256(path),
         nodes=_node_times(names, runs, typical, shares, correction),
         session=wall,
         cpu_time=cpu.median,
@@ -122,7 +130,7 @@ def profile_onnx(
         warmup=warmup,
         repetitions=repetitions,
         seed=seed,
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         cores=usable_cores(),
     )
 
@@ -147,7 +155,7 @@ def apply_profile(
         If the profile is of another model: by its hash, or because it lacks nodes of the graph.
     """
     remedy = "Measure this model: stagewright profile MODEL -o profile.json."
-    if model is not None and (found := _sha256(Path(model))) != profile.model_sha256:
+    if model is not None and (found := model_sha256(Path(model))) != profile.model_sha256:
         raise InputError(
             f"profile for {model}",
             f"one of the file with SHA-256 {found[:12]}...",
@@ -162,7 +170,10 @@ def apply_profile(
             f"none for {len(missing)} of them, first '{missing[0]}'",
             remedy,
         )
-    return graph.replace(work=[profile.nodes[name].median for name in graph.node_names])
+    return graph.replace(
+        work=[profile.nodes[name].median for name in graph.node_names],
+        node_sources=("measured",) * graph.num_nodes,
+    )
 
 
 def _check_count(item: str, value: int, least: int) -> None:
@@ -170,7 +181,7 @@ def _check_count(item: str, value: int, least: int) -> None:
         raise InputError(item, f"a whole number from {least} to {_MAX_RUNS}", repr(value))
 
 
-def _weights(
+def node_weights(
     path: Path,
     names: Sequence[str],
     shapes: Mapping[str, Sequence[int]],
@@ -259,19 +270,10 @@ def _summary(times: Sequence[int]) -> Time:
     )
 
 
-def _sha256(path: Path) -> str:
+def model_sha256(path: Path) -> str:
+    """Return the SHA-256 of a model file (not of weights stored beside it)."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ModelError(str(path), "a readable file", error.strerror or str(error)) from None
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine() or "unknown"

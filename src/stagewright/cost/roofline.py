@@ -5,26 +5,33 @@
 
 A node runs no faster than its arithmetic at the reached rate of its element type, and no faster
 than its inputs, outputs and parameters move (Williams, Waterman and Patterson, Roofline: an
-insightful visual performance model, CACM 2009).  Caches, fusion and overlap of one operator with
-the next are left out.  So is memory that does not suffice: the planner charges it as overflow.
+insightful visual performance model, CACM 2009).  What share of the peak rates is reached, and the
+overhead, may differ from class to class of operators (:mod:`.classes`); the overhead makes small
+operators reach less than large ones.  What fits into a cache moves at the cache's rate.  Fusion
+and overlap of one operator with the next are left out.  So is memory that does not suffice: the
+planner charges it as overflow.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 from ..errors import GraphError
 from ..graph import CostGraph
 from ..units import INT64_MAX, PS_PER_SECOND
 from .catalogue import Device
+from .classes import class_of
 
 __all__ = ["apply_roofline", "roofline_work"]
 
 
-def roofline_work(device: Device, *, flops: int, nbytes: int, dtype: str = "") -> int:
+def roofline_work(
+    device: Device, *, flops: int, nbytes: int, dtype: str = "", op: str = "", kind: str = ""
+) -> int:
     """Return the estimated work of one node in picoseconds; see :func:`apply_roofline`."""
-    pace = _pace(device.compute_rate(dtype))
-    return _work(device.overhead, pace, _pace(device.memory_rate), flops, nbytes)
+    return _Pace(device, dtype, class_of(op, kind)).work(flops, nbytes)
 
 
 def apply_roofline(graph: CostGraph, device: Device) -> CostGraph:
@@ -32,22 +39,22 @@ def apply_roofline(graph: CostGraph, device: Device) -> CostGraph:
 
     Nodes without operations and bytes (reshapes and other views) launch nothing: their work is 0.
     All arithmetic is in integers, and a quotient is rounded up, so a cost is never understated.
+    The nodes' sources become ``calibrated`` for a device whose figures were measured, else
+    ``roofline``.
 
     Raises
     ------
     GraphError
         If a node would take longer than int64 picoseconds can say.
     """
-    memory_pace = _pace(device.memory_rate)
-    compute_pace = {
-        dtype: _pace(device.compute_rate(dtype)) for dtype in sorted(set(graph.node_dtypes))
-    }
-    work = [
-        _work(device.overhead, compute_pace[dtype], memory_pace, flops, nbytes)
-        for dtype, flops, nbytes in zip(
-            graph.node_dtypes, graph.flops.tolist(), graph.nbytes.tolist(), strict=True
-        )
-    ]
+    kinds = graph.node_kinds or ("",) * graph.num_nodes
+    classes = [class_of(op, kind) for op, kind in zip(graph.node_ops, kinds, strict=True)]
+    used = zip(graph.node_dtypes, classes, strict=True)
+    paces = {pair: _Pace(device, *pair) for pair in dict.fromkeys(used)}
+    costs = zip(
+        graph.node_dtypes, classes, graph.flops.tolist(), graph.nbytes.tolist(), strict=True
+    )
+    work = [paces[dtype, name].work(flops, nbytes) for dtype, name, flops, nbytes in costs]
     longest = max(work)
     if longest > INT64_MAX:
         raise GraphError(
@@ -55,18 +62,44 @@ def apply_roofline(graph: CostGraph, device: Device) -> CostGraph:
             "work of at most 2**63 - 1 picoseconds (106 days)",
             f"{longest} picoseconds",
         )
-    return graph.replace(work=work)
+    source = "calibrated" if device.calibration else "roofline"
+    return graph.replace(work=work, node_sources=(source,) * graph.num_nodes)
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """How fast a device runs one class of operators on one element type."""
+
+    device: Device
+    dtype: str
+    name: str
+
+    @cached_property
+    def _levels(self) -> list[tuple[int, int, int]]:
+        """Bytes up to which a level of memory serves, with its time per byte as a fraction."""
+        _, share, _ = self.device.reach(self.name)
+        rates = [*self.device.caches, (-1, self.device.memory_bandwidth)]
+        return [(size, *_pace(rate * share)) for size, rate in rates]
+
+    @cached_property
+    def _compute(self) -> tuple[int, int]:
+        share, _, _ = self.device.reach(self.name)
+        return _pace(self.device.peak_rate(self.dtype) * share)
+
+    @cached_property
+    def _overhead(self) -> int:
+        return self.device.reach(self.name)[2]
+
+    def work(self, flops: int, nbytes: int) -> int:
+        """Return the picoseconds of one node."""
+        if not flops and not nbytes:
+            return 0
+        up, down = next((n, d) for size, n, d in self._levels if size < 0 or nbytes <= size)
+        arithmetic = -(-flops * self._compute[0] // self._compute[1])
+        return self._overhead + max(arithmetic, -(-nbytes * up // down))
 
 
 def _pace(rate: Fraction) -> tuple[int, int]:
     """Return picoseconds per item as (numerator, denominator)."""
     pace = PS_PER_SECOND / rate
     return pace.numerator, pace.denominator
-
-
-def _work(
-    overhead: int, compute: tuple[int, int], memory: tuple[int, int], flops: int, nbytes: int
-) -> int:
-    if not flops and not nbytes:
-        return 0
-    return overhead + max(-(-flops * compute[0] // compute[1]), -(-nbytes * memory[0] // memory[1]))

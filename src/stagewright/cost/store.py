@@ -17,7 +17,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from ..errors import InputError
 
@@ -96,12 +96,9 @@ class ModelKey:
 
 @dataclass(frozen=True)
 class KernelUse:
-    """A kernel of a model: its key and the nodes it stands for with fractions that sum to one.
+    """A kernel of a model: its key and the nodes it stands for with fractions that sum to one."""
 
-    `key` is None where the kernel cannot be looked at alone.
-    """
-
-    key: str | None
+    key: str
     op: str
     shares: Mapping[str, float]
 
@@ -168,16 +165,14 @@ class Store:
                 raise InputError(
                     str(self.path), "a place to write to", error.strerror or str(error)
                 ) from None
-            self._connection = sqlite3.connect(
-                self.path, timeout=_PATIENCE_S, isolation_level=None
-            )
+            self._connection = sqlite3.connect(self.path, timeout=_PATIENCE_S, isolation_level=None)
             try:
                 self._open()
             except BaseException:
                 self._connection.close()
                 raise
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import Final
 from ..cores import usable_cores
 from ..errors import InputError
 
-__all__ = ["OtherLoad", "cache_bytes", "cpu_name", "pinned", "pinning"]
+__all__ = ["OtherLoad", "cache_bytes", "cpu_name", "gpu_name", "pinned", "pinning"]
 
 _DEFAULT_CACHE: Final = 32 * 2**20
 _CACHES: Final = Path("/sys/devices/system/cpu/cpu0/cache")
@@ -30,6 +31,25 @@ def cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine() or "unknown"
+
+
+def gpu_name() -> str:
+    """Return the name of the first GPU as its driver tells it.
+
+    Raises
+    ------
+    InputError
+        If there is no driver that tells.
+    """
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise InputError("provider 'cuda'", "a GPU that nvidia-smi lists", str(error)) from None
+    names = done.stdout.strip().splitlines()
+    if not names:
+        raise InputError("provider 'cuda'", "a GPU that nvidia-smi lists", "none")
+    return names[0].strip()
 
 
 def cache_bytes() -> int:
@@ -89,26 +109,6 @@ def _core_set(text: str) -> set[int]:
     return found
 
 
-@dataclass
-class OtherLoad:
-    """Cores that other programs kept busy since this object was made.
-
-    The system's busy time less this process's own.  0 where the system does not tell.
-    """
-
-    begun: float = field(default_factory=time.perf_counter)
-    busy: float = field(default_factory=lambda: _system_busy())
-    own: float = field(default_factory=time.process_time)
-
-    def cores(self) -> float:
-        """Return the mean number of cores busy with other programs."""
-        elapsed = time.perf_counter() - self.begun
-        if elapsed < 0.05 or not self.busy:
-            return 0.0  # the system counts in hundredths of a second
-        others = (_system_busy() - self.busy) - (time.process_time() - self.own)
-        return min(max(0.0, others / elapsed), float(os.cpu_count() or usable_cores()))
-
-
 def _system_busy() -> float:
     """Return the seconds that all cores were busy since the system started, 0 if unknown."""
     try:
@@ -118,3 +118,23 @@ def _system_busy() -> float:
         return 0.0
     user, nice, system, _idle, _iowait, irq, softirq, steal = fields
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class OtherLoad:
+    """Cores that other programs kept busy since this object was made.
+
+    The system's busy time less this process's own.  0 where the system does not tell.
+    """
+
+    begun: float = field(default_factory=time.perf_counter)
+    busy: float = field(default_factory=_system_busy)
+    own: float = field(default_factory=time.process_time)
+
+    def cores(self) -> float:
+        """Return the mean number of cores busy with other programs."""
+        elapsed = time.perf_counter() - self.begun
+        if elapsed < 0.05 or not self.busy:
+            return 0.0  # the system counts in hundredths of a second
+        others = (_system_busy() - self.busy) - (time.process_time() - self.own)
+        return min(max(0.0, others / elapsed), float(os.cpu_count() or usable_cores()))

@@ -172,6 +172,7 @@ class _Assembly:
             flops=step.flops,
             nbytes=step.nbytes,
             dtype=self._dtype(node, step),
+            kind=step.kind,
         )
 
     def _dtype(self, node: Any, step: Step) -> str:

@@ -38,6 +38,7 @@ class Step:
     flops: int = 0
     nbytes: int = 0
     reads: dict[str, int] = field(default_factory=dict)
+    kind: str = ""
 
     def add(self, other: Step, times: int = 1) -> None:
         """Add the cost of a part that runs `times` times."""

@@ -24,6 +24,7 @@ from .onnx_file import TensorFile, bodies_of, captured_names, domain_of
 from .onnx_flops import flops_of, has_rule
 from .onnx_function import constant, opsets_of, with_attributes
 from .onnx_infer import Inference, attributes_of, bounded, infer
+from .onnx_kinds import kind_of
 from .onnx_scope import Misfit, Notes, Scope, Step
 from .onnx_traffic import bytes_of
 from .onnx_types import Value, from_type, words
@@ -204,7 +205,7 @@ class Walker:
         outputs = infer(node, domain, inputs, scope.opsets)
         outputs = self._settled(node, inputs, outputs, scope)
         call = Call(node.op_type, domain, node.input, inputs, outputs, attributes_of(node))
-        return Step(outputs, flops=self._flops(call), nbytes=bytes_of(call))
+        return Step(outputs, flops=self._flops(call), nbytes=bytes_of(call), kind=kind_of(call))
 
     def _settled(
         self, node: Any, inputs: list[Value | None], outputs: Sequence[Value], scope: Scope
