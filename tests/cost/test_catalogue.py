@@ -190,7 +190,7 @@ BAD = {
     ),
     "bad_key.toml": (
         "devices.x.memroy: expected one of the keys kind, memory_bandwidth, memory, overhead, "
-        "compute_efficiency, bandwidth_efficiency, link, source, peak, got an unknown key"
+        "compute_efficiency, bandwidth_efficiency, link, source, peak, classes, caches, calibration, got an unknown key"
     ),
     "bad_link.toml": (
         "devices.x.link: expected the name of a link in the catalogue, got 'rope'. "

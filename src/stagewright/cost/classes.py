@@ -46,9 +46,10 @@ _MEMBERS: Final[dict[str, str]] = {
         "QLinearMul relu add sub mul div"
     ),
     "move": (
-        "Concat Split Slice Transpose Gather GatherElements GatherND Pad Tile Expand Resize "
-        "Upsample DepthToSpace SpaceToDepth ScatterND ScatterElements cat transpose permute slice"
+        "Concat Split Slice Gather GatherElements GatherND Pad Tile Expand Resize Upsample "
+        "ScatterND ScatterElements cat slice"
     ),
+    "transpose": "Transpose DepthToSpace SpaceToDepth transpose permute",
 }
 _KINDS: Final = ("conv-3x3", "conv-pointwise", "conv-depthwise", "conv-grouped", "conv-first")
 _OF: Final = {op: name for name, ops in _MEMBERS.items() for op in ops.split()}

@@ -34,7 +34,7 @@ from .store import Conditions, KernelUse, Measurement, ModelKey, Store
 from .surroundings import OtherLoad, cache_bytes, cpu_name, gpu_name, pinned, pinning
 from .trace import Kernel
 
-__all__ = ["Filling", "Setting", "apply_store", "fill_store"]
+__all__ = ["Filling", "Setting", "apply_store", "fill_store", "kernel_times"]
 
 _IN_PLACE_RUNS: Final = 9
 
@@ -234,17 +234,11 @@ def apply_store(
     InputError
         If measurements are missing and there is no `fallback`.
     """
-    setting, path = setting or Setting(), Path(path)
-    model = _model_key(path, setting, shapes, dims)
-    found = store.find_model(model)
-    if found is None:
-        look = _look(path, setting, shapes, dims)
-        found = look.weight_bytes, look.uses()
-    conditions = setting.conditions(found[0])
+    setting = setting or Setting()
+    conditions, times = kernel_times(path, store, setting, shapes=shapes, dims=dims)
     work = dict.fromkeys(graph.node_names, 0.0)
     lacking: dict[str, str] = {}
-    for use in found[1]:
-        ps = _time(store, use, conditions)
+    for use, ps in times:
         for name, fraction in use.shares.items():
             if ps is None:
                 lacking[name] = use.op
@@ -272,6 +266,28 @@ def apply_store(
             s if n in lacking else "measured" for n, s in zip(names, sources, strict=True)
         ),
     )
+
+
+def kernel_times(
+    path: str | Path,
+    store: Store,
+    setting: Setting,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    dims: Mapping[str, int] | None = None,
+) -> tuple[Conditions, list[tuple[KernelUse, int | None]]]:
+    """Return what a model's measurements are filed under, and its kernels in order.
+
+    Each with its picoseconds, None where the store lacks it.  A model that the store has not seen
+    runs once.
+    """
+    path = Path(path)
+    found = store.find_model(_model_key(path, setting, shapes, dims))
+    if found is None:
+        look = _look(path, setting, shapes, dims)
+        found = look.weight_bytes, look.uses()
+    conditions = setting.conditions(found[0])
+    return conditions, [(use, _time(store, use, conditions)) for use in found[1]]
 
 
 def _time(store: Store, use: KernelUse, conditions: Conditions) -> int | None:

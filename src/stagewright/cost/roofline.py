@@ -24,7 +24,7 @@ from ..units import INT64_MAX, PS_PER_SECOND
 from .catalogue import Device
 from .classes import class_of
 
-__all__ = ["apply_roofline", "roofline_work"]
+__all__ = ["apply_roofline", "class_work", "roofline_work"]
 
 
 def roofline_work(
@@ -32,6 +32,11 @@ def roofline_work(
 ) -> int:
     """Return the estimated work of one node in picoseconds; see :func:`apply_roofline`."""
     return _Pace(device, dtype, class_of(op, kind)).work(flops, nbytes)
+
+
+def class_work(device: Device, name: str, *, flops: int, nbytes: int, dtype: str = "") -> int:
+    """Return the estimated picoseconds of an operator given by the name of its class."""
+    return _Pace(device, dtype, name).work(flops, nbytes)
 
 
 def apply_roofline(graph: CostGraph, device: Device) -> CostGraph:

@@ -16,7 +16,7 @@ from typing import Final
 from ..cores import usable_cores
 from ..errors import InputError
 
-__all__ = ["OtherLoad", "cache_bytes", "cpu_name", "gpu_name", "pinned", "pinning"]
+__all__ = ["OtherLoad", "cache_bytes", "cache_sizes", "cpu_name", "gpu_name", "pinned", "pinning"]
 
 _DEFAULT_CACHE: Final = 32 * 2**20
 _CACHES: Final = Path("/sys/devices/system/cpu/cpu0/cache")
@@ -54,14 +54,21 @@ def gpu_name() -> str:
 
 def cache_bytes() -> int:
     """Return the bytes of the largest cache, 32 MiB where the system does not tell."""
-    sizes = [_DEFAULT_CACHE] if not _CACHES.is_dir() else []
+    return cache_sizes()[-1]
+
+
+def cache_sizes() -> list[int]:
+    """Return the bytes of the data caches that one core sees, ascending; never empty."""
+    sizes = set()
     for path in _CACHES.glob("index*/size"):
         try:
             text = path.read_text(encoding="ascii").strip()
-            sizes.append(int(text.rstrip("KM")) << {"K": 10, "M": 20}.get(text[-1:], 0))
+            kind = (path.parent / "type").read_text(encoding="ascii").strip()
+            if kind != "Instruction":
+                sizes.add(int(text.rstrip("KM")) << {"K": 10, "M": 20}.get(text[-1:], 0))
         except (OSError, ValueError):
             continue
-    return max(sizes, default=_DEFAULT_CACHE)
+    return sorted(sizes) or [_DEFAULT_CACHE]
 
 
 def pinning() -> str:
