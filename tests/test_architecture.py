@@ -41,6 +41,7 @@ LAYERS = [
     "runtime",
     "export",
     "reports",
+    "source",
     "api",
     "judging",
     "cli",

@@ -7,12 +7,13 @@ They join the layers and do nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .errors import CheckError
+from .errors import CheckError, InputError, LimitError
 from .ladder import (
     BOUND_METHODS,
     SOLVERS,
@@ -21,6 +22,7 @@ from .ladder import (
     require_time_limit,
     require_work,
 )
+from .source import Source
 from .units import parse_bandwidth, parse_bytes, parse_time
 
 if TYPE_CHECKING:
@@ -31,8 +33,11 @@ if TYPE_CHECKING:
     from .machine import Machine
     from .plans import Plan
     from .runtime import RunReport
+    from .shaping.constraints import Constraints, Reserve
     from .solve import Progress, Solution
     from .splitting import Manifest
+
+    ConstraintsLike = Constraints | Mapping[str, Any] | str | Path | None
 
 __all__ = [
     "BOUND_METHODS",
@@ -51,46 +56,6 @@ __all__ = [
 Quantity = int | float | str
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where a graph came from: what it takes to read the same graph again.
-
-    Attributes
-    ----------
-    model
-        Path of the model, as given.
-    device, profile
-        What its work was costed with: the name of a device, or the path of a profile.
-    shapes, dims
-        Input shapes and symbolic dimensions that were fixed.
-    options
-        Choices that the format of the model leaves open.
-    """
-
-    model: str
-    device: str | None = None
-    profile: str | None = None
-    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    dims: Mapping[str, int] = field(default_factory=dict)
-    options: Mapping[str, str] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the `source` object of a plan file."""
-        return {
-            "model": self.model,
-            "device": self.device,
-            "profile": self.profile,
-            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
-            "dims": dict(self.dims),
-            **({"options": dict(self.options)} if self.options else {}),
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Source:
-        """Read the `source` object of a plan file."""
-        return cls(**data)
-
-
 def read(
     model: str | Path,
     *,
@@ -100,8 +65,11 @@ def read(
     dims: Mapping[str, int] | None = None,
     options: Mapping[str, str] | None = None,
     catalogue: Catalogue | None = None,
+    fuse: bool | None = None,
+    granularity: str = "op",
+    constraints: ConstraintsLike = None,
 ) -> CostGraph:
-    """Read a model or a graph file, and give its nodes work.
+    """Read a model or a graph file, give its nodes work, and say what must not be cut.
 
     Parameters
     ----------
@@ -118,27 +86,42 @@ def read(
         Choices that the format leaves open, such as ``{"input": "keep"}`` for a profile of PipeDream.
     catalogue
         Where `device` is looked up; the built-in one by default.
+    fuse
+        Whether nodes that compilers run as one kernel are priced as one and share a stage; by default
+        where work is estimated for a device.  With a profile: whether nodes that the measured runtime
+        fused share a stage, by default yes.
+    granularity
+        ``op``: cuts may fall between any two nodes; ``module``, ``layer``: between those that the
+        names of the nodes tell (:mod:`.shaping.granularity`).
+    constraints
+        What must stay together or be first or last: a :class:`.shaping.constraints.Constraints`, a
+        mapping with its attributes, or a TOML file.
 
     Raises
     ------
     InputError
-        If the file, the device or the profile cannot be used.  Without a device or a profile the
+        If the file, the device, the profile or a constraint cannot be used.  Without a device or a profile the
         work of a model is 0, which only reading and splitting can use.
     """
     from .readers import load
+    from .shaping.shape import shape
 
     graph = load(model, shapes=shapes, dims=dims, options=options)
     if profile is not None:
         from .cost.profile import apply_profile
         from .cost.profile_file import Profile
 
-        return apply_profile(graph, Profile.load(profile), model=model)
-    if device is not None and not graph.work.any():
+        graph = apply_profile(graph, Profile.load(profile), model=model)
+    elif device is not None and not graph.work.any():
         from .cost.catalogue import load_catalogue
-        from .cost.roofline import apply_roofline
+        from .shaping.shape import estimate
 
-        return apply_roofline(graph, (catalogue or load_catalogue()).device(device))
-    return graph
+        graph = estimate(graph, (catalogue or load_catalogue()).device(device), fuse=fuse)
+    elif fuse:
+        raise InputError(
+            "fuse", "work that is estimated (a device)", f"work that '{model}' states, or none"
+        )
+    return shape(graph, granularity, constraints)
 
 
 def machine_for(
@@ -150,12 +133,14 @@ def machine_for(
     memory_limit: Quantity | None = None,
     device: str | None = None,
     link: str | None = None,
+    reserve: Reserve | None = None,
     catalogue: Catalogue | None = None,
 ) -> Machine:
     """Return the machine of the given numbers, completed from the catalogue.
 
     A device brings its memory (unless `memory_limit` is given) and its usual link, a link its bandwidth and
-    latency; what is given explicitly wins.  Texts carry units: ``25GB/s``, ``5us``, ``16GiB``.
+    latency; what is given explicitly wins.  Texts carry units: ``25GB/s``, ``5us``, ``16GiB``.  What is
+    reserved is not there for the model.
     """
     from .cost.catalogue import load_catalogue
     from .machine import Machine
@@ -174,7 +159,8 @@ def machine_for(
         if link is not None and rate is None:
             rate = known.link(link).bandwidth
             delay = known.link(link).latency if delay is None else delay
-    return Machine(stages, rate, delay or 0, size, hard)
+    machine = Machine(stages, rate, delay or 0, size, hard)
+    return machine.without(reserve.every) if reserve else machine
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,13 +170,16 @@ class Result:
     Attributes
     ----------
     graph, machine
-        What was planned for what.
+        What was planned for what; the graph with its groups and pins, the machine without what is
+        reserved.
     solution
         The plan and how it was found; times in picoseconds.
     seed
         Seed of the random choices.
     source
         Where the graph came from, None if it was made in memory.
+    operator_level
+        The solution where cuts may fall between any two nodes, for plans of modules or layers.
     """
 
     graph: CostGraph
@@ -198,6 +187,7 @@ class Result:
     solution: Solution
     seed: int = 0
     source: Source | None = None
+    operator_level: Solution | None = None
 
     @property
     def plan(self) -> Plan:
@@ -233,7 +223,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the plan file; times are exact decimals of seconds."""
-        from .certificate.build import plan_document
+        from .certificate.build import operator_level, plan_document
 
         document = plan_document(
             self.graph,
@@ -246,6 +236,13 @@ class Result:
         )
         if self.source is not None:
             document["source"] = self.source.to_json()
+        if self.graph.notes:
+            document["notes"] = list(self.graph.notes)
+        if self.operator_level is not None:
+            finer = self.operator_level
+            document["operator_level"] = operator_level(
+                self.solution.bottleneck, finer.bottleneck, finer.lower_bound
+            )
         return document
 
     def save(self, path: str | Path) -> None:
@@ -285,6 +282,9 @@ def plan(
     catalogue: Catalogue | None = None,
     source: Source | None = None,
     progress: Callable[[Progress], None] | None = None,
+    fuse: bool | None = None,
+    granularity: str = "op",
+    constraints: ConstraintsLike = None,
 ) -> Result:
     """Cut a graph into at most `stages` stages, and prove how good the cut is.
 
@@ -311,6 +311,12 @@ def plan(
         depend on the number of threads unless time runs out.
     progress
         Called whenever a bound changes.
+    fuse
+        As for :func:`read`, where `model` is a path.
+    granularity, constraints
+        As for :func:`read`.  With ``module`` or ``layer`` half of the time goes to the plan that may
+        cut anywhere, so that the result says what the coarser cuts cost.  What the constraints
+        reserve is taken from the devices' memory.
 
     Raises
     ------
@@ -321,12 +327,18 @@ def plan(
     LimitError
         If no such plan was found, and none was shown not to exist.
     """
+    from .shaping.constraints import Constraints
+    from .shaping.shape import shape
     from .solve import Settings, solve
 
     require_time_limit(time_limit)
+    wanted = Constraints.of(constraints)
     if isinstance(model, (str, Path)):
-        source = source or Source(str(model), device=device)
-        model = read(model, device=device, catalogue=catalogue)
+        source = source or Source(str(model), device=device, fuse=fuse)
+        model = read(model, device=device, catalogue=catalogue, fuse=fuse)
+    if wanted or granularity != "op":
+        source = source or Source(model.name)
+        source = replace(source, granularity=granularity, constraints=wanted.to_json())
     require_work(model)
     machine = machine_for(
         stages,
@@ -336,10 +348,20 @@ def plan(
         memory_limit=memory_limit,
         device=device,
         link=link,
+        reserve=wanted.reserve,
         catalogue=catalogue,
     )
     settings = Settings(time_limit=time_limit, seed=seed, threads=threads)
-    return Result(model, machine, solve(model, machine, settings, progress), seed, source)
+    shaped = shape(model, granularity, wanted)
+    if granularity == "op":
+        return Result(shaped, machine, solve(shaped, machine, settings, progress), seed, source)
+    settings = replace(settings, time_limit=time_limit / 2)
+    solution = solve(shaped, machine, settings, progress)
+    finer = None
+    if solution.stopped_because != "interrupted":
+        with suppress(LimitError):  # then nothing is said of what the units cost
+            finer = solve(shape(model, "op", wanted), machine, settings, progress)
+    return Result(shaped, machine, solution, seed, source, finer)
 
 
 def check(
@@ -352,6 +374,9 @@ def check(
 
     Parameters
     ----------
+    graph
+        The graph that was planned, or the one that the plan's granularity and constraints were given
+        for.
     plan
         A result, the content of a plan file, or its path.
     exhaustive_seconds
@@ -362,6 +387,7 @@ def check(
     from .certificate.build import dumps
     from .certificate.check import check_texts, read_json
     from .readers.graph_writer import graph_text
+    from .shaping.shape import as_planned
 
     if isinstance(plan, Result):
         plan = plan.to_json()
@@ -369,7 +395,7 @@ def check(
     if isinstance(plan, Mapping):
         document = json.loads(dumps(plan), parse_float=Decimal)
     return check_texts(
-        json.loads(graph_text(graph), parse_float=Decimal),
+        json.loads(graph_text(as_planned(graph, document)), parse_float=Decimal),
         document,
         exhaustive_seconds=exhaustive_seconds,
     )

@@ -108,6 +108,8 @@ class CostGraph:
     node_sources
         Where the work of each node comes from: one of `SOURCES`, ``""`` where it has none yet.  A
         plan does not depend on it, and the graph file does not hold it.
+    notes
+        Lines for people on how the graph came to be; part of neither the file nor the hash.
     """
 
     name: str
@@ -131,6 +133,7 @@ class CostGraph:
     _order: Int32Array = field(repr=False)
     node_kinds: tuple[str, ...] = ()
     node_sources: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def num_nodes(self) -> int:

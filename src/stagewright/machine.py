@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -63,6 +63,27 @@ class Machine:
                 "none",
                 "Give --bandwidth.",
             )
+
+    def without(self, nbytes: int) -> Machine:
+        """Return the machine whose devices have `nbytes` less memory, and limit, for the model.
+
+        Raises
+        ------
+        InputError
+            If there is no memory to take them from, or less.
+        """
+        least = self.least_memory
+        if least is None:
+            raise InputError(
+                "reserve",
+                "a memory to take it from",
+                "none",
+                "Give --memory or a device that has one.",
+            )
+        if nbytes > least:
+            raise InputError("reserve", f"at most the memory, {least} bytes", str(nbytes))
+        left = [None if m is None else m - nbytes for m in (self.memory, self.memory_limit)]
+        return replace(self, memory=left[0], memory_limit=left[1])
 
     def transfer_time(self, nbytes: int) -> int:
         """Return ceil(nbytes / bandwidth) in picoseconds, without the latency."""

@@ -19,7 +19,16 @@ from ..machine import Machine
 from ..plans import Plan, StageCost, evaluate_all, problems_of
 from ..units import seconds_from_ps
 
-__all__ = ["FORMAT", "dumps", "load_plan", "plan_document", "plan_of", "read_document", "save"]
+__all__ = [
+    "FORMAT",
+    "dumps",
+    "load_plan",
+    "operator_level",
+    "plan_document",
+    "plan_of",
+    "read_document",
+    "save",
+]
 
 FORMAT: Final = "stagewright-plan/1"
 _BROKEN_DEPTH: Final = 3
@@ -78,6 +87,27 @@ def plan_document(
         "seconds": _rounded(seconds),
         "seed": seed,
         "version": __version__,
+    }
+
+
+def operator_level(coarse: int, upper: int, lower: int) -> dict[str, Any]:
+    """Return what a plan file says of the plan that may cut between any two operators.
+
+    `loss` is what the coarser plan's bottleneck exceeds the finer one's by, `loss_at_most` what it
+    exceeds its lower bound by; both are fractions, and equal where the finer plan is optimal.
+
+    Parameters
+    ----------
+    coarse, upper, lower
+        Bottleneck of the plan of the file, and both bounds of the finer one, picoseconds.
+    """
+    # A plan of layers is a plan of operators.
+    upper = min(upper, coarse)
+    return {
+        "bottleneck": seconds_from_ps(upper),
+        "lower_bound": seconds_from_ps(lower),
+        "loss": _gap(coarse, upper),
+        "loss_at_most": _gap(coarse, lower),
     }
 
 

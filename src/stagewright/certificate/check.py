@@ -279,7 +279,8 @@ def load_plan(data: Any, graph: Graph) -> Plan:
     texts = ("format", "graph_sha256", "status", "stopped_because", "version")
     others = ("machine", "bottleneck", "lower_bound", "gap", "stages", "bounds", "seconds", "seed")
     # `source` says how the graph was read; nothing that is verified depends on it.
-    keys(data, "plan", (*texts, *others), ("source",))
+    # `notes` and `operator_level` are about the graph, not the plan.
+    keys(data, "plan", (*texts, *others), ("source", "notes", "operator_level"))
     for key in texts:
         typed(data[key], str, key)
     if data["format"] != "stagewright-plan/1":

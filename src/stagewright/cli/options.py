@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..cost.catalogue import Catalogue
     from ..graph import CostGraph
     from ..machine import Machine
+    from ..shaping.constraints import Constraints
 
 Parser = argparse.ArgumentParser
 
@@ -48,6 +49,43 @@ def add_model_options(parser: Parser, *, costs: bool = True) -> None:
         group.add_argument("--device", metavar="NAME", help="estimate work for this device")
         group.add_argument("--profile", metavar="FILE", help="take measured work from this file")
         add_catalogue_option(group)
+        add_shaping_options(parser)
+
+
+def add_shaping_options(parser: Parser) -> None:
+    """Add what may be cut: --fuse, --granularity and the constraints."""
+    group = parser.add_argument_group("what may be cut (repeatable: regular expressions for names)")
+    group.add_argument(
+        "--fuse",
+        action=argparse.BooleanOptionalAction,
+        help="price nodes that compilers run as one kernel as one (default: where work is estimated)",
+    )
+    group.add_argument(
+        "--granularity", choices=("op", "module", "layer"), help="cut between these only (op)"
+    )
+    for name, metavar, text in (
+        ("--together", "REGEX", "all matching nodes share a stage"),
+        ("--never-cut", "A..B", "nodes on paths from A to B share a stage"),
+        ("--first", "REGEX", "matching nodes are in the first stage"),
+        ("--last", "REGEX", "matching nodes are in the last stage"),
+        ("--reserve", "STAGE=BYTES", "memory that is not there for the model; STAGE may be all"),
+    ):
+        group.add_argument(name, action="append", default=[], metavar=metavar, help=text)
+    group.add_argument("--constraints", metavar="FILE.toml", help="the same from a file")
+
+
+def constraints_of(options: argparse.Namespace) -> Constraints:
+    """Return what the options and the file demand together."""
+    from ..shaping.constraints import Constraints, Reserve, cut_of
+
+    given = Constraints(
+        together=tuple(options.together),
+        never_cut=tuple(map(cut_of, options.never_cut)),
+        first=tuple(options.first),
+        last=tuple(options.last),
+        reserve=Reserve.parse(options.reserve),
+    )
+    return Constraints.of(options.constraints) | given
 
 
 def add_catalogue_option(parser: Any) -> None:
@@ -136,6 +174,7 @@ def source_of(options: argparse.Namespace, known: Source | None = None) -> Sourc
 
     shapes, dims, chosen = shapes_of(options), dims_of(options), format_options_of(options)
     given = bool(options.device or options.profile)
+    constraints = constraints_of(options).to_json()
     return Source(
         model=options.model,
         device=options.device if given or known is None else known.device,
@@ -143,11 +182,14 @@ def source_of(options: argparse.Namespace, known: Source | None = None) -> Sourc
         shapes=shapes or (known.shapes if known else {}),
         dims=dims or (known.dims if known else {}),
         options=chosen or (known.options if known else {}),
+        fuse=options.fuse if options.fuse is not None or known is None else known.fuse,
+        granularity=options.granularity or (known.granularity if known else "op"),
+        constraints=constraints or (known.constraints if known else {}),
     )
 
 
-def graph_of(source: Source, options: argparse.Namespace) -> CostGraph:
-    """Read the model."""
+def graph_of(source: Source, options: argparse.Namespace, *, shaped: bool = True) -> CostGraph:
+    """Read the model, with its granularity and constraints or without."""
     from ..api import read
 
     return read(
@@ -158,6 +200,9 @@ def graph_of(source: Source, options: argparse.Namespace) -> CostGraph:
         dims=source.dims,
         options=source.options,
         catalogue=catalogue_of(options) if source.device else None,
+        fuse=source.fuse,
+        granularity=source.granularity if shaped else "op",
+        constraints=source.constraints if shaped else None,
     )
 
 
@@ -178,7 +223,9 @@ def machine_of(options: argparse.Namespace) -> Machine:
     """Return the machine that the options describe."""
     from ..api import machine_for
 
-    return machine_for(options.stages, **machine_options(options))
+    return machine_for(
+        options.stages, **machine_options(options), reserve=constraints_of(options).reserve
+    )
 
 
 def show(*renderables: object) -> None:

@@ -45,7 +45,7 @@ def plan(options: argparse.Namespace) -> int:
     source = opt.source_of(options)
     live = _LiveLine() if sys.stderr.isatty() and not options.json else None
     result = api.plan(
-        opt.graph_of(source, options),
+        opt.graph_of(source, options, shaped=False),
         options.stages,
         **opt.machine_options(options),
         time_limit=options.time_limit,
@@ -53,6 +53,8 @@ def plan(options: argparse.Namespace) -> int:
         threads=options.threads,
         source=source,
         progress=live,
+        granularity=source.granularity,
+        constraints=source.constraints,
     )
     if live:
         live.clear()

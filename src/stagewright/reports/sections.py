@@ -67,7 +67,7 @@ def header(plan: PlanView, title: str) -> Html:
             h("p", title, class_="eyebrow names"),
             h("h1", words.verdict(plan), class_=status),
             h("p", words.explanation(plan)),
-            join(h("p", sentence) for sentence in words.limits(plan)),
+            join(h("p", sentence) for sentence in (*words.limits(plan), *words.shaping(plan))),
             tiles(
                 [
                     ("Bottleneck", format_time(upper), "time of the slowest stage"),

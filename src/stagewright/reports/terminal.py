@@ -38,7 +38,7 @@ def plan_headline(document: Mapping[str, Any]) -> Text:
     """
     _need_rich()
     plan = read_plan_view(document)
-    lines = [*words.limits(plan)[:1], words.stopped(plan)]
+    lines = [*words.limits(plan)[:1], *words.shaping(plan), words.stopped(plan)]
     text = _text(words.headline(plan), "bold green" if _is_optimal(plan) else "bold yellow")
     return text.append("\n" + "\n".join(lines), style="not bold default")
 

@@ -87,6 +87,8 @@ class PlanView:
     version: str
     graph_sha256: str
     model: str
+    notes: tuple[str, ...] = ()
+    finer: tuple[int, int] | None = None
 
     @property
     def proven(self) -> int:
@@ -197,12 +199,20 @@ def read_plan_view(document: Mapping[str, Any]) -> PlanView:
         version=clean(document.get("version", "")),
         graph_sha256=clean(document.get("graph_sha256", "")),
         model=clean(source.get("model", "")) if isinstance(source, Mapping) else "",
+        notes=tuple(map(clean, document.get("notes") or ())),
+        finer=_finer(document.get("operator_level")),
     )
     for number, bound in enumerate(plan.bounds):
         if bound.value > plan.bottleneck:
             where = f"plan: bounds[{number}].value"
             raise CheckError(where, "at most the bottleneck", f"{bound.value} ps")
     return plan
+
+
+def _finer(data: Any) -> tuple[int, int] | None:
+    """Return both bounds of the plan that may cut between any two operators."""
+    where = "plan: operator_level."
+    return data and (_time(data, "bottleneck", where), _time(data, "lower_bound", where))
 
 
 def _get(data: Any, key: str, kind: type | tuple[type, ...], where: str = "plan: ") -> Any:

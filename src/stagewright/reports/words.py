@@ -26,6 +26,7 @@ __all__ = [
     "percent_below",
     "rate",
     "run_headline",
+    "shaping",
     "span",
     "stopped",
     "verdict",
@@ -167,6 +168,26 @@ def stopped(plan: PlanView) -> str:
     """Say how long the search took and why it ended."""
     after = format_time(round(plan.seconds * PS_PER_SECOND))
     return f"Stopped after {after}: {plan.stopped_because}."
+
+
+def shaping(plan: PlanView) -> list[str]:
+    """Say what was fused, what had to stay together, and what the coarser cuts cost."""
+    lines = [f"{note[:1].upper()}{note[1:]}." for note in plan.notes]
+    if plan.finer is not None:
+        upper, lower = plan.finer
+        if lower == plan.bottleneck:
+            lines.append("Cuts between any two operators would gain nothing (proven).")
+        elif lower == upper:
+            lines.append(
+                f"Cuts between any two operators reach {format_time(upper)} (proven optimal): these "
+                f"units lose {gap_text(plan.bottleneck, upper)}."
+            )
+        elif lower:
+            lines.append(
+                f"Cuts between any two operators reach {format_time(upper)} at least: these units lose "
+                f"{gap_text(plan.bottleneck, upper)}, and at most {gap_text(plan.bottleneck, lower)}."
+            )
+    return lines
 
 
 def run_headline(run: RunView) -> str:

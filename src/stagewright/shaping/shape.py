@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a graph of operators to the graph that is planned: work of kernels, units, constraints.
+
+Everything is said in terms of the operators: they keep their names, and gain groups and pins.  So
+plan files, stage files and the checker need not know that a graph was shaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..cost.catalogue import Device
+from ..cost.roofline import apply_roofline
+from ..errors import InputError
+from ..graph import CostGraph
+from ..units import format_time
+from .constraints import Constraints, ConstraintsLike, apply_constraints
+from .fused_work import apply_fused_roofline
+from .granularity import LEVELS, Granularity, units_of
+from .groups import NamedSet, bind, joined_by
+
+__all__ = ["as_planned", "estimate", "require_level", "shape"]
+
+
+def estimate(graph: CostGraph, device: Device, *, fuse: bool | None = None) -> CostGraph:
+    """Return the graph with work estimated for a device, and a note on what was fused.
+
+    `fuse` is on by default (None) and adds no note then if there is nothing to fuse.
+    """
+    if fuse is False:
+        return apply_roofline(graph, device)
+    fused = apply_fused_roofline(graph, device)
+    if not fused.kernels:
+        nothing = ("fusion: nothing to fuse",) if fuse else ()
+        return fused.graph.replace(notes=(*graph.notes, *nothing))
+    parts = sum(map(len, fused.kernels))
+    launched = graph.num_nodes - parts + len(fused.kernels)
+    before, after = format_time(fused.unfused_work), format_time(fused.graph.total_work)
+    note = (
+        f"fusion: {graph.num_nodes} nodes run as {launched} kernels ({parts} of them in "
+        f"{len(fused.kernels)} fused ones); work {after}, unfused {before}"
+    )
+    return fused.graph.replace(notes=(*graph.notes, note))
+
+
+def require_level(level: str) -> Granularity:
+    """Return `level` if it is one.
+
+    Raises
+    ------
+    InputError
+        If it is not.
+    """
+    for known in LEVELS:
+        if level == known:
+            return known
+    raise InputError("granularity", f"one of {', '.join(LEVELS)}", repr(level))
+
+
+def shape(graph: CostGraph, granularity: str, constraints: ConstraintsLike) -> CostGraph:
+    """Return the graph with units of the granularity and the constraints, and notes on both.
+
+    Raises
+    ------
+    InputError
+        If names give no units, or a constraint cannot be met; see the functions called.
+    """
+    level, notes = require_level(granularity), list(graph.notes)
+    units = units_of(graph, level)
+    shaped = bind(graph, units)
+    if units:
+        notes.append(_unit_note(shaped, level, units))
+    shaped, lines = apply_constraints(shaped, Constraints.of(constraints))
+    return shaped.replace(notes=(*notes, *lines)) if units or lines else graph
+
+
+def as_planned(graph: CostGraph, document: Any) -> CostGraph:
+    """Return the graph with the granularity and constraints that a plan document says it has."""
+    source = document.get("source") if isinstance(document, Mapping) else None
+    if not isinstance(source, Mapping) or document.get("graph_sha256") == graph.sha256:
+        return graph
+    return shape(graph, source.get("granularity", "op"), source.get("constraints"))
+
+
+def _unit_note(graph: CostGraph, level: Granularity, units: list[NamedSet]) -> str:
+    inside = sum(len(nodes) for _, nodes in units)
+    alone = graph.num_nodes - inside
+    joined = str(joined_by(graph, units))
+    return f"granularity {level}: {inside} nodes in {len(units)} units, {alone} on their own" + (
+        f"; {joined}" if joined else ""
+    )

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a graph came from: the `source` object of a plan file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Source"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a graph came from: what it takes to read the same graph again.
+
+    Attributes
+    ----------
+    model
+        Path of the model, as given.
+    device, profile
+        What its work was costed with: the name of a device, or the path of a profile.
+    shapes, dims
+        Input shapes and symbolic dimensions that were fixed.
+    options
+        Choices that the format of the model leaves open.
+    fuse, granularity, constraints
+        As given to :func:`read`; constraints in the form of ``Constraints.to_json()``.
+    """
+
+    model: str
+    device: str | None = None
+    profile: str | None = None
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    dims: Mapping[str, int] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+    fuse: bool | None = None
+    granularity: str = "op"
+    constraints: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the `source` object of a plan file."""
+        return {
+            "model": self.model,
+            "device": self.device,
+            "profile": self.profile,
+            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
+            "dims": dict(self.dims),
+            **({"options": dict(self.options)} if self.options else {}),
+            "fuse": self.fuse,
+            "granularity": self.granularity,
+            "constraints": dict(self.constraints),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Source:
+        """Read the `source` object of a plan file."""
+        return cls(**data)
