@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..graph import FIRST, LAST, CostGraph
 from ..units import format_bytes, parse_bytes
 from .fusion import Uses
-from .groups import NamedSet, bind, joined_by
+from .groups import NamedSet, bind, count_of, joined_by
 
 __all__ = ["Constraints", "ConstraintsLike", "Reserve", "apply_constraints", "between", "matching"]
 
@@ -240,11 +240,11 @@ def apply_constraints(graph: CostGraph, constraints: Constraints) -> tuple[CostG
     for pattern in constraints.together:
         nodes = matching(graph, pattern, "--together")
         sets.append((f"together {pattern}", nodes))
-        lines.append(f"together {pattern}: {_count(nodes)}")
+        lines.append(f"together {pattern}: {count_of(len(nodes), 'node')}")
     for a, b in constraints.never_cut:
         nodes = between(graph, a, b)
         sets.append((f"never cut {a}..{b}", nodes))
-        lines.append(f"never cut {a}..{b}: {_count(nodes)}")
+        lines.append(f"never cut {a}..{b}: {count_of(len(nodes), 'node')}")
     stage = graph.stage.tolist()
     for option, patterns, pin in (
         ("--first", constraints.first, FIRST),
@@ -261,7 +261,9 @@ def apply_constraints(graph: CostGraph, constraints: Constraints) -> tuple[CostG
                         f"'{name}', pinned to the {other} stage",
                     )
                 stage[v] = pin
-            lines.append(f"{option.removeprefix('--')} stage {pattern}: {_count(nodes)}")
+            lines.append(
+                f"{option.removeprefix('--')} stage {pattern}: {count_of(len(nodes), 'node')}"
+            )
     bound = bind(graph.replace(stage=np.array(stage, np.int32)), sets)
     if constraints.first or constraints.last:
         _check_pins(bound)
@@ -273,10 +275,6 @@ def apply_constraints(graph: CostGraph, constraints: Constraints) -> tuple[CostG
         lines.append(f"reserved on every device: {format_bytes(every)}")
     lines += [f"reserved on the device of stage {i}: {format_bytes(b)}" for i, b in single.items()]
     return bound, lines
-
-
-def _count(nodes: Sequence[int]) -> str:
-    return "1 node" if len(nodes) == 1 else f"{len(nodes)} nodes"
 
 
 def matching(graph: CostGraph, pattern: str, item: str) -> list[int]:

@@ -169,7 +169,7 @@ def _saved(
     seen_params: set[int] = set()
     for v in nodes:
         if uses.kind[v] is not Kind.VIEW:
-            for t in sorted({storage.get(t, t) for t in uses.reads[v]}):
+            for t in (storage.get(t, t) for t in uses.reads[v]):
                 if uses.producer[t] in inside or t in seen:
                     saved[v] += max(0, uses.nbytes[t])
                 seen.add(t)

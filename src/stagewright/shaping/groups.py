@@ -16,7 +16,7 @@ import numpy as np
 from ..classes import stage_classes
 from ..graph import CostGraph
 
-__all__ = ["Joined", "NamedSet", "bind", "joined_by"]
+__all__ = ["Joined", "NamedSet", "bind", "count_of", "joined_by"]
 
 NamedSet = tuple[str, Sequence[int]]
 """A name for people, and the indices of the nodes that share a stage."""
@@ -84,6 +84,11 @@ def _united(sets: Iterable[Sequence[int]], n: int) -> list[int]:
     return [find(v) for v in range(n)]
 
 
+def count_of(number: int, what: str) -> str:
+    """Return ``1 node``, ``2 nodes``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 @dataclass(frozen=True)
 class Joined:
     """What acyclicity added to groups.
@@ -102,7 +107,7 @@ class Joined:
     def __str__(self) -> str:
         parts = []
         if self.nodes:
-            parts.append(f"{self.nodes} nodes between them joined")
+            parts.append(f"{count_of(self.nodes, 'node')} between them joined")
         if self.sets:
             parts.append(f"{self.sets} of them entangled with others")
         return ", ".join(parts)

@@ -18,7 +18,7 @@ from ..units import format_time
 from .constraints import Constraints, ConstraintsLike, apply_constraints
 from .fused_work import apply_fused_roofline
 from .granularity import LEVELS, Granularity, units_of
-from .groups import NamedSet, bind, joined_by
+from .groups import NamedSet, bind, count_of, joined_by
 
 __all__ = ["as_planned", "estimate", "require_level", "shape"]
 
@@ -87,6 +87,7 @@ def _unit_note(graph: CostGraph, level: Granularity, units: list[NamedSet]) -> s
     inside = sum(len(nodes) for _, nodes in units)
     alone = graph.num_nodes - inside
     joined = str(joined_by(graph, units))
-    return f"granularity {level}: {inside} nodes in {len(units)} units, {alone} on their own" + (
-        f"; {joined}" if joined else ""
+    return (
+        f"granularity {level}: {inside} nodes in {count_of(len(units), 'unit')}, {alone} on their own"
+        + (f"; {joined}" if joined else "")
     )
