@@ -69,7 +69,11 @@ def apply_fused_roofline(graph: CostGraph, device: Device) -> Fused:
         (f"{names[main]} +{len(nodes) - 1}", nodes)
         for nodes, main in zip(kernels, mains, strict=True)
     ]
-    return Fused(bind(lean.replace(work=work), sets), kernels, plain.total_work)
+    return Fused(
+        bind(lean.replace(work=work, node_sources=plain.node_sources), sets),
+        kernels,
+        plain.total_work,
+    )
 
 
 def _shares(total: int, weights: Sequence[int]) -> list[int]:
@@ -110,6 +114,7 @@ def contracted(
                 flops=flops[v],
                 nbytes=nbytes[v],
                 dtype=graph.node_dtypes[v],
+                kind=graph.node_kinds[v] if graph.node_kinds else "",
                 replicable=bool(graph.replicable[v]),
             )
     sizes = zip(graph.tensor_bytes.tolist(), graph.tensor_time.tolist(), strict=True)
