@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -31,6 +32,33 @@ def header(title: str) -> None:
     print(f"`{command}`, {dt.date.today()}; {', '.join(versions)};")
     load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
     print(f"{cpu_name()}, {os.cpu_count()} cores, load before the run {load}.\n")
+
+
+@dataclass
+class Tally:
+    """What a table of (upper, lower, seconds) says in one line."""
+
+    seconds: list[float] = field(default_factory=list)
+    ratios: list[float] = field(default_factory=list)
+    proven: int = 0
+
+    def add(self, upper: int, lower: int, seconds: float) -> None:
+        """Count one case."""
+        self.seconds.append(seconds)
+        self.ratios.append(lower / upper if upper else 1.0)
+        self.proven += upper == lower
+
+    def __str__(self) -> str:
+        count = len(self.seconds)
+        if not count:
+            return "no cases"
+        fast = sum(t < 0.1 for t in self.seconds)
+        mean = geometric_mean(self.ratios) if min(self.ratios) > 0 else 0.0
+        return (
+            f"{self.proven} of {count} proven optimal, {fast} of {count} in under 0.1 s; longest "
+            f"{max(self.seconds):.2f} s; geometric mean of lower/upper {mean:.4f}, "
+            f"least {min(self.ratios):.4f}."
+        )
 
 
 def peak_mib() -> float:

@@ -12,7 +12,7 @@ import json
 import sys
 import time
 
-from benchmarks.common import INSTANCES, header, row, table
+from benchmarks.common import INSTANCES, Tally, header, row, table
 
 from stagewright.graph import CostGraph
 from stagewright.machine import Machine
@@ -44,6 +44,7 @@ def main() -> int:
             "ratio",
         ]
     )
+    tally, wrong = Tally(), 0
     for name, entry in json.loads((INSTANCES / "expected.json").read_text()).items():
         graph = load(INSTANCES / "graphs" / f"{name}.graph.json")
         cases = [(entry["k"], True, entry["optimum_with_groups_ms"], entry["peer_wall_s"])]
@@ -53,6 +54,9 @@ def main() -> int:
             solution, seconds = best_of_three(
                 graph if groups else graph.without_constraints(), k, options.time_limit
             )
+            tally.add(solution.bottleneck, solution.lower_bound, seconds)
+            # The published values have six to eight digits.
+            wrong += abs(solution.bottleneck / 1e9 - optimum) > 2e-6 * optimum
             row(
                 [
                     name,
@@ -69,7 +73,8 @@ def main() -> int:
                     f"{peer / seconds:.0f}" if peer else "-",
                 ]
             )
-    return 0
+    print(f"\n{tally}  {wrong} differ from the published optimum.")
+    return 1 if wrong else 0
 
 
 def best_of_three(graph: CostGraph, k: int, limit: float) -> tuple[Solution, float]:

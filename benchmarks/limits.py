@@ -8,6 +8,8 @@
   clock; where one was, the bounds that the runs found one after the other must agree as far as the shortest went.
 - time: seconds from the call until the plan file's content is there, and the most memory of the process (its own
   for every case).  Kept: at most 10 % or 0.2 s above the limit.
+- memory: models planned for stages that must hold less and less, down to where the proof says that no plan fits.  What
+  each stage holds is counted by the plain reference; the independent checker verifies the plan.
 """
 
 from __future__ import annotations
@@ -28,7 +30,10 @@ from benchmarks.random_dags import random_dag
 from benchmarks.synthetic import FAMILIES
 
 from stagewright import api
+from stagewright.errors import InfeasibleError, LimitError
 from stagewright.graph import CostGraph
+from stagewright.machine import Machine
+from stagewright.plans import stage_cost
 
 THREADS = (1, 2, 4)
 
@@ -167,6 +172,62 @@ def one(task: Task, limit: float) -> dict[str, Any]:
     return {"seconds": seconds, "gap": gap, "status": document["status"], "peak": peak_mib()}
 
 
+def held_by(graph: CostGraph, machine: Machine, stages: Sequence[Sequence[int]]) -> int:
+    """Return the most bytes that a stage holds: parameters and peak of activations."""
+    costs = [stage_cost(graph, machine, nodes) for nodes in stages]
+    return max(cost.param_bytes + cost.peak_bytes for cost in costs)
+
+
+def memory(options: argparse.Namespace) -> Iterator[str]:
+    """Plan under hard limits of memory; yield plans that break theirs."""
+    print("\n#### Memory limits (h100-sxm, k = 4; share of what one stage would hold)\n")
+    table(
+        [
+            *("model", "share", "limit MiB", "most held MiB", "kept", "checker"),
+            *("period, times free", "gap %", "seconds", "answer"),
+        ]
+    )
+    device = "h100-sxm"
+    for path in sorted(LIGHT.glob("light_*.onnx")):
+        if not any(part in path.name for part in options.only.split(",")):
+            continue
+        graph = api.read(path, device=device)
+        free = api.plan(graph, 4, device=device, time_limit=options.memory_seconds)
+        everything = held_by(graph, free.machine, [graph.topological_order.tolist()])
+        for share in options.shares:
+            limit = int(share * everything)
+            cells = [path.stem.removeprefix("light_"), f"{share:g}", f"{limit / 2**20:.2f}"]
+            start = time.perf_counter()
+            try:
+                found = api.plan(
+                    graph,
+                    4,
+                    device=device,
+                    memory_limit=limit,
+                    time_limit=options.memory_seconds,
+                )
+            except (InfeasibleError, LimitError) as error:
+                why = "none fits, proven" if isinstance(error, InfeasibleError) else "none found"
+                seconds = f"{time.perf_counter() - start:.3f}"
+                row([*cells, *("-",) * 5, seconds, why])
+                continue
+            seconds = f"{time.perf_counter() - start:.3f}"
+            held = held_by(graph, found.machine, found.plan.stages)
+            report = api.check(graph, found, exhaustive_seconds=1)
+            kept = held <= limit
+            row(
+                [
+                    *(*cells, f"{held / 2**20:.2f}", "yes" if kept else "NO"),
+                    "valid" if report.valid else "INVALID",
+                    f"{found.bottleneck / free.bottleneck:.4f}",
+                    "-" if found.gap is None else f"{100 * found.gap:.3f}",
+                    *(seconds, found.status),
+                ]
+            )
+            if not kept or not report.valid:
+                yield f"{path.stem}, share {share:g}: holds {held} of {limit} bytes"
+
+
 def chosen(tasks: Sequence[Task], options: argparse.Namespace) -> Iterator[Task]:
     for task in tasks:
         if task.at_hand() and any(part in task.name for part in options.only.split(",")):
@@ -176,6 +237,7 @@ def chosen(tasks: Sequence[Task], options: argparse.Namespace) -> Iterator[Task]
 PARTS: dict[str, Callable[[argparse.Namespace], Iterator[str]]] = {
     "threads": threads,
     "time": timed,
+    "memory": memory,
 }
 
 
@@ -187,6 +249,8 @@ def main() -> int:
     parser.add_argument("--only", default="", help="parts of instances' names, by commas")
     parser.add_argument("--same-seconds", type=float, default=15.0, help="limit, threads (15)")
     parser.add_argument("--limits", type=float, nargs="+", default=[1.0, 5.0, 20.0])
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.7, 0.4, 0.3, 0.2])
+    parser.add_argument("--memory-seconds", type=float, default=10.0, help="limit, memory (10)")
     options = parser.parse_args()
     header("Promises: one result, limits kept")
     faults = [fault for part in options.parts for fault in PARTS[part](options)]

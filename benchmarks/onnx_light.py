@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
 from pathlib import Path
 
 import onnx
-from benchmarks.common import header, row, table
+from benchmarks.common import Tally, header, row, table
 
 from stagewright.api import machine_for, read
 from stagewright.solve import Settings, solve
@@ -40,7 +39,7 @@ def main() -> int:
             "seconds",
         ]
     )
-    times, proven, ratios = [], 0, []
+    tally = Tally()
     for path in sorted(LIGHT.glob("light_*.onnx")):
         for device in options.devices.split(","):
             graph = read(path, device=device)
@@ -51,9 +50,7 @@ def main() -> int:
                 )
                 seconds = time.perf_counter() - start
                 upper, lower = solution.bottleneck, solution.lower_bound
-                times.append(seconds)
-                proven += upper == lower
-                ratios.append(lower / upper)
+                tally.add(upper, lower, seconds)
                 row(
                     [
                         path.stem.removeprefix("light_"),
@@ -69,12 +66,7 @@ def main() -> int:
                         f"{seconds:.4f}",
                     ]
                 )
-    fast = sum(t < 0.1 for t in times)
-    mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-    print(
-        f"\n{proven} of {len(times)} proven optimal, {fast} of {len(times)} in under 0.1 s; "
-        f"longest {max(times):.2f} s; geometric mean of lower/upper {mean:.4f}, least {min(ratios):.4f}."
-    )
+    print(f"\n{tally}")
     return 0
 
 

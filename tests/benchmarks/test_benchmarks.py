@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks import ladder, peers, scale
+from benchmarks import ladder, limits, peers, scale
 from benchmarks.cases import Case
+from benchmarks.common import Tally
 from benchmarks.random_dags import TOPOLOGIES, random_dag
 from benchmarks.records import Records
 from benchmarks.splits import SPLITS, contiguous, model_order, repair
@@ -24,6 +25,7 @@ from tests.solver.random_graphs import random_case
 from stagewright.bound.formulations import exact_model_and_ideals
 from stagewright.bound.solvers import SOLVERS, solve_models
 from stagewright.exact.pricing import Pricing
+from stagewright.graph import GraphBuilder
 from stagewright.machine import Machine
 from stagewright.plans import problems_of
 from stagewright.problem import compile_problem
@@ -234,6 +236,34 @@ def test_peers_that_beat_or_contradict_us_are_named() -> None:
     assert "better bound: 1.0556 of ours" in lines(100, 95)[0]
     assert lines(80, 70)[0].startswith("FAULT")
     assert lines(None, 101)[0].startswith("FAULT")
+
+
+def test_tally_says_what_a_table_holds() -> None:
+    tally = Tally()
+    assert str(tally) == "no cases"
+    tally.add(400, 100, 2.0)
+    tally.add(7, 7, 0.05)
+    assert str(tally) == (
+        "1 of 2 proven optimal, 1 of 2 in under 0.1 s; longest 2.00 s; "
+        "geometric mean of lower/upper 0.5000, least 0.2500."
+    )
+
+
+def test_memory_is_counted_of_the_fullest_stage() -> None:
+    builder = GraphBuilder("g")
+    nodes = [builder.add_node(f"v{v}", work=1) for v in range(3)]
+    builder.add_tensor(0, [1], nbytes=10)
+    builder.add_tensor(1, [2], nbytes=4)
+    builder.add_param(100, [2])
+    graph = builder.build()
+    machine = Machine(2, bandwidth=10**9)
+    assert limits.held_by(graph, machine, [nodes]) == 114
+    assert limits.held_by(graph, machine, [nodes[:2], nodes[2:]]) == 104
+
+
+@pytest.mark.parametrize("task", [*limits.SAME[:2], limits.Task("random", "blocks-60", 4)])
+def test_tasks_make_their_graphs(task: limits.Task) -> None:
+    assert task.graph().num_nodes > 50
 
 
 def test_summary_counts_what_is_missing() -> None:

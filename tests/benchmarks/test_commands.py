@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmarks as commands, each on next to nothing: they end well and print whole tables."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SMALL = {
+    "ladder": "--count 2 --sample 1 --stages 2 8 --methods simple anchor bottleneck solve --time-limit 0.5 --plan-seconds 0.3",
+    "peers": "--sets light --stages 64 --seconds 1 --methods METIS,~repaired equal~work --rows",
+    "scale": "--families transformer --nodes 100,200 --time-limit 5",
+    "limits": "--only squeezenet,layered-80 --limits 1 --memory-seconds 2 --parts threads memory",
+    "integrality": "--sets light --only zfnet512 --time-limit 1",
+    "profiles": "--only gnmt --time-limit 5 --stages 4",
+    "instances": "",
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_command_prints_whole_tables(name: str, tmp_path: Path) -> None:
+    if name in ("ladder", "integrality"):
+        pytest.importorskip("highspy")
+    arguments = [word.replace("~", " ") for word in SMALL[name].split()]
+    if name in ("ladder", "peers"):
+        arguments += ["--records", str(tmp_path / "records.jsonl")]
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", *arguments],
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    if "skipped" in done.stderr:
+        pytest.skip(done.stderr.strip())
+    lines = done.stdout.splitlines()
+    assert sum(line.startswith("|") for line in lines) >= 3
+    # Every row has as many cells as its head.
+    for above, below in itertools.pairwise(lines):
+        if above.startswith("|") and below.startswith("|"):
+            assert above.count(" |") == below.count(" |")
+    assert "FAULT" not in done.stdout
