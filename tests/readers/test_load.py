@@ -45,7 +45,7 @@ def test_a_graph_file_has_no_shapes(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         load(path, dims={"n": 3})
     assert str(caught.value) == (
-        f"{path}: dims: expected none, since a graph file has costs and no shapes, got {{'n': 3}}"
+        f"{path}: dims: expected none, since a graph file is read as it is, got {{'n': 3}}"
     )
 
 

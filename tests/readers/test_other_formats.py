@@ -189,7 +189,7 @@ def test_options_are_checked(name: str, options: dict[str, str], message: str) -
 
 
 def test_shapes_are_refused_where_there_are_none() -> None:
-    with pytest.raises(InputError, match="none, since a profile of PipeDream has costs and no"):
+    with pytest.raises(InputError, match="none, since a profile of PipeDream is read as it is"):
         load(SAMPLES / "pipedream.graph.txt", shapes={"x": [1]})
 
 

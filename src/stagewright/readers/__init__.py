@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "READABLE", "StagewrightWarning", "load"]
 
 READABLE: Final = (
-    "an ONNX model (.onnx), a graph file (.json, .json.gz), a CostGraphDef (.pbtxt), a profile of PipeDream "
-    "(graph.txt) or a workload of dnn-partitioning or Piper (.json)"
+    "an ONNX model (.onnx), StableHLO (.mlir, .mlirbc), a graph file (.json, .json.gz), a CostGraphDef "
+    "(.pbtxt), a profile of PipeDream (graph.txt) or a workload of dnn-partitioning or Piper (.json)"
 )
 _HEAD_BYTES: Final = 4096
 
@@ -50,6 +50,7 @@ FORMATS: Final[Mapping[str, Format]] = {
     ),
     "pipedream": Format("a profile of PipeDream", {"input": ("free", "keep")}),
     "piper": Format("a workload of Piper", {"variant": None}),
+    "stablehlo": Format("a StableHLO module", {"inputs": None, "unroll": None}),
 }
 
 
@@ -95,9 +96,13 @@ def load(
         if given:
             raise InputError(
                 f"{path}: {option}",
-                f"none, since {FORMATS[kind].title} has costs and no shapes",
+                f"none, since {FORMATS[kind].title} is read as it is",
                 str(dict(given)),
             )
+    if kind == "stablehlo":
+        from .stablehlo import read_stablehlo
+
+        return read_stablehlo(path, chosen)
     if kind == "cost_graph_def":
         from .cost_graph_def import read_cost_graph
 
@@ -162,6 +167,8 @@ def _kind_of(path: Path) -> str:
     text = _unpacked(path) if packed else head
     text = text.removeprefix(b"\xef\xbb\xbf").lstrip()
     suffixes = path.name.lower().removesuffix(".gz")
+    if head.startswith(b"ML\xefR") or suffixes.endswith((".mlir", ".mlirbc", ".stablehlo")):
+        return "stablehlo"
     if text.startswith((b"{", b"[")):
         return "json"
     if suffixes.endswith(".onnx"):
@@ -189,6 +196,9 @@ def _kind_of_text(head: bytes) -> str | None:
     # Behind comments, a CostGraphDef opens with a node or with a sum of costs.
     if re.match(r"(#[^\n]*\n\s*)*(node|cost)\s*:?\s*[{<\[]", text):
         return "cost_graph_def"
+    # MLIR opens with a module, behind aliases of locations and comments.
+    if re.match(r"((#|//)[^\n]*\n\s*)*module\b", text):
+        return "stablehlo"
     return None
 
 
