@@ -19,7 +19,7 @@ from benchmarks.common import header
 
 from stagewright.bound.anchor import anchor_bound
 from stagewright.bound.simple import simple_bound
-from stagewright.bound.skeleton import SkeletonBound
+from stagewright.bound.wide import WideBound
 from stagewright.exact.must_link import contract_by_cuts
 from stagewright.graph import CostGraph
 from stagewright.machine import Machine
@@ -46,7 +46,7 @@ def bound(graph: CostGraph, stages: int, upper: int, seconds: float) -> tuple[in
         return upper, True, time.perf_counter() - start
     # The true upper bound may be anywhere within its last digit.
     if lower < upper - LAST_DIGIT:
-        lower = SkeletonBound(small).bound(lower, upper, left()).bound.value
+        lower = WideBound(small).bound(lower, upper, left()).bound.value
     return lower, left() > 0, time.perf_counter() - start
 
 

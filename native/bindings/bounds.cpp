@@ -3,6 +3,7 @@
 #include "common.hpp"
 
 #include "anchor.hpp"
+#include "cover_bound.hpp"
 #include "must_link.hpp"
 #include "skeleton.hpp"
 
@@ -58,10 +59,37 @@ void bind_skeleton(nb::module_& m) {
         "interrupted). Impossible: there is no such plan.");
 }
 
+void bind_cover(nb::module_& m) {
+    nb::class_<sw::Cover>(m, "Cover", "Lower bounds of an instance by covering it with blocks.")
+        .def(nb::init<const sw::Instance&>(), "instance"_a, nb::keep_alive<1, 2>(),
+             nb::call_guard<nb::gil_scoped_release>())
+        .def(
+            "bound",
+            [](sw::Cover& self, std::int32_t k, std::int64_t lower, std::int64_t upper,
+               double seconds, const Cancel* cancel, std::int64_t work) {
+                if (k < 1) throw std::invalid_argument("k: expected at least one block");
+                sw::CoverBound found;
+                Signals signals(cancel, work);
+                {
+                    nb::gil_scoped_release release;
+                    auto stop = signals.stop(seconds);
+                    found = self.bound(k, lower, upper, stop);
+                }
+                return std::make_tuple(found.value, found.exhausted, found.looked, found.cuts,
+                                       found.blocks, signals.interrupted());
+            },
+            "k"_a, "lower"_a, "upper"_a, "seconds"_a = 1e9, "cancel"_a = nb::none(),
+            "work"_a = kEndless,
+            "Raise the proven bound `lower` towards `upper`, the cost of a plan: (value ps, "
+            "exhausted,\n"
+            "subproblems, cuts, blocks known, interrupted). Exhausted: more time would not help.");
+}
+
 }  // namespace
 
 void bind_bounds(nb::module_& m) {
     bind_skeleton(m);
+    bind_cover(m);
     m.def(
         "anchor_bound",
         [](const sw::Instance& g, const Int64Array& ceiling, std::int64_t enough, double seconds,

@@ -33,6 +33,7 @@ BOUND_METHODS = (
     "guess",
     "lp",
     "mip",
+    "cover",
     "skeleton",
     "exact",
 )
@@ -118,13 +119,15 @@ def bound(
             )
         # Where a cheaper bound closed the gap, it is that bound's evidence that holds.
         return replace(best, method="exact")
-    if method == "skeleton":
-        return _skeleton(reduce_problem(compile_problem(graph, machine)), time_limit, seed)
+    if method in ("cover", "skeleton"):
+        reduced = reduce_problem(compile_problem(graph, machine))
+        return _relaxed(reduced, method, time_limit, seed)
     raise InputError("method", " | ".join(BOUND_METHODS), repr(method))
 
 
-def _skeleton(reduced: Problem, time_limit: float, seed: int) -> Bound:
+def _relaxed(reduced: Problem, method: str, time_limit: float, seed: int) -> Bound:
     """Spend a fifth of the time on an incumbent, since only plans better than one matter."""
+    from .bound.cover import CoverBound
     from .bound.simple import simple_bound
     from .bound.skeleton import SkeletonBound
     from .search.orders import OrderSearch, search_orders
@@ -135,7 +138,8 @@ def _skeleton(reduced: Problem, time_limit: float, seed: int) -> Bound:
     found = search_orders(reduced, lower, None, OrderSearch(seed=seed), time_limit / 20)
     found = search_windows(reduced, lower, found, WindowSearch(seed=seed), time_limit / 7)
     left = max(0.0, time_limit - (time.perf_counter() - start))
-    relaxed = SkeletonBound(reduced).bound(lower, found.bottleneck, left)
+    prover = CoverBound(reduced) if method == "cover" else SkeletonBound(reduced)
+    relaxed = prover.bound(lower, found.bottleneck, left)
     if relaxed.interrupted or found.interrupted:
         raise KeyboardInterrupt
     return relaxed.bound

@@ -12,8 +12,8 @@ import numpy as np
 from . import _native
 from .bound.anchor import anchor_bound
 from .bound.simple import simple_bound
-from .bound.skeleton import SkeletonBound
 from .bound.types import Bound
+from .bound.wide import WideBound
 from .cores import usable_cores
 from .errors import InfeasibleError, LimitError
 from .exact.fitting import why_nothing_fits
@@ -335,7 +335,7 @@ class _Run:
         if small is None:
             self.add(Bound("skeleton", upper, time.perf_counter() - start, "exhaustive"))
         elif not self.interrupted:
-            relaxed = SkeletonBound(small).bound(self.lower(), upper, left())
+            relaxed = WideBound(small).bound(self.lower(), upper, left())
             self.interrupted = relaxed.interrupted
             if relaxed.block is not None:
                 block = np.array(small.expand(relaxed.block.tolist(), reduced.num_nodes), np.int32)

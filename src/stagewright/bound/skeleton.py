@@ -58,14 +58,32 @@ class SkeletonBound:
         fits = problem.num_nodes <= _MAX_NODES and whole <= _MAX_SUM
         self._native = _native.Skeleton(problem.instance) if fits else None
 
-    def bound(self, lower: int, upper: int, seconds: float = 1e9) -> Relaxed:
-        """Raise `lower`, which is proven, towards `upper`, the cost of a known plan, in picoseconds."""
+    def bound(
+        self,
+        lower: int,
+        upper: int,
+        seconds: float = 1e9,
+        *,
+        cancel: _native.Cancel | None = None,
+        work: int = 2**63 - 1,
+    ) -> Relaxed:
+        """Raise `lower`, which is proven, towards `upper`, the cost of a known plan, in picoseconds.
+
+        It ends after `seconds`, when another thread sets `cancel`, or after `work`, in units of
+        roughly a nanosecond: equal work gives equal results.
+        """
         start = time.perf_counter()
         value, interrupted = lower, False
         block = np.zeros(0, np.int32)
         if self._native is not None:
             value, _, _, _, _, block, interrupted = self._native.bound(
-                self.problem.machine.stages, lower, upper, max_bytes=_MAX_BYTES, seconds=seconds
+                self.problem.machine.stages,
+                lower,
+                upper,
+                max_bytes=_MAX_BYTES,
+                seconds=seconds,
+                cancel=cancel,
+                work=work,
             )
         bound = Bound("skeleton", value, time.perf_counter() - start, "exhaustive")
         return Relaxed(bound, block if len(block) else None, interrupted)

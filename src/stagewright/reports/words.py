@@ -47,6 +47,7 @@ METHODS: Final = {
     "superblock": "three stages at once, their neighbours merged",
     "lp": "the exact program, relaxed to fractions",
     "mip": "the exact program, solved as far as time allowed",
+    "cover": "what the blocks below a threshold can hold",
     "skeleton": "minimum cuts between intervals of possible cuts",
     "exact": "all plans that could be better, ruled out",
 }

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bounds for graphs whose ideals are too many to list, one after the other."""
+
+from __future__ import annotations
+
+import time
+
+from .. import _native
+from ..problem import Problem
+from .cover import CoverBound
+from .skeleton import Relaxed, SkeletonBound
+
+__all__ = ["WideBound"]
+
+_COVER_SHARE = 0.5  # of the time and the work
+
+
+class WideBound:
+    """The covering bound, then the skeleton bound; the better one is returned.
+
+    Parameters
+    ----------
+    problem
+        Reduced, or contracted at `upper`: then only plans below `upper` need to have survived.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._cover = CoverBound(problem)
+        self._skeleton = SkeletonBound(problem)
+
+    def bound(
+        self,
+        lower: int,
+        upper: int,
+        seconds: float = 1e9,
+        *,
+        cancel: _native.Cancel | None = None,
+        work: int = 2**63 - 1,
+    ) -> Relaxed:
+        """Raise `lower`, which is proven, towards `upper`, the cost of a known plan, in picoseconds.
+
+        It ends after `seconds`, when another thread sets `cancel`, or after `work`, in units of
+        roughly a nanosecond: equal work gives equal results.
+        """
+        start = time.perf_counter()
+        share = int(work * _COVER_SHARE)
+        covered = self._cover.bound(lower, upper, seconds * _COVER_SHARE, cancel=cancel, work=share)
+        if covered.interrupted or covered.bound.value >= upper:
+            return covered
+        left = max(0.0, seconds - (time.perf_counter() - start))
+        relaxed = self._skeleton.bound(
+            covered.bound.value, upper, left, cancel=cancel, work=work - share
+        )
+        if relaxed.bound.value > covered.bound.value or covered.bound.value <= lower:
+            return relaxed
+        return Relaxed(covered.bound, relaxed.block, relaxed.interrupted)
