@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Upper and lower bounds on wide graphs, beside values reached before.
 
-    python benchmarks/wide.py FOLDER --seconds 10 --instances nasnet --k 8 16
+    python -m benchmarks.wide --seconds 10 --instances nasnet --k 8 16
 
-FOLDER holds ``*.graph.json`` and, if there is something to compare with, ``reached.json``:
+FOLDER (the shared instances by default) holds ``*.graph.json`` and, if there is something to compare with, ``reached.json``:
 {"unit": "ms", "instances": {name: {k: {"upper": ms, "lower": ms}}}}.
 """
 
@@ -14,13 +14,14 @@ import json
 import math
 from pathlib import Path
 
-from benchmarks.common import header
+from benchmarks.common import INSTANCES, header, row, table
 
 from stagewright.machine import Machine
 from stagewright.readers.graph_file import read_graph_file
 from stagewright.solve import Settings, solve
 
 _PS_PER_MS = 10**9
+_DIGIT = 1e-4  # ms
 
 
 def main() -> None:
@@ -28,53 +29,71 @@ def main() -> None:
     reached = _reached(arguments.folder)
     header("Wide graphs")
     print(
-        f"{'instance':22}{'k':>3}{'upper':>12}{'lower':>12}{'ratio':>8}{'s':>7}"
-        f"{'best at':>9} | {'upper':>10}{'lower':>11}  upper/reached"
+        "Times in ms; `known` are the best values that a prototype reached in 2 to 60 s per case.\n"
+    )
+    table(
+        [
+            *("instance", "k", "upper", "lower", "lower/upper", "seconds", "best at, s"),
+            *("known upper", "known lower", "upper/known"),
+        ]
     )
     against: list[float] = []
     kinds: dict[str, list[float]] = {}
+    worse: list[str] = []
     for path in sorted(arguments.folder.glob("*.graph.json")):
         name = path.name.removesuffix(".graph.json")
         if not any(part in name for part in arguments.instances):
             continue
         graph = read_graph_file(path)
         for k in arguments.k:
-            settings = Settings(time_limit=arguments.seconds, seed=arguments.seed)
-            solution = solve(graph, Machine(k), settings)
-            upper, lower = solution.bottleneck / _PS_PER_MS, solution.lower_bound / _PS_PER_MS
-            best_at = next(
-                p.seconds for p in solution.history if p.upper == solution.history[-1].upper
+            settings = Settings(
+                time_limit=arguments.seconds, seed=arguments.seed, threads=arguments.threads
             )
-            kinds.setdefault("random" if name.endswith("_x") else "models", []).append(
-                lower / upper
-            )
-            line = (
-                f"{name:22}{k:3}{upper:12.4f}{lower:12.4f}{lower / upper:8.4f}"
-                f"{solution.seconds:7.2f}{best_at:9.2f} | "
-            )
+            found = solve(graph, Machine(k), settings)
+            upper, lower = found.bottleneck / _PS_PER_MS, found.lower_bound / _PS_PER_MS
+            best_at = next(p.seconds for p in found.history if p.upper == found.history[-1].upper)
+            kind = "random" if name.endswith("_x") else "models"
+            kinds.setdefault(kind, []).append(lower / upper)
+            cells = [f"{upper:.4f}", f"{lower:.4f}", f"{lower / upper:.4f}"]
+            cells += [f"{found.seconds:.2f}", f"{best_at:.2f}"]
             known = reached.get(name, {}).get(str(k))
             if known:
                 against.append(upper / known["upper"])
-                line += f"{known['upper']:10.4f}{known['lower']:11.4f}  {against[-1]:.4f}"
-            print(line, flush=True)
+                cells += [f"{known['upper']:.4f}", f"{known['lower']:.4f}", f"{against[-1]:.4f}"]
+                worse += _worse(f"{name}, k = {k}", upper, lower, known)
+            row([name, k, *cells, *["-"] * (8 - len(cells))])
+    print()
     for kind, ratios in sorted(kinds.items()):
         proven = sum(ratio == 1 for ratio in ratios)
         print(
-            f"{kind}: lower/upper geometric mean {_mean(ratios):.4f}, least {min(ratios):.4f}, "
+            f"- {kind}: lower/upper geometric mean {_mean(ratios):.4f}, least {min(ratios):.4f}, "
             f"{proven} of {len(ratios)} proven optimal"
         )
-    print(f"upper/reached geometric mean {_mean(against):.4f}")
+    if against:
+        print(f"- upper/known geometric mean {_mean(against):.4f}")
+        print(f"- worse than known: {'; '.join(worse) or 'none'}")
+
+
+def _worse(case: str, upper: float, lower: float, known: dict[str, float]) -> list[str]:
+    """Return where the known values, which are rounded to four digits, are better."""
+    found = []
+    if upper > known["upper"] + _DIGIT:
+        found.append(f"upper of {case} ({upper / known['upper']:.4f})")
+    if lower < known["lower"] - _DIGIT:
+        found.append(f"lower of {case} ({lower / known['lower']:.4f})")
+    return found
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=INSTANCES / "wide")
     parser.add_argument("--seconds", type=float, default=10.0, help="time limit of each run")
     parser.add_argument(
         "--instances", nargs="*", default=[""], help="parts of names; all by default"
     )
     parser.add_argument("--k", type=int, nargs="*", default=[2, 4, 8, 16, 32, 64])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=None)
     return parser.parse_args()
 
 

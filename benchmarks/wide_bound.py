@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lower bounds of wide graphs given good upper bounds, beside those a prototype reached.
 
-    python benchmarks/wide_bound.py FOLDER [--seconds 30] [--only nasnet,er-] [--stages 8,16]
+    python -m benchmarks.wide_bound [FOLDER] [--seconds 30] [--only nasnet,er-] [--stages 8,16]
 
 FOLDER holds NAME.graph.json files and reached.json: {"instances": {NAME: {K: {"upper": ms, "lower": ms}}}}.
 Times are rounded up to the last digit given, so that `upper` is the cost of a plan.
@@ -15,7 +15,7 @@ import math
 import time
 from pathlib import Path
 
-from benchmarks.common import header
+from benchmarks.common import INSTANCES, header, row, table
 
 from stagewright.bound.anchor import anchor_bound
 from stagewright.bound.simple import simple_bound
@@ -54,14 +54,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=INSTANCES / "wide")
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--only", default="", help="parts of names, by commas")
     parser.add_argument("--stages", default="", help="numbers of stages, by commas")
     args = parser.parse_args()
     reached = json.loads((args.folder / "reached.json").read_text())["instances"]
     header("Lower bounds of wide graphs")
-    print(f"{'instance':20}{'k':>4}{'lower/upper':>13}{'reached':>9}{'seconds':>9}")
+    table(["instance", "k", "lower/upper", "reached before", "seconds", "finished"])
     logs = []
     for name in sorted(reached):
         if not any(part in name for part in args.only.split(",")):
@@ -73,12 +73,14 @@ def main() -> None:
             upper = round(known["upper"] * PS_PER_MS) + LAST_DIGIT // 2
             lower, finished, seconds = bound(graph, int(stages), upper, args.seconds)
             logs.append(math.log(lower / upper))
-            print(
-                f"{name:20}{stages:>4}{lower / upper:13.4f}{known['lower'] / known['upper']:9.4f}"
-                f"{seconds:9.2f}{' exact' if finished else ''}",
-                flush=True,
+            row(
+                [
+                    *(name, stages, f"{lower / upper:.4f}"),
+                    f"{known['lower'] / known['upper']:.4f}",
+                    *(f"{seconds:.2f}", "yes" if finished else "no"),
+                ]
             )
-    print(f"{len(logs)} pairs, geometric mean {math.exp(sum(logs) / len(logs)):.4f}")
+    print(f"\n{len(logs)} pairs, geometric mean {math.exp(sum(logs) / len(logs)):.4f}")
 
 
 if __name__ == "__main__":
