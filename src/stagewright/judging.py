@@ -33,7 +33,7 @@ def robust(
     spread: Spread | float | None = None,
     samples: int = 32,
     tolerance: float = 0.05,
-    choose: Literal["worst", "mean"] = "worst",
+    choose: Literal["worst", "mean"] = "mean",
     plan: Result | str | Path | None = None,
     factors: int = 10,
     time_limit: float = 10.0,
@@ -48,14 +48,14 @@ def robust(
     model, stages, bandwidth, latency, memory, memory_limit, device, link, catalogue
         As for :func:`plan`.
     spread
-        What is uncertain and how much; a number is the relative spread of the work.  By default a tenth,
-        three tenths with a device (its roofline is an estimate).
+        What is uncertain and how much; a number is the relative spread of the work.  By default
+        :data:`.robustness.spread.PROVENANCE`: less for what was measured than for what was estimated.
     samples
         Instances to judge by; as many again propose plans.
     tolerance
         "Close to the optimum" means at most this much above it.
     choose
-        Whether the worst or the mean regret ranks the candidates.
+        Whether the mean or the worst regret ranks the candidates.
     plan
         A result, or the path of a plan file, to judge as well.
     factors
@@ -74,15 +74,12 @@ def robust(
     """
     from .certificate.build import plan_of
     from .robustness import Spread, study
-    from .robustness.spread import PROVENANCE
     from .solve import Settings
 
     require_time_limit(time_limit)
     if isinstance(model, (str, Path)):
         model = read(model, device=device, catalogue=catalogue)
     require_work(model)
-    if spread is None:
-        spread = PROVENANCE["estimated" if device else "stated"]
     if not isinstance(spread, Spread):
         spread = Spread(work=spread)
     given = None

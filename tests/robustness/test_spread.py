@@ -31,6 +31,22 @@ def draws(spread: Spread, count: int = 20) -> np.ndarray[Any, Any]:
     return np.array(rows)
 
 
+def test_work_errs_by_where_it_comes_from() -> None:
+    graph = layers(4)
+    sources = ("measured", "given", "calibrated", "roofline")
+    assert Spread().of_nodes(graph.replace(node_sources=sources)).tolist() == [0.05, 0.1, 0.2, 0.3]
+    some = Spread(ops={"Relu": 0.7}).of_nodes(graph.replace(node_sources=sources))
+    assert some.tolist() == [0.05, 0.7, 0.2, 0.7]
+    assert Spread(work=0.4).of_nodes(graph).tolist() == [0.4] * 4
+    assert Spread().of_nodes(graph).tolist() == [0.1] * 4
+    assert Spread().to_json()["work"] == {
+        "measured": 0.05,
+        "given": 0.1,
+        "calibrated": 0.2,
+        "roofline": 0.3,
+    }
+
+
 def test_equal_seeds_give_equal_instances() -> None:
     spread, graph = Spread(work=0.2, bytes=0.1, bandwidth=0.3), layers()
     a, b, c = (spread.draw(graph, MACHINE, seed) for seed in ((1, 2), (1, 2), (1, 3)))

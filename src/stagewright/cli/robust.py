@@ -23,7 +23,7 @@ def add_commands(commands: Any) -> None:
     group.add_argument(
         "--spread-work",
         metavar="PART",
-        help="of the work of nodes (5%% measured, 10%% in a graph file, 30%% estimated)",
+        help="of the work of nodes (5%% measured, 10%% given, 20%% calibrated, 30%% by roofline)",
     )
     group.add_argument(
         "--spread-op",
@@ -50,7 +50,7 @@ def add_commands(commands: Any) -> None:
         "--within", default="5%", metavar="PART", help="what counts as close to the optimum (5%%)"
     )
     group.add_argument(
-        "--choose", choices=("worst", "mean"), default="worst", help="regret to minimise (worst)"
+        "--choose", choices=("mean", "worst"), default="mean", help="regret to minimise (mean)"
     )
     group.add_argument(
         "--factors", type=int, default=10, metavar="N", help="costs to look at one by one (10)"
@@ -73,7 +73,7 @@ def robust(options: argparse.Namespace) -> int:
         opt.graph_of(source, options),
         options.stages,
         **opt.machine_options(options),
-        spread=_spread_of(options, source),
+        spread=_spread_of(options),
         samples=options.samples,
         tolerance=part(options.within, "--within"),
         choose=options.choose,
@@ -101,12 +101,9 @@ def robust(options: argparse.Namespace) -> int:
     return _INTERRUPTED if found.interrupted else 0
 
 
-def _spread_of(options: argparse.Namespace, source: Any) -> Any:
-    from ..robustness.spread import PROVENANCE, Spread
+def _spread_of(options: argparse.Namespace) -> Any:
+    from ..robustness.spread import Spread
 
-    default = PROVENANCE[
-        "measured" if source.profile else "estimated" if source.device else "stated"
-    ]
     ops = {}
     for text in options.spread_op:
         name, equals, value = text.rpartition("=")
@@ -115,7 +112,7 @@ def _spread_of(options: argparse.Namespace, source: Any) -> Any:
         ops[name] = part(value, "--spread-op")
     work = options.spread_work
     return Spread(
-        work=default if work is None else part(work, "--spread-work"),
+        work=None if work is None else part(work, "--spread-work"),
         bytes=part(options.spread_bytes, "--spread-bytes"),
         bandwidth=part(options.spread_bandwidth, "--spread-bandwidth"),
         ops=ops,

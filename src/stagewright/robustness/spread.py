@@ -19,8 +19,13 @@ from ..units import INT64_MAX
 __all__ = ["PROVENANCE", "Instance", "Spread", "factor_groups"]
 
 Kind = Literal["lognormal", "uniform"]
-PROVENANCE: Final[Mapping[str, float]] = {"measured": 0.05, "stated": 0.1, "estimated": 0.3}
-"""Spread of work by where it comes from: a profile, the graph file itself, the roofline of a device."""
+PROVENANCE: Final[Mapping[str, float]] = {
+    "measured": 0.05,
+    "given": 0.1,
+    "calibrated": 0.2,
+    "roofline": 0.3,
+}
+"""Spread of the work of a node by its entry in :attr:`CostGraph.node_sources`; assumptions of this project."""
 
 _LARGEST: Final = 4.0
 
@@ -31,8 +36,10 @@ class Spread:
 
     Attributes
     ----------
-    work, bytes, bandwidth
-        Spread of the work of nodes, of the sizes (or given costs) of tensors, and of the link.
+    work
+        Spread of the work of nodes; None for that of :data:`PROVENANCE`, by where each node's work comes from.
+    bytes, bandwidth
+        Spread of the sizes (or given costs) of tensors, and of the bandwidth of the link.
     ops
         Spread of the work of single operators, in place of `work`.
     kind
@@ -44,7 +51,7 @@ class Spread:
         Errors of single nodes even out within a stage; errors of a cost model do not.
     """
 
-    work: float = 0.1
+    work: float | None = None
     bytes: float = 0.0
     bandwidth: float = 0.0
     ops: Mapping[str, float] = field(default_factory=dict)
@@ -56,7 +63,9 @@ class Spread:
             raise InputError("spread: kind", "lognormal or uniform", repr(self.kind))
         if self.per not in ("node", "op", "all"):
             raise InputError("spread: per", "node, op or all", repr(self.per))
-        named = {"work": self.work, "bytes": self.bytes, "bandwidth": self.bandwidth}
+        named: dict[str, float] = {"bytes": self.bytes, "bandwidth": self.bandwidth}
+        if self.work is not None:
+            named = {"work": self.work} | named
         for name, value in (named | {f"ops[{k!r}]": v for k, v in self.ops.items()}).items():
             limit = 1.0 if self.kind == "uniform" else _LARGEST
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -71,7 +80,13 @@ class Spread:
             if op not in known:
                 some = ", ".join(sorted(known - {""})[:12]) or "none"
                 raise InputError("spread: ops", f"operators of the graph ({some})", repr(op))
-        return np.array([self.ops.get(op, self.work) for op in graph.node_ops], np.float64)
+        usual = [
+            PROVENANCE.get(source, PROVENANCE["given"]) if self.work is None else self.work
+            for source in graph.node_sources or ("given",) * graph.num_nodes
+        ]
+        return np.array(
+            [self.ops.get(op, u) for op, u in zip(graph.node_ops, usual, strict=True)], np.float64
+        )
 
     def factors(
         self, rng: np.random.Generator, spread: npt.NDArray[np.float64]
@@ -110,7 +125,7 @@ class Spread:
     def to_json(self) -> dict[str, Any]:
         """Return the `spread` object of the document."""
         return {
-            "work": self.work,
+            "work": dict(PROVENANCE) if self.work is None else self.work,
             "bytes": self.bytes,
             "bandwidth": self.bandwidth,
             "ops": dict(self.ops),
