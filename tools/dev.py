@@ -36,6 +36,7 @@ TYPED = ("src", "tests", "tools")
 # One complaint a file says enough: `make format` mends them all.
 CLANG_CHECK = ("--dry-run", "-Werror", "--ferror-limit=1")
 CMAKE_AT_LEAST = (3, 18)
+NEEDS_TORCH = ("test", "sweep")
 
 
 # --- the environment ---------------------------------------------------------------------------
@@ -53,10 +54,34 @@ def ensure_environment() -> None:
         if stamps.get("dependencies") != dependencies:
             with step("installing dependencies and the package"):
                 install_everything()
-            _write_stamps({"dependencies": dependencies, "native": native})
+            _write_stamps({**stamps, "dependencies": dependencies, "native": native})
         elif stamps.get("native") != native or not _native_is_there():
             build_native()
-            _write_stamps({"dependencies": dependencies, "native": native})
+            _write_stamps({**stamps, "native": native})
+
+
+def ensure_torch() -> None:
+    """Install what tests of the PyTorch readers need, torch before anything that depends on it."""
+    extras = toolchain.project_table()["project"]
+    assert isinstance(extras, dict)
+    optional = extras["optional-dependencies"]
+    torch = [str(r) for r in optional["torch"]]
+    others = [
+        str(r)
+        for extra in ("hf", "interop")
+        for r in optional[extra]
+        if not str(r).startswith("stagewright[")
+    ]
+    wanted = _digest([json.dumps([torch, others]).encode()])
+    with _lock():
+        stamps = _read_stamps()
+        if stamps.get("torch") == wanted:
+            return
+        with step("installing torch and transformers for the tests"):
+            pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
+            call([*pip, *torch])
+            call([*pip, *torch, *others])
+        _write_stamps({**stamps, "torch": wanted})
 
 
 def create_venv() -> None:
@@ -298,6 +323,8 @@ def main(argv: list[str]) -> int:
     try:
         if chosen.command != "clean":
             ensure_environment()
+        if chosen.command in NEEDS_TORCH:
+            ensure_torch()
         COMMANDS[chosen.command](rest)
     except ToolchainError as error:
         print(f"[dev] {error}", file=sys.stderr)

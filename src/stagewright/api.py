@@ -22,6 +22,7 @@ from .ladder import (
     require_time_limit,
     require_work,
 )
+from .readers.settings import ReadSettings
 from .source import Source
 from .units import parse_bandwidth, parse_bytes, parse_time
 
@@ -57,7 +58,8 @@ Quantity = int | float | str
 
 
 def read(
-    model: str | Path,
+    model: Any,
+    example_inputs: Any = None,
     *,
     device: str | None = None,
     profile: str | Path | None = None,
@@ -68,13 +70,20 @@ def read(
     fuse: bool | None = None,
     granularity: str = "op",
     constraints: ConstraintsLike = None,
+    settings: ReadSettings | None = None,
+    **chosen: Any,
 ) -> CostGraph:
     """Read a model or a graph file, give its nodes work, and say what must not be cut.
 
     Parameters
     ----------
     model
-        An ONNX model, a ``stagewright-graph/1`` file, or a file of another format of docs/formats.md.
+        Path of an ONNX model, a PyTorch program (``.pt2``), a Hugging Face configuration, a
+        ``stagewright-graph/1`` file, or a file of another format of docs/formats.md; or a
+        ``torch.nn.Module`` or ``torch.export.ExportedProgram``.
+    example_inputs
+        For a module: a tuple of positional inputs, a dict of inputs by name, or one tensor.  Only
+        shapes and types matter, so tensors on the meta device do.
     device
         Name of a device of the catalogue: work is estimated by its roofline.  A graph file keeps the
         work it states, if it states any.
@@ -96,6 +105,10 @@ def read(
     constraints
         What must stay together or be first or last: a :class:`.shaping.constraints.Constraints`, a
         mapping with its attributes, or a TOML file.
+    settings, chosen
+        A :class:`~stagewright.readers.settings.ReadSettings`, or its attributes one by one: batch,
+        sequence, phase, cache, dtype, replicate, read_limit.  Files are read in a process of their own,
+        which `read_limit` ends; modules in this one.
 
     Raises
     ------
@@ -103,10 +116,11 @@ def read(
         If the file, the device, the profile or a constraint cannot be used.  Without a device or a profile the
         work of a model is 0, which only reading and splitting can use.
     """
-    from .readers import load
+    from .readers.anything import read_anything
     from .shaping.shape import shape
 
-    graph = load(model, shapes=shapes, dims=dims, options=options)
+    settings = (settings or ReadSettings()).having(chosen)
+    graph = read_anything(model, example_inputs, shapes, dims, options, settings)
     if profile is not None:
         from .cost.profile import apply_profile
         from .cost.profile_file import Profile
@@ -458,7 +472,7 @@ def read_plan(path: str | Path) -> tuple[dict[str, Any], Source | None]:
         return document, None
     try:
         return document, Source.from_json(source)
-    except TypeError:
+    except (TypeError, AttributeError):
         raise CheckError(f"{path}: source", "the object of docs/plan_file.md", "another") from None
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .readers.settings import ReadSettings
+
 __all__ = ["Source"]
 
 
@@ -24,6 +26,8 @@ class Source:
         Input shapes and symbolic dimensions that were fixed.
     options
         Choices that the format of the model leaves open.
+    settings
+        How a PyTorch program or a Hugging Face configuration was read.
     fuse, granularity, constraints
         As given to :func:`read`; constraints in the form of ``Constraints.to_json()``.
     """
@@ -34,12 +38,14 @@ class Source:
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     dims: Mapping[str, int] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
+    settings: ReadSettings = field(default_factory=ReadSettings)
     fuse: bool | None = None
     granularity: str = "op"
     constraints: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the `source` object of a plan file."""
+        settings = self.settings.to_json()
         return {
             "model": self.model,
             "device": self.device,
@@ -47,6 +53,7 @@ class Source:
             "shapes": {name: list(shape) for name, shape in self.shapes.items()},
             "dims": dict(self.dims),
             **({"options": dict(self.options)} if self.options else {}),
+            **({"settings": settings} if settings else {}),
             "fuse": self.fuse,
             "granularity": self.granularity,
             "constraints": dict(self.constraints),
@@ -55,4 +62,5 @@ class Source:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Source:
         """Read the `source` object of a plan file."""
-        return cls(**data)
+        settings = ReadSettings.from_json(data.get("settings", {}))
+        return cls(**{**data, "settings": settings})

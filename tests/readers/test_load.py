@@ -49,7 +49,9 @@ def test_a_graph_file_has_no_shapes(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(("make", "got"), [(None, "no such file"), ("mkdir", "a folder")])
+@pytest.mark.parametrize(
+    ("make", "got"), [(None, "no such file"), ("mkdir", "a folder without a config.json")]
+)
 def test_what_is_no_file(tmp_path: Path, make: str | None, got: str) -> None:
     path = tmp_path / "model.onnx"
     if make:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..cost.catalogue import Catalogue
     from ..graph import CostGraph
     from ..machine import Machine
+    from ..readers.settings import ReadSettings
     from ..shaping.constraints import Constraints
 
 Parser = argparse.ArgumentParser
@@ -22,7 +23,9 @@ Parser = argparse.ArgumentParser
 
 def add_model_options(parser: Parser, *, costs: bool = True) -> None:
     """Add MODEL and what it takes to read it."""
-    parser.add_argument("model", metavar="MODEL", help="a model, a profile or a graph file")
+    parser.add_argument(
+        "model", metavar="MODEL", help="a model, its config.json, a profile or a graph file"
+    )
     group = parser.add_argument_group("reading the model")
     group.add_argument(
         "--shape",
@@ -46,6 +49,7 @@ def add_model_options(parser: Parser, *, costs: bool = True) -> None:
         help="choose what the format of MODEL leaves open (docs/formats.md); may be repeated",
     )
     if costs:
+        _add_settings(parser.add_argument_group("reading PyTorch programs and configurations"))
         group.add_argument("--device", metavar="NAME", help="estimate work for this device")
         group.add_argument("--profile", metavar="FILE", help="take measured work from this file")
         add_catalogue_option(group)
@@ -86,6 +90,39 @@ def constraints_of(options: argparse.Namespace) -> Constraints:
         reserve=Reserve.parse(options.reserve),
     )
     return Constraints.of(options.constraints) | given
+
+
+def _add_settings(group: Any) -> None:
+    """Add what :class:`ReadSettings` holds."""
+    group.add_argument("--batch", type=int, metavar="N", help="inputs at once (1)")
+    group.add_argument("--sequence", type=int, metavar="N", help="tokens of each (at most 512)")
+    group.add_argument(
+        "--phase", choices=("prefill", "decode"), help="a whole sequence (default), or one token"
+    )
+    group.add_argument("--cache", type=int, metavar="N", help="tokens in the cache when decoding")
+    group.add_argument(
+        "--dtype", metavar="bfloat16", help="element type of the weights (the configuration's)"
+    )
+    group.add_argument(
+        "--no-replicate",
+        dest="replicate",
+        action="store_false",
+        help="charge masks and position tables that stages could recompute from the inputs",
+    )
+    group.add_argument(
+        "--read-limit", type=float, metavar="S", help="give up reading after S seconds (600)"
+    )
+
+
+def settings_of(options: argparse.Namespace, known: Source | None = None) -> ReadSettings:
+    """Return how to read a program or configuration: as the options say, else as a plan file says."""
+    from ..readers.settings import ReadSettings
+
+    names = ("batch", "sequence", "phase", "cache", "dtype", "replicate", "read_limit")
+    given = ReadSettings(**{n: getattr(options, n) for n in names if hasattr(options, n)})
+    if given == ReadSettings() and known is not None:
+        return known.settings
+    return given
 
 
 def add_catalogue_option(parser: Any) -> None:
@@ -185,6 +222,7 @@ def source_of(options: argparse.Namespace, known: Source | None = None) -> Sourc
         fuse=options.fuse if options.fuse is not None or known is None else known.fuse,
         granularity=options.granularity or (known.granularity if known else "op"),
         constraints=constraints or (known.constraints if known else {}),
+        settings=settings_of(options, known),
     )
 
 
@@ -192,7 +230,7 @@ def graph_of(source: Source, options: argparse.Namespace, *, shaped: bool = True
     """Read the model, with its granularity and constraints or without."""
     from ..api import read
 
-    return read(
+    graph = read(
         source.model,
         device=source.device,
         profile=source.profile,
@@ -203,7 +241,16 @@ def graph_of(source: Source, options: argparse.Namespace, *, shaped: bool = True
         fuse=source.fuse,
         granularity=source.granularity if shaped else "op",
         constraints=source.constraints if shaped else None,
+        settings=source.settings,
     )
+    copied = int(graph.replicable.sum())
+    if copied:
+        first = graph.node_names[int(graph.replicable.argmax())]
+        note(
+            f"replicable: {copied} of {graph.num_nodes} nodes, such as {first}; each stage that needs "
+            "them recomputes them, so their tensors are not charged"
+        )
+    return graph
 
 
 def machine_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -19,12 +19,14 @@ from .notes import StagewrightWarning
 
 if TYPE_CHECKING:
     from ..graph import CostGraph
+    from .settings import ReadSettings
 
 __all__ = ["FORMATS", "READABLE", "StagewrightWarning", "load"]
 
 READABLE: Final = (
-    "an ONNX model (.onnx), StableHLO (.mlir, .mlirbc), a graph file (.json, .json.gz), a CostGraphDef "
-    "(.pbtxt), a profile of PipeDream (graph.txt) or a workload of dnn-partitioning or Piper (.json)"
+    "an ONNX model (.onnx), a PyTorch program (.pt2), a Hugging Face configuration (config.json or its folder), "
+    "StableHLO (.mlir, .mlirbc), a graph file (.json, .json.gz), a CostGraphDef (.pbtxt), a profile of PipeDream "
+    "(graph.txt) or a workload of dnn-partitioning or Piper (.json)"
 )
 _HEAD_BYTES: Final = 4096
 
@@ -42,6 +44,8 @@ class Format:
 
 FORMATS: Final[Mapping[str, Format]] = {
     "onnx": Format("an ONNX model", {}),
+    "pt2": Format("an exported program", {}),
+    "hf": Format("a Hugging Face configuration", {}),
     "graph": Format("a graph file", {}),
     "cost_graph_def": Format("a CostGraphDef", {}),
     "dnn_partitioning": Format(
@@ -60,6 +64,7 @@ def load(
     shapes: Mapping[str, Sequence[int]] | None = None,
     dims: Mapping[str, int] | None = None,
     options: Mapping[str, str] | None = None,
+    settings: ReadSettings | None = None,
 ) -> CostGraph:
     """Read any file this package understands.
 
@@ -68,9 +73,11 @@ def load(
     path
         A model, a profile or a graph.  The content decides what it is; the suffix is only a hint.
     shapes, dims
-        Shapes of tensors by name, and values of symbolic dimensions by name (ONNX models only).
+        Shapes of tensors by name (models only), and values of symbolic dimensions by name (ONNX only).
     options
         Choices that the format leaves open, by name; docs/formats.md lists them.
+    settings
+        How PyTorch programs and Hugging Face configurations are read.
 
     Raises
     ------
@@ -79,6 +86,8 @@ def load(
         (:class:`~stagewright.errors.GraphError`, :class:`~stagewright.errors.ModelError`) name
         the file and the place in it.
     """
+    from .settings import ReadSettings
+
     path = Path(path)
     kind = _kind_of(path)
     document: Any = None
@@ -88,6 +97,15 @@ def load(
         document = read_json(path)
         kind = _kind_of_document(document)
     chosen = _options_for(kind, path, options or {})
+    settings = settings or ReadSettings()
+    if kind != "hf":
+        settings.refuse_model_options(str(path), FORMATS[kind].title)
+    if kind in ("hf", "pt2"):
+        from .torch_process import read_in_child
+
+        if dims:
+            raise InputError(f"{path}: dims", f"none for {FORMATS[kind].title}", str(dict(dims)))
+        return read_in_child(path, kind, settings, shapes)
     if kind == "onnx":
         from .onnx_model import read_onnx
 
@@ -140,6 +158,8 @@ def _options_for(kind: str, path: Path, given: Mapping[str, str]) -> dict[str, s
 def _kind_of_document(document: Any) -> str:
     """Return which JSON format this is; what is no other is taken for a graph file."""
     nodes = document.get("nodes") if isinstance(document, dict) else None
+    if nodes is None and isinstance(document, dict) and "format" not in document:
+        return "hf" if "model_type" in document or "architectures" in document else "graph"
     if not isinstance(nodes, list) or "format" in document:
         return "graph"
     keys = next((row.keys() for row in nodes if isinstance(row, dict)), ())
@@ -153,7 +173,9 @@ def _kind_of_document(document: Any) -> str:
 def _kind_of(path: Path) -> str:
     """Return the format, or ``json``, after a look at the first bytes."""
     if path.is_dir():
-        raise InputError(str(path), READABLE, "a folder")
+        if (path / "config.json").is_file():
+            return "hf"
+        raise InputError(str(path), READABLE, "a folder without a config.json")
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
@@ -163,6 +185,8 @@ def _kind_of(path: Path) -> str:
         raise InputError(str(path), "a readable file", error.strerror or str(error)) from None
     if not head:
         raise InputError(str(path), READABLE, "an empty file")
+    if head.startswith(b"PK\x03\x04"):
+        return "pt2"
     packed = head.startswith(b"\x1f\x8b")
     text = _unpacked(path) if packed else head
     text = text.removeprefix(b"\xef\xbb\xbf").lstrip()
