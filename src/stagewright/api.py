@@ -124,8 +124,11 @@ def read(
     if profile is not None:
         from .cost.profile import apply_profile
         from .cost.profile_file import Profile
+        from .shaping.shape import as_run
 
-        graph = apply_profile(graph, Profile.load(profile), model=model)
+        measured = Profile.load(profile)
+        graph = apply_profile(graph, measured, model=model)
+        graph = graph if fuse is False else as_run(graph, measured.fused)
     elif device is not None and not graph.work.any():
         from .cost.catalogue import load_catalogue
         from .shaping.shape import estimate

@@ -103,6 +103,15 @@ def test_what_was_measured_is_recorded(squeezenet: Profile) -> None:
     assert squeezenet.cores >= 1
 
 
+def test_what_the_runtime_fused_is_recorded(squeezenet: Profile) -> None:
+    graph = load(SQUEEZENET)
+    op = dict(zip(graph.node_names, graph.node_ops, strict=True))
+    fused = [tuple(op[name] for name in nodes) for nodes in squeezenet.fused]
+    assert fused.count(("Conv", "Relu")) == 26
+    names = [name for nodes in squeezenet.fused for name in nodes]
+    assert len(names) == len(set(names))
+
+
 def test_folded_constants_cost_nothing(squeezenet: Profile) -> None:
     constants = [t for n, t in squeezenet.nodes.items() if n.startswith("ConstantOfShape")]
     assert len(constants) == 39
@@ -236,7 +245,7 @@ def test_file_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     EXAMPLE.save(path)
     assert Profile.load(path) == EXAMPLE
-    changed = dataclasses.replace(EXAMPLE, seed=7)
+    changed = dataclasses.replace(EXAMPLE, seed=7, fused=(("a", "b"),))
     changed.save(path)
     assert Profile.load(path) == changed
     assert [found.name for found in tmp_path.iterdir()] == ["profile.json"]
@@ -268,6 +277,8 @@ def test_file_that_cannot_be_written(tmp_path: Path) -> None:
             [{"name": "a", "median": 1, "p10": 1, "p90": 1}] * 2,
             "nodes[1].name: expected a unique name, got 'a' again",
         ),
+        ("fused", ["a"], "fused: expected a list of lists of names, got ['a']"),
+        ("fused", [["a", 1]], "fused[0]: expected a text, got 1"),
         ("colour", "red", "colour: expected no further key, got an unknown key"),
         ("level", None, "level: expected a value, got no such key"),
     ],
@@ -283,6 +294,15 @@ def test_faults_of_files(tmp_path: Path, key: str, value: object, message: str) 
     with pytest.raises(InputError) as caught:
         Profile.load(path)
     assert str(caught.value) == f"{path}: {message}"
+
+
+def test_older_files_say_nothing_of_fusion(tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    EXAMPLE.save(path)
+    document = json.loads(path.read_text(encoding="utf-8"))
+    del document["fused"]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert Profile.load(path).fused == ()
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,21 @@ def test_fusion_is_a_choice(
     assert "fuse: expected work that is estimated" in capsys.readouterr().err
 
 
+def test_what_the_measured_runtime_fused_is_not_cut(model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="measuring needs onnxruntime")
+    profile = tmp_path / "profile.json"
+    assert run("profile", model, "-o", profile, "--repetitions", 2, "--warmup", 1) == 0
+    recorded = json.loads(profile.read_text())["fused"]
+    assert recorded
+    free, tied = (sw.read(model, profile=profile, fuse=fuse) for fuse in (False, None))
+    assert free.work.tolist() == tied.work.tolist()  # nothing is priced again
+    assert not free.group_names
+    assert len(tied.group_names) == len(recorded)
+    for nodes in recorded:
+        assert len({int(tied.group[tied.index_of[name]]) for name in nodes}) == 1
+    assert tied.notes[0].startswith("fusion: the measured runtime ran ")
+
+
 def test_options_add_to_the_file(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

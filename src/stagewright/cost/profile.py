@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import statistics
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -132,7 +133,19 @@ def profile_onnx(
         seed=seed,
         cpu=cpu_name(),
         cores=usable_cores(),
+        fused=_fused(names, shares),
     )
+
+
+def _fused(names: Sequence[str], shares: Mapping[Kernel, Shares]) -> tuple[tuple[str, ...], ...]:
+    """Return the names of the nodes of each kernel that stands for several.
+
+    A node that several kernels compute (each repeats it) belongs to none.
+    """
+    regions = dict.fromkeys(tuple(sorted(share)) for share in shares.values())
+    homes = Counter(node for region in regions for node in region)
+    alone = (tuple(names[v] for v in region if homes[v] == 1) for region in sorted(regions))
+    return tuple(nodes for nodes in alone if len(nodes) > 1)
 
 
 def apply_profile(

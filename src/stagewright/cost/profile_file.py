@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import Field, asdict, dataclass, fields
+from dataclasses import MISSING, Field, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,6 +57,9 @@ class Profile:
         Runs before the measured ones, measured runs, seed of the inputs.
     cpu, cores
         Name of the processor, and the cores this process could use.
+    fused
+        Names of the nodes of each kernel that the runtime made of several nodes.  Older files have
+        none.
     """
 
     model_sha256: str
@@ -75,6 +78,7 @@ class Profile:
     seed: int
     cpu: str
     cores: int
+    fused: tuple[tuple[str, ...], ...] = ()
 
     @property
     def kernels(self) -> int:
@@ -115,6 +119,8 @@ class Profile:
         for field in fields(cls):
             item = f"{path}: {field.name}"
             if field.name not in document:
+                if field.default is not MISSING:
+                    continue
                 raise InputError(item, "a value", "no such key")
             values[field.name] = _reader(field)(document.pop(field.name), item)
         if document:
@@ -198,6 +204,12 @@ def _nodes(value: Any, item: str) -> dict[str, Time]:
     return nodes
 
 
+def _kernels(value: Any, item: str) -> tuple[tuple[str, ...], ...]:
+    if not isinstance(value, list) or not all(isinstance(row, list) for row in value):
+        raise InputError(item, "a list of lists of names", repr(value))
+    return tuple(tuple(_text(name, f"{item}[{i}]") for name in row) for i, row in enumerate(value))
+
+
 def _reader(field: Field[Any]) -> Callable[[Any, str], Any]:
     """Return the parser for a field of a profile; annotations are texts in this module."""
     return _signed if field.name == "trace_overhead" else _READERS[str(field.type)]
@@ -209,5 +221,6 @@ _READERS: Final[dict[str, Callable[[Any, str], Any]]] = {
     "float": _fraction,
     "Time": _time,
     "Mapping[str, Time]": _nodes,
+    "tuple[tuple[str, ...], ...]": _kernels,
     "Mapping[str, tuple[int, ...]]": _shapes,
 }

@@ -7,7 +7,7 @@ plan files, stage files and the checker need not know that a graph was shaped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..cost.catalogue import Device
@@ -20,7 +20,7 @@ from .fused_work import apply_fused_roofline
 from .granularity import LEVELS, Granularity, units_of
 from .groups import NamedSet, bind, count_of, joined_by
 
-__all__ = ["as_planned", "estimate", "require_level", "shape"]
+__all__ = ["as_planned", "as_run", "estimate", "require_level", "shape"]
 
 
 def estimate(graph: CostGraph, device: Device, *, fuse: bool | None = None) -> CostGraph:
@@ -42,6 +42,24 @@ def estimate(graph: CostGraph, device: Device, *, fuse: bool | None = None) -> C
         f"{len(fused.kernels)} fused ones); work {after}, unfused {before}"
     )
     return fused.graph.replace(notes=(*graph.notes, note))
+
+
+def as_run(graph: CostGraph, kernels: Sequence[Sequence[str]]) -> CostGraph:
+    """Return the graph with a group for the nodes of each kernel that a runtime fused, by names.
+
+    The measured work stays as it is: it is that of the fused kernels.
+    """
+    index = graph.index_of
+    found = [[index[name] for name in nodes if name in index] for nodes in kernels]
+    sets = [(f"kernel {graph.node_names[nodes[0]]}", nodes) for nodes in found if len(nodes) > 1]
+    if not sets:
+        return graph
+    parts = sum(len(nodes) for _, nodes in sets)
+    note = (
+        f"fusion: the measured runtime ran {parts} of {graph.num_nodes} nodes in "
+        f"{count_of(len(sets), 'fused kernel')}; these are not cut"
+    )
+    return bind(graph, sets).replace(notes=(*graph.notes, note))
 
 
 def require_level(level: str) -> Granularity:
