@@ -35,6 +35,7 @@ LAYERS = [
     "bound",
     "certificate",
     "solve",
+    "reserved",
     "ladder",
     "robustness",
     "splitting",

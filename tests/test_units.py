@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -120,10 +121,15 @@ def test_transfer_time_is_rounded_up(nbytes: int, bandwidth: int) -> None:
         ),
         ({"stages": 2, "latency": -1}, "latency: expected whole picoseconds >= 0, got -1"),
         ({"stages": 2, "memory": 5}, "memory: expected a bandwidth beside it"),
+        (
+            {"stages": 2, "bandwidth": 1, "memory": 5, "reserved": (0, 6)},
+            "reserve of stage 1: expected at most the memory, 5 bytes, got 6",
+        ),
+        ({"stages": 2, "reserved": (-1,)}, "reserve of stage 0: expected whole bytes >= 0, got -1"),
         ({"stages": 2, "bandwidth": 1, "memory": -5}, "memory: expected whole bytes >= 0, got -5"),
     ],
 )
-def test_bad_machines(arguments: dict[str, int], message: str) -> None:
+def test_bad_machines(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
         Machine(**arguments)
     assert message in str(caught.value)

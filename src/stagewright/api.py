@@ -177,7 +177,7 @@ def machine_for(
             rate = known.link(link).bandwidth
             delay = known.link(link).latency if delay is None else delay
     machine = Machine(stages, rate, delay or 0, size, hard)
-    return machine.without(reserve.every) if reserve else machine
+    return machine.reserving(reserve.every, reserve.stages) if reserve else machine
 
 
 @dataclass(frozen=True, eq=False)
@@ -344,9 +344,10 @@ def plan(
     LimitError
         If no such plan was found, and none was shown not to exist.
     """
+    from .reserved import solve_reserved
     from .shaping.constraints import Constraints
     from .shaping.shape import shape
-    from .solve import Settings, solve
+    from .solve import Settings
 
     require_time_limit(time_limit)
     wanted = Constraints.of(constraints)
@@ -371,13 +372,14 @@ def plan(
     settings = Settings(time_limit=time_limit, seed=seed, threads=threads)
     shaped = shape(model, granularity, wanted)
     if granularity == "op":
-        return Result(shaped, machine, solve(shaped, machine, settings, progress), seed, source)
+        found = solve_reserved(shaped, machine, settings, progress)
+        return Result(shaped, machine, found, seed, source)
     settings = replace(settings, time_limit=time_limit / 2)
-    solution = solve(shaped, machine, settings, progress)
+    solution = solve_reserved(shaped, machine, settings, progress)
     finer = None
     if solution.stopped_because != "interrupted":
         with suppress(LimitError):  # then nothing is said of what the units cost
-            finer = solve(shape(model, "op", wanted), machine, settings, progress)
+            finer = solve_reserved(shape(model, "op", wanted), machine, settings, progress)
     return Result(shaped, machine, solution, seed, source, finer)
 
 

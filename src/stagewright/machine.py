@@ -32,6 +32,9 @@ class Machine:
     memory_limit
         Bytes that no stage may exceed with its parameters and its peak; None for no such limit.  It
         refuses plans, where `memory` makes them slower: alone it means that nothing is streamed.
+    reserved
+        Bytes of both that are not there for the model on the device of each stage, from the first; 0
+        for stages beyond.
     """
 
     stages: int
@@ -39,6 +42,7 @@ class Machine:
     latency: int = 0
     memory: int | None = None
     memory_limit: int | None = None
+    reserved: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not _is_int(self.stages) or not 1 <= self.stages <= 2**20:
@@ -52,10 +56,19 @@ class Machine:
         limit = self.memory_limit
         if limit is not None and not (_is_int(limit) and 0 <= limit <= INT64_MAX):
             raise InputError("memory limit", "whole bytes >= 0", repr(limit))
-        if self.memory is None:
-            return
-        if not _is_int(self.memory) or not 0 <= self.memory <= INT64_MAX:
-            raise InputError("memory", "whole bytes >= 0", repr(self.memory))
+        if self.memory is not None:
+            self._check_memory(self.memory)
+        for stage, nbytes in enumerate(self.reserved):
+            if not _is_int(nbytes) or nbytes < 0:
+                raise InputError(f"reserve of stage {stage}", "whole bytes >= 0", repr(nbytes))
+            for size in (self.memory, self.memory_limit):
+                if size is not None and nbytes > size:
+                    expected = f"at most the memory, {size} bytes"
+                    raise InputError(f"reserve of stage {stage}", expected, str(nbytes))
+
+    def _check_memory(self, memory: int) -> None:
+        if not _is_int(memory) or not 0 <= memory <= INT64_MAX:
+            raise InputError("memory", "whole bytes >= 0", repr(memory))
         if self.bandwidth is None:
             raise InputError(
                 "memory",
@@ -85,6 +98,31 @@ class Machine:
         left = [None if m is None else m - nbytes for m in (self.memory, self.memory_limit)]
         return replace(self, memory=left[0], memory_limit=left[1])
 
+    def reserving(self, every: int, stages: Mapping[int, int]) -> Machine:
+        """Return the machine with `every` bytes less on each device, and more by stage.
+
+        Raises
+        ------
+        InputError
+            If there is no memory to take them from, less, or no such stage.
+        """
+        beyond = next((stage for stage in stages if not 0 <= stage < self.stages), None)
+        if beyond is not None:
+            raise InputError("reserve", f"stages from 0 to {self.stages - 1}", str(beyond))
+        even = self.without(every)
+        if not any(stages.values()):
+            return even
+        amounts = [stages.get(stage, 0) for stage in range(self.stages)]
+        # What all reserve is just less memory.
+        least = min(amounts)
+        return replace(even.without(least), reserved=tuple(size - least for size in amounts))
+
+    def at(self, stage: int) -> Machine:
+        """Return the machine of equal devices like that of one stage."""
+        nbytes = self.reserved[stage] if stage < len(self.reserved) else 0
+        even = replace(self, reserved=()) if self.reserved else self
+        return even.without(nbytes) if nbytes else even
+
     def transfer_time(self, nbytes: int) -> int:
         """Return ceil(nbytes / bandwidth) in picoseconds, without the latency."""
         if self.bandwidth is None:
@@ -97,19 +135,20 @@ class Machine:
         return -(-nbytes * PS_PER_SECOND // self.bandwidth)
 
     def spill_time(self, held: int) -> int:
-        """Return the picoseconds of overflow of a stage that holds so many bytes."""
+        """Return the picoseconds of overflow of a stage that holds so many bytes and reserves none."""
         if self.memory is None:
             return 0
         return self.transfer_time(max(0, held - self.memory))
 
     def fits(self, held: int) -> bool:
-        """Whether a stage may hold so many bytes."""
+        """Whether a stage that reserves nothing may hold so many bytes."""
         return self.memory_limit is None or held <= self.memory_limit
 
     @property
     def least_memory(self) -> int | None:
         """Bytes below which memory does not matter at all; None where there is no limit."""
-        return min((m for m in (self.memory, self.memory_limit) if m is not None), default=None)
+        sizes = [m for m in (self.memory, self.memory_limit) if m is not None]
+        return min(sizes) - max(self.reserved, default=0) if sizes else None
 
     def to_json(self) -> dict[str, Any]:
         """Return the `machine` object of a plan file; seconds as exact decimals."""
@@ -120,6 +159,7 @@ class Machine:
             "latency": seconds_from_ps(self.latency),
             "memory": self.memory,
             **limit,
+            **({"reserved": list(self.reserved)} if self.reserved else {}),
         }
 
     @classmethod
@@ -137,6 +177,7 @@ class Machine:
             latency=to_ps(data.get("latency", 0), "s", item="machine.latency"),
             memory=data.get("memory"),
             memory_limit=data.get("memory_limit"),
+            reserved=tuple(data.get("reserved", ())),
         )
 
 

@@ -177,7 +177,7 @@ def evaluate_all(graph: CostGraph, machine: Machine, plan: Plan) -> list[StageCo
     result = []
     for number, nodes in enumerate(plan.stages):
         peak = max(accumulate(alive[number]), default=0)
-        overflow = machine.spill_time(params[number] + peak)
+        overflow = machine.at(number).spill_time(params[number] + peak)
         result.append(
             StageCost(
                 sum(work[v] for v in nodes),
@@ -202,7 +202,7 @@ def evaluate(graph: CostGraph, machine: Machine, plan: Plan) -> list[StageCost]:
     problems = problems_of(graph, machine, plan)
     if problems:
         raise InputError("plan", "a valid plan", problems[0])
-    return [stage_cost(graph, machine, nodes) for nodes in plan.stages]
+    return [stage_cost(graph, machine.at(i), nodes) for i, nodes in enumerate(plan.stages)]
 
 
 def problems_of(graph: CostGraph, machine: Machine, plan: Plan) -> list[str]:
@@ -245,8 +245,9 @@ def problems_of(graph: CostGraph, machine: Machine, plan: Plan) -> list[str]:
             problems.append(f"node '{names[node]}' is pinned to the last stage")
     if machine.memory_limit is not None and not problems:
         for number, cost in enumerate(evaluate_all(graph, machine, plan)):
-            if not machine.fits(cost.held_bytes):
+            device = machine.at(number)
+            if not device.fits(cost.held_bytes):
                 problems.append(
-                    f"stage {number} holds {cost.held_bytes} bytes, the limit is {machine.memory_limit}"
+                    f"stage {number} holds {cost.held_bytes} bytes, the limit is {device.memory_limit}"
                 )
     return problems

@@ -82,7 +82,7 @@ def plan_document(
         "stages": [
             _stage(graph, nodes, cost) for nodes, cost in zip(plan.stages, costs, strict=True)
         ],
-        "bounds": [_bound(bound) for bound in bounds],
+        "bounds": [_bound(bound) for bound in bounds if not _is_empty(bound)],
         "stopped_because": stopped_because,
         "seconds": _rounded(seconds),
         "seed": seed,
@@ -139,6 +139,11 @@ def _bound(bound: Bound) -> dict[str, Any]:
         "evidence": bound.evidence,
     }
     return entry if bound.witness is None else entry | {"witness": bound.witness}
+
+
+def _is_empty(bound: Bound) -> bool:
+    """Whether a bound by flows found nothing worth a flow: it is 0 and has no witness."""
+    return bound.evidence == "flow" and not bound.value and bound.witness is None
 
 
 def _rounded(seconds: float) -> Decimal:

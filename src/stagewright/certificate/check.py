@@ -255,6 +255,7 @@ class Machine:
     latency: int
     memory: int | None
     limit: int | None = None
+    reserved: tuple[int, ...] = ()
 
     def transfer(self, nbytes: int) -> int:
         """Return the picoseconds that `nbytes` take on a link, without latency, rounded up."""
@@ -278,8 +279,7 @@ def load_plan(data: Any, graph: Graph) -> Plan:
     """Read a plan document; FaultError where it breaks the format or names unknown nodes."""
     texts = ("format", "graph_sha256", "status", "stopped_because", "version")
     others = ("machine", "bottleneck", "lower_bound", "gap", "stages", "bounds", "seconds", "seed")
-    # `source` says how the graph was read; nothing that is verified depends on it.
-    # `notes` and `operator_level` are about the graph, not the plan.
+    # The optional ones say how the graph was read and shaped; nothing verified depends on them.
     keys(data, "plan", (*texts, *others), ("source", "notes", "operator_level"))
     for key in texts:
         typed(data[key], str, key)
@@ -346,7 +346,9 @@ def load_witness(witness: Any, graph: Graph, item: str) -> None:
 
 def load_machine(data: Any, graph: Graph) -> Machine:
     """Read the machine of a plan document for this graph."""
-    keys(data, "machine", ("stages", "bandwidth", "latency", "memory"), ("memory_limit",))
+    keys(
+        data, "machine", ("stages", "bandwidth", "latency", "memory"), ("memory_limit", "reserved")
+    )
     stages = data["stages"]
     if type(stages) is not int or not 1 <= stages <= 2**20:
         raise FaultError(f"machine.stages: expected 1 to 1048576, got {show(stages)}")
@@ -358,7 +360,9 @@ def load_machine(data: Any, graph: Graph) -> Machine:
     if bandwidth == 0 or (bandwidth is None and (sized or memory is not None)):
         raise FaultError(f"machine.bandwidth: expected a number above 0, got {bandwidth}")
     latency = scaled(data["latency"], SECOND, "machine.latency", whole=True)
-    return Machine(stages, bandwidth, latency, memory, limit)
+    rows = typed(data.get("reserved", []), list, "machine.reserved")
+    reserved = tuple(scaled(row, 1, "machine.reserved", whole=True) for row in rows)
+    return Machine(stages, bandwidth, latency, memory, limit, reserved)
 
 
 # --- the comparison -----------------------------------------------------------------------------

@@ -36,8 +36,15 @@ class Machine(Protocol):
     memory: int | None
     limit: int | None
 
+    reserved: tuple[int, ...]
+
     def transfer(self, nbytes: int) -> int:
         """Return the picoseconds that `nbytes` take on a link."""
+
+
+def reserve_of(machine: Machine, stage: int) -> int:
+    """Return the bytes of memory and limit that are not there for the model in a stage."""
+    return machine.reserved[stage] if stage < len(machine.reserved) else 0
 
 
 def structure_problems(graph: Graph, machine: Machine, stages: list[list[int]]) -> Iterator[str]:
@@ -112,14 +119,15 @@ def stage_numbers(
     for nbytes, users in graph.params:
         for s in {place[v][0] for v in users}:
             numbers[s]["param_bytes"] += nbytes
-    for number, nodes, changes in zip(numbers, stages, held, strict=True):
+    for s, (number, nodes, changes) in enumerate(zip(numbers, stages, held, strict=True)):
         now = 0
         for change in changes:
             now += change
             number["peak_bytes"] = max(number["peak_bytes"], now)
         number["work"] = sum(graph.work[v] for v in nodes)
         if machine.memory is not None:
-            spilled = number["param_bytes"] + number["peak_bytes"] - machine.memory
+            needed = number["param_bytes"] + number["peak_bytes"] + reserve_of(machine, s)
+            spilled = needed - machine.memory
             number["overflow"] = machine.transfer(max(0, spilled))
         number["total"] = sum(number[key] for key in STAGE_TIMES[:-1])
     return numbers
@@ -134,8 +142,9 @@ def number_problems(
             if given[key] != value:
                 yield f"stages[{s}].{key}: states {given[key]}, is {value} (ps or bytes)"
         held = right["param_bytes"] + right["peak_bytes"]
-        if machine.limit is not None and held > machine.limit:
-            yield f"stages[{s}]: holds {held} bytes, the hard limit is {machine.limit}"
+        limit = None if machine.limit is None else machine.limit - reserve_of(machine, s)
+        if limit is not None and held > limit:
+            yield f"stages[{s}]: holds {held} bytes, the hard limit is {limit}"
 
 
 def summary_problems(
