@@ -20,6 +20,7 @@ from benchmarks.common import INSTANCES, header, row, table
 from stagewright.bound.anchor import anchor_bound
 from stagewright.bound.simple import simple_bound
 from stagewright.bound.wide import WideBound
+from stagewright.effort import Effort
 from stagewright.exact.must_link import contract_by_cuts
 from stagewright.graph import CostGraph
 from stagewright.machine import Machine
@@ -41,7 +42,7 @@ def bound(graph: CostGraph, stages: int, upper: int, seconds: float) -> tuple[in
     problem = compile_problem(graph, Machine(stages))
     lower = simple_bound(problem).value
     lower = max(lower, anchor_bound(problem, graph, enough=upper, seconds=0.2 * left())[0].value)
-    small, _ = contract_by_cuts(reduce_problem(problem), upper - 1, left)
+    small, _ = contract_by_cuts(reduce_problem(problem), upper - 1, Effort.within(left()))
     if small is None:
         return upper, True, time.perf_counter() - start
     # The true upper bound may be anywhere within its last digit.

@@ -47,14 +47,17 @@ class Network {
         next_.resize(out_.size());
     }
 
-    /// Returns the maximum flow out of `source`; stops early once the flow reaches `enough`.
-    Picoseconds solve(Node source, Picoseconds enough) {
+    /// Returns the maximum flow out of `source`, or some flow when stopped.
+    Picoseconds solve(Node source, Stop& stop) {
         residual_ = capacity_;
         residual_[static_cast<std::size_t>(2 * source)] = 0;  // its own work is a constant
         Picoseconds flow = 0;
-        while (flow < enough && label(source)) {
+        while (!stop.now() && label(source)) {
             std::fill(next_.begin(), next_.end(), 0);
-            while (const auto pushed = augment(source)) flow += pushed;
+            while (const auto pushed = augment(source)) {
+                flow += pushed;
+                if (stop()) break;
+            }
         }
         return flow;
     }
@@ -176,7 +179,8 @@ AnchorBound anchor_bound(const Instance& g, std::vector<Picoseconds> ceiling, Pi
         if (stop.now()) return best;
         ++best.flows;
         stop.spend(kPerArc * static_cast<std::int64_t>(g.n + g.reads.values.size()));
-        const auto value = g.work[v] + network.solve(v, kUnlimited);
+        const auto value = g.work[v] + network.solve(v, stop);
+        if (stop.now()) return best;  // what flows so far may not be all
         for (Node u = 0; u < g.n; ++u)
             if (network.on_source_side(u)) ceiling[u] = std::min(ceiling[u], value);
         if (value <= best.value && best.anchor >= 0) continue;

@@ -20,7 +20,7 @@ constexpr std::int64_t kFirstBudget = 64;
 // What a cut costs in arcs looked at; removals may cost a fifth of everything.
 constexpr std::int64_t kStepsPerCut = 500;
 constexpr std::int64_t kRemovalShare = 16;
-constexpr std::int64_t kStep = 4;  // work per arc looked at, see Stop::spend
+constexpr std::int64_t kStep = 20;  // work per arc looked at, see Stop::spend
 
 Picoseconds sum(const std::vector<Picoseconds>& values) {
     Picoseconds total = 0;

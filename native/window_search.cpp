@@ -42,7 +42,7 @@ constexpr double kHomeSlack = 0.005;          // how much worse the next kick ma
 constexpr std::int64_t kKicksUntilHome = 20;  // without success, then back to the best
 constexpr double kFalsePrices = 0.5;          // at most so wrong, as a fraction
 // Work, see Stop::spend.
-constexpr std::int64_t kPerWindow = 20'000, kPerNode = 1'000, kPerVisit = 20;
+constexpr std::int64_t kPerWindow = 20'000, kPerNode = 600, kPerVisit = 15;
 
 class WindowSearch {
    public:

@@ -17,6 +17,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "src" / "stagewright"
 LAYERS = [
     "errors",
     "cores",
+    "effort",
+    "rounds",
     "files",
     "units",
     "graph",
@@ -34,6 +36,7 @@ LAYERS = [
     "exact",
     "bound",
     "certificate",
+    "portfolio",
     "solve",
     "reserved",
     "ladder",
@@ -48,7 +51,7 @@ LAYERS = [
     "cli",
 ]
 # The native core is for what is hot; everything else reaches it through these layers.
-NATIVE_USERS = {"problem", "search", "exact", "bound", "solve"}
+NATIVE_USERS = {"effort", "rounds", "problem", "search", "exact", "bound", "portfolio"}
 # The package's front door hands out names of every layer, and __main__ starts the last one.
 ABOVE_ALL = {"__init__.py", "__main__.py"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -19,22 +19,25 @@ void bind_skeleton(nb::module_& m) {
                std::int64_t max_bytes, double seconds, const Cancel* cancel, std::int64_t work) {
                 if (k < 1) throw std::invalid_argument("k: expected at least one block");
                 sw::SkeletonBound found;
+                bool more = false;
                 Signals signals(cancel, work);
                 {
                     nb::gil_scoped_release release;
                     auto stop = signals.stop(seconds);
                     found = self.bound(k, lower, upper, max_bytes, stop);
+                    more = stop.now();
                 }
                 return std::make_tuple(found.value, found.closed, found.states, found.arcs,
                                        found.cuts, as_array(std::move(found.plan)),
-                                       signals.interrupted());
+                                       signals.interrupted(), more);
             },
             "k"_a, "lower"_a, "upper"_a, "max_bytes"_a = std::int64_t{1} << 30, "seconds"_a = 1e9,
             "cancel"_a = nb::none(), "work"_a = kEndless,
             "Raise the proven bound `lower` towards `upper`, the cost of a plan: (value ps, "
             "closed, states,\n"
             "arcs, cuts, block of each node in a plan below `upper` met on the way or none, "
-            "interrupted).\n"
+            "interrupted, more:\n"
+            "stopped before it was done).\n"
             "Closed: the plan of cost `upper` is optimal.");
     m.def(
         "must_link",

@@ -10,7 +10,7 @@ ideals of the contracted DAG is a valid plan.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -134,6 +134,17 @@ class Problem:
         """Return picoseconds for a stage that holds so many bytes, the step of a hard limit included."""
         penalty = self.limit.penalty(held) if self.limit else 0
         return penalty + self.machine.spill_time(held)
+
+    def with_less_memory(self, nbytes: int) -> Problem:
+        """Return the problem on a machine with so many bytes less, for searches that underrate peaks."""
+        memory, limit = self.machine.memory, self.limit
+        return replace(
+            self,
+            machine=replace(
+                self.machine, memory=None if memory is None else max(0, memory - nbytes)
+            ),
+            limit=limit and replace(limit, nbytes=max(0, limit.nbytes - nbytes)),
+        )
 
     def held_at_least(self) -> Sequence[int]:
         """Return bytes per node that every stage with it holds: its parameters, its working set."""
@@ -306,6 +317,4 @@ def pinned(problem: Problem, first: int, last: int) -> Problem:
             edges.add((first, v))
         if last >= 0 and v != last and not row:
             edges.add((v, last))
-    from dataclasses import replace
-
     return replace(problem, edges=tuple(sorted(edges)))

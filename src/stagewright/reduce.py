@@ -85,19 +85,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
+from .effort import Effort
 from .problem import Flow, Problem
 
 __all__ = ["reduce_problem"]
 
 # Reachability is decided by a bounded walk; giving up only leaves a merge undone.
 _MAX_WALK = 256
+_LOOKS = 64  # nodes between two looks at the clock
 
 
-def reduce_problem(problem: Problem) -> Problem:
-    """Apply both rules until neither applies; see the module's docstring for the proofs."""
-    if problem.num_nodes == 1:
+def reduce_problem(problem: Problem, effort: Effort | None = None) -> Problem:
+    """Apply both rules until neither applies, or `effort` is over; the module's docstring has the proofs."""
+    if problem.num_nodes == 1 or (effort is not None and effort.over()):
         return problem
-    return _Reducer(problem).run()
+    return _Reducer(problem).run(effort)
 
 
 class _Reducer:
@@ -127,11 +129,15 @@ class _Reducer:
         self.into = list(range(n))
         self.position = _positions(problem)
 
-    def run(self) -> Problem:
+    def run(self, effort: Effort | None) -> Problem:
         n = self.problem.num_nodes
+        looks = 0
         queue = deque(sorted(range(n), key=self.position.__getitem__))
         queued = [True] * n
         while queue:
+            looks += 1
+            if effort is not None and looks % _LOOKS == 0 and effort.over():
+                break
             u = queue.popleft()
             queued[u] = False
             if self.into[u] != u:

@@ -13,6 +13,7 @@ from tests.bound.problems import optimum, random_problem, wide_problem
 
 from stagewright import _native
 from stagewright.bound.skeleton import SkeletonBound
+from stagewright.effort import Effort
 from stagewright.exact.must_link import contract_by_cuts
 from stagewright.machine import Machine
 from stagewright.problem import Problem
@@ -77,7 +78,7 @@ def test_bound_is_valid_with_multipliers() -> None:
         problem = random_problem(rng, rng.randint(12, 16), rng.choice([2, 3, 4]), largest)
         best = optimum(problem)
         skeleton = _native.Skeleton(problem.instance)
-        value, _, _, _, cuts, _, _ = skeleton.bound(
+        value, _, _, _, cuts, *_ = skeleton.bound(
             problem.machine.stages, 0, best + best // rng.choice([10, 50, 10**9]), max_bytes=300_000
         )
         assert value <= best
@@ -92,7 +93,7 @@ def test_contraction_keeps_whether_a_plan_is_below_the_threshold() -> None:
         problem = random_problem(rng, rng.randint(2, 9), rng.choice([2, 3, 4]))
         best = optimum(problem)
         threshold = max(0, best + rng.choice([-3, -1, 0, 0, 1, 4]))
-        small, _ = contract_by_cuts(problem, threshold, lambda: 1e9)
+        small, _ = contract_by_cuts(problem, threshold, Effort.within(1e9))
         if small is None:
             none += 1
             assert best > threshold

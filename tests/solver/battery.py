@@ -11,6 +11,7 @@ from tests.solver.random_graphs import random_case
 from stagewright import _native
 from stagewright.bound.anchor import anchor_bound
 from stagewright.bound.simple import simple_bound
+from stagewright.effort import Effort
 from stagewright.exact.must_link import contract_at
 from stagewright.exact.pricing import Pricing
 from stagewright.exact.program import ExactLimits, prove
@@ -56,13 +57,19 @@ def run_battery(seed: int) -> None:
 
     # The exact method, from a poor incumbent and through contraction at the threshold.
     pricing = Pricing(graph, machine, reduced)
-    proof = prove(pricing, pricing.true_cost(one_stage(reduced)), 0, ExactLimits(), lambda: 60.0)
+    proof = prove(
+        pricing, pricing.true_cost(one_stage(reduced)), 0, ExactLimits(), Effort.within(60.0)
+    )
     assert proof.complete, context
     assert proof.best.bottleneck == true_optimum, context
     assert proof.lower <= true_optimum, context
     # Blocks whose best order is not found: the bound holds, the plan costs what it says.
     doubtful = prove(
-        pricing, pricing.true_cost(one_stage(reduced)), 0, ExactLimits(order_states=2), lambda: 60.0
+        pricing,
+        pricing.true_cost(one_stage(reduced)),
+        0,
+        ExactLimits(order_states=2),
+        Effort.within(60.0),
     )
     assert doubtful.lower <= true_optimum <= doubtful.best.bottleneck, context
     if doubtful.lower > 0:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .. import _native
+from ..effort import Effort
 from ..graph import CostGraph
 from ..problem import Problem
 from .types import Bound
@@ -23,6 +24,7 @@ def anchor_bound(
     ceiling: Sequence[int] | None = None,
     enough: int | None = None,
     seconds: float = 1e9,
+    effort: Effort | None = None,
 ) -> tuple[Bound, bool]:
     """Return max over a of min { work(S) + cut(S) : a in S }, with a maximum flow as witness.
 
@@ -38,6 +40,8 @@ def anchor_bound(
         such nodes cannot beat that and may be skipped.
     enough
         Stop at the first value that reaches this many picoseconds.
+    seconds, effort
+        When to stop; `effort` wins.
 
     Returns
     -------
@@ -51,7 +55,10 @@ def anchor_bound(
         else np.array(ceiling, np.int64)
     )
     value, anchor, flow, _, _, interrupted = _native.anchor_bound(
-        problem.instance, above, limit if enough is None else enough, seconds=seconds
+        problem.instance,
+        above,
+        limit if enough is None else enough,
+        **(effort or Effort.within(seconds)).native(),
     )
     witness = _witness(problem, graph, anchor, flow) if anchor >= 0 else None
     bound = Bound("anchor", value, time.perf_counter() - start, "flow", witness)

@@ -33,11 +33,14 @@ class Relaxed:
         contracted node.
     interrupted
         Stopped by Ctrl-C; the bound holds.
+    more
+        Stopped before it had done all it can.
     """
 
     bound: Bound
     block: npt.NDArray[np.int32] | None
     interrupted: bool
+    more: bool = False
 
 
 class SkeletonBound:
@@ -73,10 +76,10 @@ class SkeletonBound:
         roughly a nanosecond: equal work gives equal results.
         """
         start = time.perf_counter()
-        value, interrupted = lower, False
+        value, interrupted, more = lower, False, False
         block = np.zeros(0, np.int32)
         if self._native is not None:
-            value, _, _, _, _, block, interrupted = self._native.bound(
+            value, _, _, _, _, block, interrupted, more = self._native.bound(
                 self.problem.machine.stages,
                 lower,
                 upper,
@@ -86,4 +89,4 @@ class SkeletonBound:
                 work=work,
             )
         bound = Bound("skeleton", value, time.perf_counter() - start, "exhaustive")
-        return Relaxed(bound, block if len(block) else None, interrupted)
+        return Relaxed(bound, block if len(block) else None, interrupted, more)

@@ -53,4 +53,4 @@ class WideBound:
         )
         if relaxed.bound.value > covered.bound.value or covered.bound.value <= lower:
             return relaxed
-        return Relaxed(covered.bound, relaxed.block, relaxed.interrupted)
+        return Relaxed(covered.bound, relaxed.block, relaxed.interrupted, relaxed.more)

@@ -13,19 +13,25 @@ without the other is a minimum cut (native/must_link.hpp).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from .. import _native
 from ..classes import merge_classes
+from ..effort import Effort
 from ..problem import Problem
 from ..reduce import reduce_problem
 
 __all__ = ["contract_at", "contract_by_cuts"]
 
+_SHARE = 0.2  # of the work, for the cuts between two contractions
 
-def contract_at(problem: Problem, threshold: int) -> Problem:
-    """Return a problem with the same plans of bottleneck <= `threshold` picoseconds."""
+
+def contract_at(problem: Problem, threshold: int, effort: Effort | None = None) -> Problem:
+    """Return a problem with the same plans of bottleneck <= `threshold` picoseconds.
+
+    When `effort` is over, contracted as far as it got.
+    """
     while True:
+        if effort is not None and effort.over():
+            return problem
         work = problem.least_costs()
         together = []
         for p, users, c in zip(problem.producer, problem.consumers, problem.cost, strict=True):
@@ -36,11 +42,11 @@ def contract_at(problem: Problem, threshold: int) -> Problem:
         if not together:
             return problem
         label = merge_classes(problem.successors(), together, range(problem.num_nodes))
-        problem = reduce_problem(problem.contract(label))
+        problem = reduce_problem(problem.contract(label), effort)
 
 
 def contract_by_cuts(
-    problem: Problem, threshold: int, seconds_left: Callable[[], float]
+    problem: Problem, threshold: int, effort: Effort
 ) -> tuple[Problem | None, bool]:
     """Return a problem with a plan of bottleneck <= `threshold` picoseconds exactly if `problem` has one.
 
@@ -50,15 +56,15 @@ def contract_by_cuts(
         None when there is no such plan.  When time runs out, contracted as far as it got.
     """
     while True:
-        problem = contract_at(problem, threshold)
+        problem = contract_at(problem, threshold, effort)
         pairs, impossible, _, interrupted = _native.must_link(
-            problem.instance, threshold, seconds=seconds_left()
+            problem.instance, threshold, **effort.share(_SHARE).native()
         )
         if impossible:
             return None, interrupted
         if not pairs:
             return problem, interrupted
         label = merge_classes(problem.successors(), pairs, range(problem.num_nodes))
-        problem = reduce_problem(problem.contract(label))
-        if interrupted or seconds_left() <= 0:
+        problem = reduce_problem(problem.contract(label), effort)
+        if interrupted or effort.over():
             return problem, interrupted

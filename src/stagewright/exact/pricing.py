@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from .. import _native
+from ..effort import ENDLESS, Effort
 from ..graph import CostGraph
 from ..machine import Machine
 from ..plans import Plan, StageCost, evaluate_all
@@ -30,11 +31,14 @@ class Pricing:
     problem: Problem
     _orders: dict[tuple[int, ...], tuple[int, ...]] = field(default_factory=dict)
 
-    def true_cost(self, found: Found) -> Found:
-        """Return a plan of the problem with its true bottleneck, which may be above the relaxed one."""
+    def true_cost(self, found: Found, effort: Effort | None = None) -> Found:
+        """Return a plan of the problem with its true bottleneck, which may be above the relaxed one.
+
+        When `effort` is over, stages run in the order that is at hand.
+        """
         if not self.problem.memory_binds:
             return found
-        return Found(self.value(self.plan(found.block)), found.block)
+        return Found(self.value(self.plan(found.block, effort)), found.block)
 
     def least_cost_of_one_stage(self) -> int:
         """Return a lower bound of the plan of one stage; its cost where the best order was found."""
@@ -55,11 +59,23 @@ class Pricing:
 
     def value(self, plan: Plan) -> int:
         """Return the bottleneck in picoseconds, the steps of stages that exceed a hard limit included."""
+        return max(map(self._total, evaluate_all(self.graph, self.machine, plan)))
+
+    def underrated(self, found: Found) -> int:
+        """Return by how many bytes some stage's true peak exceeds what searches count: a working set."""
+        plan = self.plan(found.block)
+        working_set = [0] * len(plan.stages)
+        numbers = {b: i for i, b in enumerate(sorted(set(found.block.tolist())))}
+        for v, b in enumerate(found.block.tolist()):
+            number = numbers[b]
+            working_set[number] = max(working_set[number], self.problem.working_set[v])
+        costs = evaluate_all(self.graph, self.machine, plan)
+        worst = max(range(len(costs)), key=lambda i: self._total(costs[i]))
+        return max(0, costs[worst].peak_bytes - working_set[worst])
+
+    def _total(self, cost: StageCost) -> int:
         limit = self.problem.limit
-        return max(
-            cost.total + (limit.penalty(cost.held_bytes) if limit else 0)
-            for cost in evaluate_all(self.graph, self.machine, plan)
-        )
+        return cost.total + (limit.penalty(cost.held_bytes) if limit else 0)
 
     def excess(self, plan: Plan) -> tuple[int, int]:
         """Return by how many bytes the fullest stage exceeds the hard limit, and which stage that is."""
@@ -68,7 +84,7 @@ class Pricing:
         number = max(range(len(held)), key=held.__getitem__)
         return max(0, held[number] - limit.nbytes) if limit else 0, number
 
-    def plan(self, block: npt.NDArray[np.int32]) -> Plan:
+    def plan(self, block: npt.NDArray[np.int32], effort: Effort | None = None) -> Plan:
         """Return the plan of blocks of nodes of the problem, its stages well ordered."""
         plan = Plan.from_assignment(
             self.graph, self.problem.expand(block.tolist(), self.graph.num_nodes)
@@ -78,21 +94,30 @@ class Pricing:
         costs = evaluate_all(self.graph, self.machine, plan)
         return Plan(
             tuple(
-                self._ordered(nodes, cost) if self.problem.overflow(cost.held_bytes) else nodes
+                self._ordered(nodes, cost, effort)
+                if self.problem.overflow(cost.held_bytes)
+                else nodes
                 for nodes, cost in zip(plan.stages, costs, strict=True)
             )
         )
 
-    def _ordered(self, nodes: tuple[int, ...], cost: StageCost) -> tuple[int, ...]:
+    def _ordered(
+        self, nodes: tuple[int, ...], cost: StageCost, effort: Effort | None
+    ) -> tuple[int, ...]:
         """Return the order of least peak; the given one where none better is found."""
         flow = self.problem.flow
         if nodes not in self._orders and flow is not None:
+            # Time may end the search, work may not: the price of a plan is the same in every run.
+            limits = {} if effort is None else replace(effort, work=ENDLESS).native()
             _, order, _ = _native.order_stage(
                 flow.native,
                 np.array(nodes, np.int32),
                 enough=self._enough(cost.param_bytes),
                 most=cost.peak_bytes - 1,
                 max_states=_STATES,
+                **limits,
             )
+            if effort is not None and effort.over():
+                return tuple(order.tolist()) or nodes
             self._orders[nodes] = tuple(order.tolist()) or nodes
         return self._orders[nodes]

@@ -12,12 +12,12 @@ it, which finds the best of the plans whose cost is certain.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from .. import _native
+from ..effort import Effort
 from ..graph import Ragged
 from ..problem import Problem
 from ..search.orders import Found, OrderSearch, one_stage, search_orders
@@ -27,6 +27,8 @@ from .pricing import Pricing
 __all__ = ["ExactLimits", "Proof", "prove"]
 
 _MANY = 5_000  # ideals from which on a question takes longer than a search
+# Shares of the work: for listing the ideals, for a better incumbent, for each question.
+_LISTING, _SEARCH, _QUESTION = 0.25, 0.05, 0.5
 _CLOSE = 2_000  # a gap below one in so many is closed from the top
 
 
@@ -62,6 +64,8 @@ class Proof:
         Ideals listed and pairs of ideals looked at.
     complete
         Whether all ideals could be listed.
+    more
+        With more time or work it could do more.
     """
 
     best: Found
@@ -70,6 +74,7 @@ class Proof:
     pairs: int
     complete: bool
     interrupted: bool = False
+    more: bool = False
 
 
 def prove(
@@ -77,17 +82,17 @@ def prove(
     incumbent: Found,
     lower: int,
     limits: ExactLimits,
-    seconds_left: Callable[[], float],
+    effort: Effort,
     seed: int = 0,
 ) -> Proof:
-    """Improve `incumbent` until it is optimal or time is up; `lower` is any valid lower bound.
+    """Improve `incumbent` until it is optimal or `effort` is spent; `lower` is any valid lower bound.
 
     `incumbent` is a plan of the reduced problem of `pricing`, with its true cost.
     """
     problem = pricing.problem
     # Only plans better than the incumbent matter from here on, so what they keep together
     # is contracted.
-    small = contract_at(problem, min(incumbent.bottleneck, problem.refusal) - 1)
+    small = contract_at(problem, min(incumbent.bottleneck, problem.refusal) - 1, effort)
     if small.num_nodes == 1:
         # Every better plan would be one block: then it is that block or there is none.
         whole = one_stage(problem)
@@ -95,10 +100,11 @@ def prove(
         shown = min(best.bottleneck, pricing.least_cost_of_one_stage())
         return Proof(best, shown, 2, 1, complete=True)
     ideals = _native.IdealGraph(
-        small.instance, limits.max_ideals, limits.max_bytes, seconds=seconds_left()
+        small.instance, limits.max_ideals, limits.max_bytes, **effort.share(_LISTING).native()
     )
     if not ideals.complete:
-        return Proof(incumbent, 0, ideals.count, ideals.pairs, complete=False)
+        more = ideals.count < limits.max_ideals
+        return Proof(incumbent, 0, ideals.count, ideals.pairs, complete=False, more=more)
     if small.flow is not None:
         rows = Ragged.of(small.members)
         ideals.count_peaks(small.flow.native, rows.offsets, rows.values, limits.order_states)
@@ -106,11 +112,11 @@ def prove(
     if ideals.count > _MANY:
         # Every question is dear from here on; a better incumbent saves several.
         moves = OrderSearch(restarts=12, local_moves=ideals.count // 20, seed=seed)
-        found = search_orders(problem, lower, incumbent, moves, seconds_left() / 4)
+        found = search_orders(problem, lower, incumbent, moves, effort=effort.share(_SEARCH))
         interrupted = found.interrupted
         found = pricing.true_cost(found)
         incumbent = min(incumbent, found, key=lambda plan: plan.bottleneck)
-    questions = _Questions(pricing, small, ideals, incumbent, seconds_left, interrupted)
+    questions = _Questions(pricing, small, ideals, incumbent, effort, interrupted)
     shown = questions.narrow(lower, certain=False)
     if questions.doubted:
         questions.narrow(max(lower, shown), certain=True)
@@ -121,6 +127,7 @@ def prove(
         ideals.pairs,
         complete=True,
         interrupted=questions.interrupted,
+        more=questions.more,
     )
 
 
@@ -132,9 +139,10 @@ class _Questions:
     small: Problem
     ideals: _native.IdealGraph
     best: Found
-    seconds_left: Callable[[], float]
+    effort: Effort
     interrupted: bool = False
     doubted: bool = False
+    more: bool = False
 
     def narrow(self, lower: int, *, certain: bool) -> int:
         """Close in from both sides; return the value below which no plan was found, 0 for none."""
@@ -152,13 +160,17 @@ class _Questions:
                 shown = threshold + 1
                 from_top = upper - shown < upper // _CLOSE
             else:
+                self.more = True
                 break
         return shown
 
     def _ask(self, threshold: int, *, certain: bool) -> str:
         """Ask for a plan of bottleneck <= `threshold` and keep it if it is the best so far."""
         answer, block, self.interrupted = self.ideals.decide(
-            self.pricing.machine.stages, threshold, seconds=self.seconds_left(), certain=certain
+            self.pricing.machine.stages,
+            threshold,
+            certain=certain,
+            **self.effort.share(_QUESTION).native(),
         )
         self.doubted |= self.ideals.doubts > 0
         if answer == "yes":

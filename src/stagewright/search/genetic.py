@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _native
+from ..effort import Effort
 from ..problem import Problem
 from .orders import Found
 
@@ -144,6 +145,7 @@ def search_genetic(
     orders: Sequence[npt.NDArray[np.int32]] = (),
     threads: int = 1,
     seconds: float = _NEVER,
+    effort: Effort | None = None,
 ) -> Evolved:
     """Return the best plan found; at least as good as `start`.
 
@@ -164,16 +166,19 @@ def search_genetic(
         Threads for the islands; the result does not depend on it.
     seconds
         Time limit.
+    effort
+        Wins over it; of work nothing is counted.
     """
     if isinstance(settings, str):
         if settings not in PRESETS:
             raise ValueError(f"settings: unknown preset {settings!r}; known: {', '.join(PRESETS)}")
         settings = PRESETS[settings]
+    limits = (effort or Effort.within(seconds)).native()
     block = None if start is None else start.block
     stages = problem.machine.stages
     if isinstance(settings, RandomOrders):
         found = _native.random_orders(
-            problem.instance, stages, lower, settings.count, settings.seed, seconds
+            problem.instance, stages, lower, settings.count, settings.seed, **limits
         )
         if start is not None and start.bottleneck <= found[0]:
             found = (start.bottleneck, start.block, *found[2:])
@@ -195,7 +200,7 @@ def search_genetic(
             guided=settings.guided,
             seed=settings.seed,
             threads=threads,
-            seconds=seconds,
+            **limits,
         )
     value, best, evaluations, decoded, optima, interrupted = found
     return Evolved(value, best, evaluations, interrupted, decoded, optima)

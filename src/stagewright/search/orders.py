@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _native
+from ..effort import Effort
 from ..problem import Problem
 
 __all__ = ["Found", "OrderSearch", "one_stage", "search_orders"]
@@ -61,10 +62,12 @@ def search_orders(
     start: Found | None = None,
     settings: OrderSearch | None = None,
     seconds: float = _NEVER,
+    effort: Effort | None = None,
 ) -> Found:
     """Return the best plan found; at least as good as `start`.
 
-    Stops at a bottleneck of `lower` picoseconds, at the end of the settings or of the time.
+    Stops at a bottleneck of `lower` picoseconds, at the end of the settings or of the time; `effort` wins
+    over `seconds`.
     """
     settings = settings or OrderSearch()
     value, block, evaluations, interrupted = _native.search_orders(
@@ -75,6 +78,6 @@ def search_orders(
         restarts=settings.restarts,
         local_moves=settings.local_moves,
         seed=settings.seed,
-        seconds=seconds,
+        **(effort or Effort.within(seconds)).native(),
     )
     return Found(value, block, evaluations, interrupted)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .. import _native
+from ..effort import Effort
 from ..problem import Problem
 from .orders import Found
 
@@ -44,10 +45,12 @@ def search_windows(
     start: Found,
     settings: WindowSearch | None = None,
     seconds: float = _NEVER,
+    effort: Effort | None = None,
 ) -> Found:
     """Return the best plan found from `start`, never a worse one.
 
-    Stops at a bottleneck of `lower` picoseconds, at the end of the settings or of the time.
+    Stops at a bottleneck of `lower` picoseconds, at the end of the settings or of the time; `effort` wins
+    over `seconds`.
     """
     settings = settings or WindowSearch()
     value, block, rounds, interrupted = _native.search_windows(
@@ -57,6 +60,6 @@ def search_windows(
         start.block,
         rounds=settings.rounds,
         seed=settings.seed,
-        seconds=seconds,
+        **(effort or Effort.within(seconds)).native(),
     )
     return Found(value, block, rounds, interrupted)

@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is done in which round: the searches and the proofs, and how much work each gets.
+
+To add a search or a bound, write a method of :class:`Portfolio` that takes a :class:`Known` and an
+:class:`Effort` and returns an :class:`Outcome`, and list it in :meth:`Portfolio.tasks`.  It must depend on
+nothing but these two, and stop when its work is spent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from . import _native
+from .bound.anchor import anchor_bound
+from .bound.types import Bound
+from .bound.wide import WideBound
+from .effort import Effort
+from .exact.must_link import contract_by_cuts
+from .exact.pricing import Pricing
+from .exact.program import ExactLimits, prove
+from .graph import CostGraph
+from .problem import Problem
+from .rounds import Ends, Task
+from .search.genetic import Genetic, search_genetic
+from .search.orders import Found, OrderSearch, search_orders
+from .search.windows import WindowSearch, search_windows
+
+__all__ = ["Known", "Outcome", "Portfolio", "Settings"]
+
+_SECOND = 10**9  # units of work
+_MOST_DECODED = 200  # work per node and tensor of an order that the genetic search decodes
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how hard to try; the defaults suit most models.
+
+    Amounts of work are given in seconds of one core, roughly; they are counted, not measured, so that
+    equal seeds give equal results.
+
+    Attributes
+    ----------
+    time_limit
+        Seconds for everything.
+    seed
+        Seed of the random choices.  Equal seeds give equal results, at any number of threads, unless
+        time runs out.
+    first_look
+        The short search before the bounds.
+    windows
+        One search by windows; before it, orders are searched for a tenth of its work.
+    first_round
+        Work of each search in the first round of search and proof; each further round has twice as much.
+    quick
+        Limits of the first attempt at a proof: beyond it, a better incumbent is looked for first.
+    exact
+        Limits of the exact method.
+    quick_work, anchor_work
+        Work of the first attempt at a proof and of the anchor bound.
+    max_relaxed_nodes
+        The skeleton relaxation is left out for reduced problems beyond this size.
+    threads
+        Threads for searches and proofs side by side, all cores by default.
+    """
+
+    time_limit: float = 60.0
+    seed: int = 0
+    first_look: OrderSearch = field(
+        default_factory=lambda: OrderSearch(restarts=24, local_moves=200)
+    )
+    windows: WindowSearch = field(default_factory=lambda: WindowSearch(rounds=10**9))
+    first_round: float = 0.25
+    quick: ExactLimits = field(default_factory=lambda: ExactLimits(max_ideals=300_000))
+    exact: ExactLimits = field(default_factory=ExactLimits)
+    quick_work: float = 4.0
+    anchor_work: float = 1.0
+    max_relaxed_nodes: int = 5_000
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a round starts from.
+
+    Attributes
+    ----------
+    best
+        The incumbent with its true bottleneck.
+    relaxed
+        The best plan of the searches with their bottleneck, which leaves the order within stages out of
+        account.  Where memory does not bind it is the same.
+    lower
+        No plan has a bottleneck below this.
+    number
+        0 for the first look, 1 for the quick proofs, then the rounds of search and proof.
+    margin
+        Bytes by which searches should underrate the memory of a device, because what they found
+        needed so much more than they saw.
+    """
+
+    best: Found
+    relaxed: Found
+    lower: int
+    number: int = 0
+    margin: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a task found.
+
+    Attributes
+    ----------
+    name
+        The task.
+    relaxed, best
+        A plan as searches price it, and a plan with its true bottleneck; None where there is none.
+    bounds
+        Lower bounds.
+    ideals
+        Number of ideals, if all were listed.
+    more
+        With more work it could do more.
+    """
+
+    name: str
+    relaxed: Found | None = None
+    best: Found | None = None
+    bounds: tuple[Bound, ...] = ()
+    ideals: int | None = None
+    more: bool = False
+
+
+class Portfolio:
+    """The searches and the proofs for one graph on one machine.
+
+    Parameters
+    ----------
+    problem
+        The compiled problem, not reduced.
+    pricing
+        True costs of plans of the reduced problem.
+    """
+
+    def __init__(
+        self, graph: CostGraph, problem: Problem, pricing: Pricing, settings: Settings
+    ) -> None:
+        self.graph, self.problem = graph, problem
+        self.reduced = pricing.problem
+        self.pricing, self.settings = pricing, settings
+        # By minimum cuts, its members numbered as the nodes of the reduced problem.
+        self._contracted = replace(
+            self.reduced, members=tuple((v,) for v in range(self.reduced.num_nodes))
+        )
+        self._too_wide: set[tuple[ExactLimits, int]] = set()
+
+    def tasks(self, known: Known) -> list[Task[Outcome]]:
+        """Return the tasks of a round in the order in which they start."""
+        limit = self.settings.time_limit
+        if known.number == 0:
+            return [self._task("search", 0, self._first_look, known, min(1.0, 0.05 * limit))]
+        if known.number == 1:
+            anchor = min(self.settings.anchor_work, 0.1 * limit)
+            quick = min(self.settings.quick_work, 0.4 * limit)
+            return [
+                self._task("anchor", 0, self._anchor, known, anchor),
+                self._task("exact", 1, self._quick_proof, known, quick),
+            ]
+        work = min(self.settings.first_round, 0.01 * limit) * 2 ** (known.number - 2)
+        tasks = [
+            self._task("windows", 0, self._windows_on, known, work),
+            self._task("skeleton", 2, self._relax, known, 2 * work),
+            self._task("windows", 1, self._windows_anew, known, work),
+            self._task("exact", 3, self._proof, known, 2 * work),
+        ]
+        if known.number == 2:
+            tasks.append(self._task("evolve", 4, self._evolve, known, 0.05 * limit))
+        return tasks
+
+    @staticmethod
+    def ends(known: Known, refusal: int, outcome: Outcome) -> Ends:
+        """Return what an outcome means for the other tasks of its round."""
+        upper = known.best.bottleneck
+        value = min(upper, outcome.best.bottleneck if outcome.best else upper)
+        lower = max((bound.value for bound in outcome.bounds), default=known.lower)
+        if lower >= min(upper, refusal):
+            return Ends.ALL
+        return Ends.LOWER_RANKS if value <= max(lower, known.lower) else Ends.NOTHING
+
+    def _task(
+        self,
+        name: str,
+        rank: int,
+        run: Callable[[Known, Effort], Outcome],
+        known: Known,
+        seconds: float,
+    ) -> Task[Outcome]:
+        def guarded(effort: Effort) -> Outcome:
+            return Outcome(name, more=True) if effort.over() else run(known, effort)
+
+        return Task(name, guarded, int(seconds * _SECOND), rank)
+
+    # --- searches -------------------------------------------------------------------------------
+
+    def _searched(self, name: str, found: Found, known: Known, effort: Effort) -> Outcome:
+        relaxed = Found(max(self._costs(found)), found.block) if known.margin else found
+        more = relaxed.bottleneck > known.lower
+        return Outcome(name, relaxed, self.pricing.true_cost(relaxed, effort), more=more)
+
+    def _costs(self, found: Found) -> list[int]:
+        return _native.block_costs(self.reduced.instance, found.block)
+
+    def _first_look(self, known: Known, effort: Effort) -> Outcome:
+        """Draw some orders."""
+        settings = self.settings.first_look
+        settings = replace(settings, seed=settings.seed + self.settings.seed)
+        found = search_orders(self.reduced, known.lower, known.relaxed, settings, effort=effort)
+        return self._searched("search", found, known, effort)
+
+    def _evolve(self, known: Known, effort: Effort) -> Outcome:
+        """Let islands of orders evolve, fewer generations on large graphs."""
+        settings = Genetic(population=50, generations=50, islands=4, guided=True)
+        size = self.reduced.num_nodes + sum(map(len, self.reduced.consumers))
+        generation = _MOST_DECODED * size * settings.population * settings.islands
+        generations = min(settings.generations, effort.work // generation)
+        if generations < 2:
+            return Outcome("evolve")
+        settings = replace(
+            settings, generations=generations, seed=settings.seed + self.settings.seed
+        )
+        found = search_genetic(self.reduced, settings, known.lower, known.relaxed, effort=effort)
+        return self._searched("evolve", found, known, effort)
+
+    def _windows_on(self, known: Known, effort: Effort) -> Outcome:
+        """Improve the incumbent window by window."""
+        return self._windows(self.reduced, known, known.relaxed, 2 * known.number, effort)
+
+    def _windows_anew(self, known: Known, effort: Effort) -> Outcome:
+        """Improve new orders window by window; with less memory where memory was underrated."""
+        problem = self.reduced.with_less_memory(known.margin) if known.margin else self.reduced
+        return self._windows(problem, known, None, 2 * known.number + 1, effort)
+
+    def _windows(
+        self, problem: Problem, known: Known, start: Found | None, number: int, effort: Effort
+    ) -> Outcome:
+        seed = self.settings.seed + 1000 * number
+        orders = OrderSearch(restarts=300, local_moves=1000, seed=seed)
+        found = search_orders(problem, known.lower, start, orders, effort=effort.share(0.1))
+        settings = replace(self.settings.windows, seed=self.settings.windows.seed + seed)
+        found = search_windows(problem, known.lower, found, settings, effort=effort.share(0.9))
+        return self._searched("windows", found, known, effort)
+
+    # --- proofs ---------------------------------------------------------------------------------
+
+    def _anchor(self, known: Known, effort: Effort) -> Outcome:
+        """Bound from below by minimum cuts; blocks of the incumbent exclude most anchors."""
+        costs = self._costs(known.best)
+        block = self.reduced.expand(known.best.block.tolist(), self.graph.num_nodes)
+        ceiling = [costs[block[nodes[0]]] for nodes in self.problem.members]
+        enough = known.best.bottleneck
+        bound, _ = anchor_bound(
+            self.problem, self.graph, ceiling=ceiling, enough=enough, effort=effort
+        )
+        return Outcome("anchor", bounds=(bound,))
+
+    def _quick_proof(self, known: Known, effort: Effort) -> Outcome:
+        return self._exact(self.settings.quick, known, effort)
+
+    def _proof(self, known: Known, effort: Effort) -> Outcome:
+        return self._exact(self.settings.exact, known, effort)
+
+    def _exact(self, limits: ExactLimits, known: Known, effort: Effort) -> Outcome:
+        """Prove or improve the incumbent by the program over ideals, if they can be listed."""
+        # As long as the incumbent stays, there will be as many.
+        if (limits, known.best.bottleneck) in self._too_wide:
+            return Outcome("exact")
+        start = time.perf_counter()
+        proof = prove(self.pricing, known.best, known.lower, limits, effort, self.settings.seed)
+        if not proof.complete and proof.ideals >= limits.max_ideals:
+            self._too_wide.add((limits, known.best.bottleneck))
+        seconds = time.perf_counter() - start
+        bound = Bound("exact", proof.lower, seconds, "exhaustive")
+        return Outcome(
+            "exact",
+            best=proof.best,
+            bounds=(bound,) if proof.lower > 0 else (),
+            ideals=proof.ideals if proof.complete else None,
+            more=proof.more,
+        )
+
+    def _relax(self, known: Known, effort: Effort) -> Outcome:
+        """Bound from below without listing ideals; only plans better than the incumbent matter."""
+        upper = known.best.bottleneck
+        if (
+            self.reduced.num_nodes > self.settings.max_relaxed_nodes
+            or upper >= self.reduced.refusal
+        ):
+            return Outcome("skeleton")
+        start = time.perf_counter()
+        # What held together for a dearer incumbent still does.
+        small, _ = contract_by_cuts(self._contracted, upper - 1, effort.share(0.3))
+        if small is None:
+            bound = Bound("skeleton", upper, time.perf_counter() - start, "exhaustive")
+            return Outcome("skeleton", bounds=(bound,))
+        self._contracted = small
+        relaxed = WideBound(small).bound(known.lower, upper, **effort.native())
+        bound = replace(relaxed.bound, seconds=time.perf_counter() - start)
+        if relaxed.block is None:
+            return Outcome("skeleton", bounds=(bound,), more=relaxed.more)
+        block = np.array(small.expand(relaxed.block.tolist(), self.reduced.num_nodes), np.int32)
+        found = Found(max(_native.block_costs(self.reduced.instance, block)), block)
+        best = self.pricing.true_cost(found, effort)
+        return Outcome("skeleton", found, best, (bound,), more=relaxed.more)

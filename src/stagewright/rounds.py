@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tasks side by side, in rounds: the same outcome at any number of threads.
+
+The tasks of a round start from the same knowledge and have their own amounts of work.  What they
+find is taken into account when the round is over, in the order of their ranks.  A task can end the
+round early in two ways that change no outcome:
+
+- It proves that nothing is better than what the round started from.  What the others find is ignored.
+- It finds what cannot be beaten.  Tasks of higher rank (lower number) might find the same by another
+  way, so they are waited for; those of lower rank are cancelled and ignored.
+
+With one thread the same tasks run one after the other.  The main thread only waits, so that Ctrl-C
+reaches it at once; a deadline ends the tasks from inside.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Generic, Self, TypeVar
+
+from ._native import Cancel
+from .effort import Effort
+
+__all__ = ["Ends", "Rounds", "Task"]
+
+T = TypeVar("T")
+
+
+class Ends(enum.Enum):
+    """What an outcome means for the other tasks of the round."""
+
+    NOTHING = enum.auto()
+    LOWER_RANKS = enum.auto()
+    ALL = enum.auto()
+
+
+@dataclass(frozen=True, eq=False)
+class Task(Generic[T]):
+    """Something to do in a round.
+
+    Attributes
+    ----------
+    name
+        What it is, for people.
+    run
+        Does it within an effort; must not change anything that other tasks read.
+    work
+        Units of work it may spend.
+    rank
+        Whose outcome counts first where it matters; each rank once in a round.
+    """
+
+    name: str
+    run: Callable[[Effort], T]
+    work: int
+    rank: int
+
+
+class Rounds:
+    """Runs rounds on a few threads until a deadline; a context manager.
+
+    Attributes
+    ----------
+    interrupted
+        Ctrl-C came; no further round should start.
+    """
+
+    def __init__(self, threads: int, deadline: float) -> None:
+        self.deadline = deadline
+        self.interrupted = False
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="stagewright")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def alone(self, run: Callable[[Effort], T]) -> T:
+        """Run one thing to its end; Ctrl-C cancels its effort and is remembered."""
+        return self.run([Task("", run, 2**62, 0)], lambda _: Ends.NOTHING)[0]
+
+    def run(self, tasks: Sequence[Task[T]], ends: Callable[[T], Ends]) -> list[T]:
+        """Run the tasks, started in the given order; return the outcomes that count, by rank."""
+        cancels = [Cancel() for _ in tasks]
+        futures: dict[Future[T], int] = {}
+        for i, (task, cancel) in enumerate(zip(tasks, cancels, strict=True)):
+            effort = Effort(self.deadline, task.work, cancel)
+            futures[self._pool.submit(task.run, effort)] = i
+        outcomes: dict[int, T] = {}
+        verdicts: dict[int, Ends] = {}
+        counting = set(range(len(tasks)))
+        pending = set(futures)
+        while pending:
+            try:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            except KeyboardInterrupt:
+                self.interrupted = True
+                for cancel in cancels:
+                    cancel.set()
+                continue
+            for future in done:
+                if not future.cancelled():
+                    i = futures[future]
+                    outcomes[i] = future.result()
+                    verdicts[i] = Ends.NOTHING if self.interrupted else ends(outcomes[i])
+            counting = _counting([task.rank for task in tasks], verdicts)
+            for future, i in futures.items():
+                if i not in counting:
+                    cancels[i].set()
+                    future.cancel()
+            pending = {future for future in pending if not future.cancelled()}
+        ranked = sorted(counting & outcomes.keys(), key=lambda i: tasks[i].rank)
+        return [outcomes[i] for i in ranked]
+
+
+def _counting(ranks: Sequence[int], verdicts: Mapping[int, Ends]) -> set[int]:
+    """Return the places of the tasks whose outcomes count, by what is known of them so far."""
+    final = [i for i, end in verdicts.items() if end is Ends.ALL]
+    if final:
+        return {min(final, key=ranks.__getitem__)}
+    last = min((ranks[i] for i, end in verdicts.items() if end is Ends.LOWER_RANKS), default=None)
+    return {i for i, rank in enumerate(ranks) if last is None or rank <= last}
