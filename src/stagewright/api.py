@@ -293,6 +293,7 @@ def plan(
     memory_limit: Quantity | None = None,
     device: str | None = None,
     link: str | None = None,
+    count_graph_io: bool = False,
     time_limit: float = 60.0,
     seed: int = 0,
     threads: int | None = None,
@@ -321,6 +322,8 @@ def plan(
         and are refused above the other.
     device, link
         Names in the catalogue that supply what is not given.
+    count_graph_io
+        Charge the model for its own inputs and outputs (:mod:`.graph_io`); free by default.
     time_limit
         Seconds for everything.
     seed, threads
@@ -369,6 +372,11 @@ def plan(
         reserve=wanted.reserve,
         catalogue=catalogue,
     )
+    if count_graph_io:
+        from .graph_io import count_graph_io as charged
+
+        source = replace(source or Source(model.name), count_graph_io=True)
+        model = charged(model, machine)
     settings = Settings(time_limit=time_limit, seed=seed, threads=threads)
     shaped = shape(model, granularity, wanted)
     if granularity == "op":

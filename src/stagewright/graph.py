@@ -8,7 +8,6 @@ It knows nothing of file formats, devices or plans.
 from __future__ import annotations
 
 import hashlib
-import heapq
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import GraphError
+from .topology import topological_order
 from .units import INT64_MAX
 
-__all__ = ["FIRST", "FREE", "LAST", "SOURCES", "CostGraph", "GraphBuilder", "Ragged"]
+__all__ = ["FIRST", "FREE", "LAST", "SOURCES", "CostGraph", "GraphBuilder", "GraphIO", "Ragged"]
 
 Int64Array = npt.NDArray[np.int64]
 Int32Array = npt.NDArray[np.int32]
@@ -69,6 +69,16 @@ class Ragged:
         return [values[a:b] for a, b in pairwise(bounds)]
 
 
+@dataclass(frozen=True)
+class GraphIO:
+    """An input or output of the model: the nodes that read it, or the one that makes it; bytes, -1 if unknown."""
+
+    name: str
+    is_input: bool
+    nbytes: int
+    nodes: tuple[int, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class CostGraph:
     """A DAG of nodes with exact integer costs.  Build one with :class:`GraphBuilder`.
@@ -108,6 +118,9 @@ class CostGraph:
     node_sources
         Where the work of each node comes from: one of `SOURCES`, ``""`` where it has none yet.  A
         plan does not depend on it, and the graph file does not hold it.
+    io
+        The model's own inputs and outputs, which cost nothing unless :mod:`.graph_io` charges them.
+        Empty where the reader does not know them; not part of the graph file.
     notes
         Lines for people on how the graph came to be; part of neither the file nor the hash.
     """
@@ -133,6 +146,7 @@ class CostGraph:
     _order: Int32Array = field(repr=False)
     node_kinds: tuple[str, ...] = ()
     node_sources: tuple[str, ...] = ()
+    io: tuple[GraphIO, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -287,6 +301,7 @@ class GraphBuilder:
         self._param_bytes: list[int] = []
         self._param_users: list[list[int]] = []
         self._uncuttable: list[tuple[int, int]] = []
+        self._io: list[GraphIO] = []
 
     def add_node(
         self,
@@ -388,6 +403,11 @@ class GraphBuilder:
         self._check_node(item, b)
         self._uncuttable.append((a, b))
 
+    def add_io(self, name: str, nbytes: int, nodes: Iterable[int], *, is_input: bool) -> None:
+        """Say that the model has an input read by `nodes`, or an output made by one node."""
+        item = f"{'input' if is_input else 'output'} '{name}'"
+        self._io.append(GraphIO(name, is_input, nbytes, tuple(self._check_nodes(item, nodes))))
+
     def build(self) -> CostGraph:
         """Check the whole and return it.
 
@@ -420,10 +440,11 @@ class GraphBuilder:
             param_users=Ragged.of(self._param_users),
             uncuttable=_frozen(np.array(self._uncuttable, np.int32).reshape(-1, 2)),
             _order=_frozen(
-                np.array(_topological_order(names, self._producer, self._consumers), np.int32)
+                np.array(topological_order(names, self._producer, self._consumers), np.int32)
             ),
             node_kinds=tuple(self._kinds),
             node_sources=("given" if any(self._work) else "",) * len(names),
+            io=tuple(self._io),
         )
         _validate_costs(graph)
         return graph
@@ -454,49 +475,3 @@ def _check_int(item: str, value: int) -> None:
         raise GraphError(item, "a whole number >= 0", str(value))
     if value > INT64_MAX:
         raise GraphError(item, "a value below 2**63", str(value))
-
-
-def _topological_order(
-    names: Sequence[str], producers: Sequence[int], consumers: Sequence[Sequence[int]]
-) -> list[int]:
-    """Return the Kahn order that always takes the smallest index; name a cycle if there is one."""
-    n = len(names)
-    successors: list[list[int]] = [[] for _ in range(n)]
-    indegree = [0] * n
-    for producer, users in zip(producers, consumers, strict=True):
-        successors[producer].extend(users)
-        for user in users:
-            indegree[user] += 1
-    ready = [v for v in range(n) if indegree[v] == 0]
-    order: list[int] = []
-    while ready:
-        node = heapq.heappop(ready)
-        order.append(node)
-        for user in successors[node]:
-            indegree[user] -= 1
-            if indegree[user] == 0:
-                heapq.heappush(ready, user)
-    if len(order) < n:
-        cycle = _some_cycle(successors, indegree)
-        text = " -> ".join(f"'{names[v]}'" for v in cycle[:8])
-        raise GraphError("graph", "no cycle", f"a cycle: {text}{' ...' if len(cycle) > 8 else ''}")
-    return order
-
-
-def _some_cycle(successors: Sequence[Sequence[int]], indegree: Sequence[int]) -> list[int]:
-    """Return the nodes of one cycle; nodes with indegree > 0 lie on or behind one."""
-    # Every such node has a predecessor of the same kind, so walking backwards must repeat.
-    behind: dict[int, int] = {}
-    for v, users in enumerate(successors):
-        if indegree[v] > 0:
-            for user in users:
-                if indegree[user] > 0:
-                    behind[user] = v
-    node = next(iter(behind))
-    seen: dict[int, int] = {}
-    path: list[int] = []
-    while node not in seen:
-        seen[node] = len(path)
-        path.append(node)
-        node = behind[node]
-    return [*path[seen[node] :][::-1], path[seen[node] :][::-1][0]]

@@ -30,6 +30,7 @@ def robust(
     device: str | None = None,
     link: str | None = None,
     catalogue: Catalogue | None = None,
+    count_graph_io: bool = False,
     spread: Spread | float | None = None,
     samples: int = 32,
     tolerance: float = 0.05,
@@ -45,7 +46,7 @@ def robust(
 
     Parameters
     ----------
-    model, stages, bandwidth, latency, memory, memory_limit, device, link, catalogue
+    model, stages, bandwidth, latency, memory, memory_limit, device, link, catalogue, count_graph_io
         As for :func:`plan`.
     spread
         What is uncertain and how much; a number is the relative spread of the work.  By default
@@ -87,18 +88,23 @@ def robust(
         given = plan.plan
     elif plan is not None:
         given = plan_of(read_plan(plan)[0], model, str(plan))
+    machine = machine_for(
+        stages,
+        bandwidth=bandwidth,
+        latency=latency,
+        memory=memory,
+        memory_limit=memory_limit,
+        device=device,
+        link=link,
+        catalogue=catalogue,
+    )
+    if count_graph_io:
+        from .graph_io import count_graph_io as charged
+
+        model = charged(model, machine)
     return study(
         model,
-        machine_for(
-            stages,
-            bandwidth=bandwidth,
-            latency=latency,
-            memory=memory,
-            memory_limit=memory_limit,
-            device=device,
-            link=link,
-            catalogue=catalogue,
-        ),
+        machine,
         spread,
         samples=samples,
         tolerance=tolerance,

@@ -28,6 +28,8 @@ class Source:
         Choices that the format of the model leaves open.
     settings
         How a PyTorch program or a Hugging Face configuration was read.
+    count_graph_io
+        Whether the model pays for its own inputs and outputs.
     fuse, granularity, constraints
         As given to :func:`read`; constraints in the form of ``Constraints.to_json()``.
     """
@@ -39,6 +41,7 @@ class Source:
     dims: Mapping[str, int] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
     settings: ReadSettings = field(default_factory=ReadSettings)
+    count_graph_io: bool = False
     fuse: bool | None = None
     granularity: str = "op"
     constraints: Mapping[str, Any] = field(default_factory=dict)
@@ -54,6 +57,7 @@ class Source:
             "dims": dict(self.dims),
             **({"options": dict(self.options)} if self.options else {}),
             **({"settings": settings} if settings else {}),
+            **({"count_graph_io": True} if self.count_graph_io else {}),
             "fuse": self.fuse,
             "granularity": self.granularity,
             "constraints": dict(self.constraints),

@@ -107,6 +107,18 @@ def test_inputs_by_number_or_name(option: str) -> None:
 
 
 @with_jaxlib
+def test_inputs_and_outputs_are_told() -> None:
+    with said("arguments x"):
+        graph = load(SAMPLES / "scan.mlir")
+    names = [[graph.node_names[v].rpartition("/")[2] for v in io.nodes] for io in graph.io]
+    assert [(io.name, io.is_input, io.nbytes) for io in graph.io] == [
+        ("x", True, 256),
+        ("result 0", False, 256),
+    ]
+    assert names == [["dot_general", "add#2"], ["cond"]]
+
+
+@with_jaxlib
 def test_views_and_constants_are_no_nodes(tmp_path: Path) -> None:
     body = """
       %0 = stablehlo.reshape %x : (tensor<2x8xf32>) -> tensor<16xf32>

@@ -147,6 +147,11 @@ def add_machine_options(parser: Parser) -> None:
         "--memory-limit", metavar="16GiB", help="refuse plans with a stage that needs more"
     )
     group.add_argument(
+        "--count-graph-io",
+        action="store_true",
+        help="charge the model's own inputs and outputs as traffic",
+    )
+    group.add_argument(
         "--link", metavar="NAME", help="take bandwidth and latency from the catalogue"
     )
 
@@ -219,6 +224,8 @@ def source_of(options: argparse.Namespace, known: Source | None = None) -> Sourc
         shapes=shapes or (known.shapes if known else {}),
         dims=dims or (known.dims if known else {}),
         options=chosen or (known.options if known else {}),
+        count_graph_io=getattr(options, "count_graph_io", False)
+        or (known is not None and known.count_graph_io),
         fuse=options.fuse if options.fuse is not None or known is None else known.fuse,
         granularity=options.granularity or (known.granularity if known else "op"),
         constraints=constraints or (known.constraints if known else {}),

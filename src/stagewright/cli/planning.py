@@ -48,6 +48,7 @@ def plan(options: argparse.Namespace) -> int:
         opt.graph_of(source, options, shaped=False),
         options.stages,
         **opt.machine_options(options),
+        count_graph_io=options.count_graph_io,
         time_limit=options.time_limit,
         seed=options.seed,
         threads=options.threads,
@@ -160,6 +161,10 @@ def bound(options: argparse.Namespace) -> int:
     from ..certificate.build import dumps
 
     graph, machine = opt.graph_of(opt.source_of(options), options), opt.machine_of(options)
+    if options.count_graph_io:
+        from ..graph_io import count_graph_io
+
+        graph = count_graph_io(graph, machine)
     if options.integrality_gap:
         pair = api.integrality_gap(
             graph, machine, options.method, solver=options.solver, time_limit=options.time_limit
@@ -235,6 +240,13 @@ def _add_convert(parser: opt.Parser) -> None:
     parser.add_argument(
         "--plan", metavar="PLAN.json", help="show the stages of this plan (.graphml, .dot)"
     )
+    parser.add_argument(
+        "--count-graph-io",
+        action="store_true",
+        help="write what the model's inputs and outputs cost at this bandwidth and latency into the work",
+    )
+    parser.add_argument("--bandwidth", metavar="25GB/s", help="of a link (with --count-graph-io)")
+    parser.add_argument("--latency", metavar="5us", help="of a tensor (with --count-graph-io)")
     parser.set_defaults(command=convert)
 
 
@@ -251,6 +263,18 @@ def convert(options: argparse.Namespace) -> int:
     graph = opt.graph_of(opt.source_of(options, known), options)
     if options.plan:
         stage_of = plan_of(document, graph, options.plan).assignment(graph.num_nodes)
+    if options.count_graph_io:
+        from ..api import machine_for
+        from ..graph_io import count_graph_io
+
+        machine = machine_for(
+            1,
+            bandwidth=options.bandwidth,
+            latency=options.latency,
+            device=options.device,
+            catalogue=opt.catalogue_of(options),
+        )
+        graph = count_graph_io(graph, machine)
     for line in write_graph(graph, options.output, stage_of=stage_of):
         opt.note(f"{options.output}: {line}")
     opt.note(

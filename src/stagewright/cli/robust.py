@@ -73,6 +73,7 @@ def robust(options: argparse.Namespace) -> int:
         opt.graph_of(source, options),
         options.stages,
         **opt.machine_options(options),
+        count_graph_io=options.count_graph_io,
         spread=_spread_of(options),
         samples=options.samples,
         tolerance=part(options.within, "--within"),

@@ -158,6 +158,7 @@ class _Assembly:
             self._add_tensors(builder, consumers)
             for root, users in readers.items():
                 builder.add_param(sizes[root], users)
+            self._add_io(builder, consumers)
             return builder.build()
         except GraphError as error:
             raise ModelError(
@@ -189,6 +190,20 @@ class _Assembly:
         # A comparison makes booleans and an index integers, but computes in its input's type.
         floats = [e for e in elems if "float" in NAMES.get(e, "")]
         return NAMES.get((floats or elems or [0])[0], "")
+
+    def _add_io(self, builder: GraphBuilder, consumers: dict[str, dict[int, None]]) -> None:
+        """Say what the model's inputs and outputs are: inputs that are read, outputs that a node makes."""
+        for info in self.model.graph.input:
+            value = self.scope.values.get(info.name)
+            if consumers.get(info.name) and value is not None and not value.const:
+                size = -1 if value.nbytes is None else value.nbytes
+                builder.add_io(info.name, size, consumers[info.name], is_input=True)
+        outputs = {output.name for output in self.model.graph.output}
+        for index, (node, _, step) in enumerate(self.live):
+            for name, value in zip(node.output, step.outputs, strict=False):
+                if name in outputs:
+                    size = -1 if value.nbytes is None else value.nbytes
+                    builder.add_io(name, size, [index], is_input=False)
 
     def _add_tensors(self, builder: GraphBuilder, consumers: dict[str, dict[int, None]]) -> None:
         unknown: list[str] = []

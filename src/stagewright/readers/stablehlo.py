@@ -57,10 +57,11 @@ _COMPARE: Final[Mapping[str, Callable[[int, int], bool]]] = {
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a value comes from: a tensor of a node, a parameter, or neither (inputs, constants)."""
+    """Where a value comes from: a tensor of a node, a parameter, an argument, or a constant."""
 
     tensor: int = -1
     param: int = -1
+    argument: int = -1
     constant: bool = False
     integer: int | None = None
 
@@ -102,6 +103,7 @@ class _Walk:
         self.names: Counter[str] = Counter()
         self.tensors: list[tuple[int, int, dict[int, None]]] = []  # producer, bytes, consumers
         self.params: list[tuple[int, dict[int, None]]] = []  # bytes, users
+        self.arguments: list[dict[int, None]] = []  # readers
         self.pieces: dict[tuple[int, str], int] = {}
         self.unknown: Counter[str] = Counter()
         self.loops: Counter[str] = Counter()
@@ -111,11 +113,12 @@ class _Walk:
         main = self.module.functions[name]
         fed = _inputs(main.argument_names, inputs, self.path)
         values: dict[int, _Source] = {}
-        for value, is_input in zip(main.block.arguments, fed, strict=True):
+        for i, (value, is_input) in enumerate(zip(main.block.arguments, fed, strict=True)):
+            self.arguments.append({})
             values[value] = (
-                _Source() if is_input else self.parameter(self.module.types[value].nbytes)
+                _Source(argument=i) if is_input else self.parameter(self.module.types[value].nbytes)
             )
-        self.block(main.block, values, "")
+        returned = self.block(main.block, values, "")
         with Place(str(self.path)):
             for producer, nbytes, users in self.tensors:
                 if users:
@@ -123,6 +126,15 @@ class _Walk:
             for nbytes, users in self.params:
                 if users and nbytes:
                     self.builder.add_param(nbytes, sorted(users))
+            for i, users in enumerate(self.arguments):
+                if users:
+                    size = self.type(main.block.arguments[i]).nbytes
+                    label = main.argument_names[i] or f"argument {i}"
+                    self.builder.add_io(label, size, users, is_input=True)
+            for i, source in enumerate(returned):
+                if source.tensor >= 0:
+                    producer, size, _ = self.tensors[source.tensor]
+                    self.builder.add_io(f"result {i}", size, [producer], is_input=False)
             graph = self.builder.build()
         self.say(main.argument_names, fed, inputs)
         return graph
@@ -253,6 +265,8 @@ class _Walk:
                 self.tensors[source.tensor][2][index] = None
             elif source.param >= 0:
                 self.params[source.param][1][index] = None
+            elif source.argument >= 0:
+                self.arguments[source.argument][index] = None
         made = []
         for t in outputs:
             self.tensors.append((index, t.nbytes, {}))

@@ -14,6 +14,8 @@ from ..cost.catalogue import Device
 from ..cost.roofline import apply_roofline
 from ..errors import InputError
 from ..graph import CostGraph
+from ..graph_io import count_graph_io
+from ..machine import Machine
 from ..units import format_time
 from .constraints import Constraints, ConstraintsLike, apply_constraints
 from .fused_work import apply_fused_roofline
@@ -94,10 +96,12 @@ def shape(graph: CostGraph, granularity: str, constraints: ConstraintsLike) -> C
 
 
 def as_planned(graph: CostGraph, document: Any) -> CostGraph:
-    """Return the graph with the granularity and constraints that a plan document says it has."""
+    """Return the graph with the granularity, constraints and charges that a plan document says it has."""
     source = document.get("source") if isinstance(document, Mapping) else None
     if not isinstance(source, Mapping) or document.get("graph_sha256") == graph.sha256:
         return graph
+    if source.get("count_graph_io") and graph.io and isinstance(document.get("machine"), Mapping):
+        graph = count_graph_io(graph, Machine.from_json(document["machine"]))
     return shape(graph, source.get("granularity", "op"), source.get("constraints"))
 
 
