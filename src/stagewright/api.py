@@ -63,6 +63,7 @@ def read(
     *,
     device: str | None = None,
     profile: str | Path | None = None,
+    store: str | Path | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     dims: Mapping[str, int] | None = None,
     options: Mapping[str, str] | None = None,
@@ -88,7 +89,11 @@ def read(
         Name of a device of the catalogue: work is estimated by its roofline.  A graph file keeps the
         work it states, if it states any.
     profile
-        A file of ``stagewright profile``: work is measured.  Wins over `device`.
+        A file of ``stagewright profile``: work is measured.  Wins over `store` and `device`.
+    store
+        A store that ``stagewright profile --fill`` filled, ``default`` for the user's own: work is the
+        sum of the model's kernels, each measured alone.  What was not measured is estimated for
+        `device` if one is given.
     shapes, dims
         Input shapes by name, and values of symbolic dimensions by name.
     options
@@ -113,7 +118,7 @@ def read(
     Raises
     ------
     InputError
-        If the file, the device, the profile or a constraint cannot be used.  Without a device or a profile the
+        If the file, the device, the profile, the store or a constraint cannot be used.  Without one of them the
         work of a model is 0, which only reading and splitting can use.
     """
     from .readers.anything import read_anything
@@ -133,12 +138,28 @@ def read(
         from .cost.catalogue import load_catalogue
         from .shaping.shape import estimate
 
-        graph = estimate(graph, (catalogue or load_catalogue()).device(device), fuse=fuse)
+        estimated = estimate(graph, (catalogue or load_catalogue()).device(device), fuse=fuse)
+        graph = (
+            estimated
+            if store is None
+            else _stored(graph, model, store, shapes=shapes, dims=dims, fallback=estimated)
+        )
+    elif store is not None and not fuse:
+        graph = _stored(graph, model, store, shapes=shapes, dims=dims)
     elif fuse:
         raise InputError(
             "fuse", "work that is estimated (a device)", f"work that '{model}' states, or none"
         )
     return shape(graph, granularity, constraints)
+
+
+def _stored(graph: CostGraph, model: str | Path, store: str | Path, **more: Any) -> CostGraph:
+    """Return the graph with work from a store of measured kernels."""
+    from .cost.fill import apply_store
+    from .cost.store import Store, store_path
+
+    with Store(store_path(store), create=False) as opened:
+        return apply_store(graph, model, opened, **more)
 
 
 def machine_for(
@@ -252,7 +273,9 @@ class Result:
             seed=self.seed,
         )
         if self.source is not None:
-            document["source"] = self.source.to_json()
+            from .cost.provenance import provenance
+
+            document["source"] = {**self.source.to_json(), "costs": provenance(self.graph)}
         if self.graph.notes:
             document["notes"] = list(self.graph.notes)
         if self.operator_level is not None:

@@ -32,6 +32,8 @@ class Source:
         Whether the model pays for its own inputs and outputs.
     fuse, granularity, constraints
         As given to :func:`read`; constraints in the form of ``Constraints.to_json()``.
+    store
+        The store of measured kernels that its work was taken from; `device` is for what it lacks.
     """
 
     model: str
@@ -45,6 +47,7 @@ class Source:
     fuse: bool | None = None
     granularity: str = "op"
     constraints: Mapping[str, Any] = field(default_factory=dict)
+    store: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the `source` object of a plan file."""
@@ -61,10 +64,12 @@ class Source:
             "fuse": self.fuse,
             "granularity": self.granularity,
             "constraints": dict(self.constraints),
+            **({"store": self.store} if self.store else {}),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Source:
-        """Read the `source` object of a plan file."""
+        """Read the `source` object of a plan file; its `costs` describe the graph, not the reading."""
         settings = ReadSettings.from_json(data.get("settings", {}))
-        return cls(**{**data, "settings": settings})
+        known = {key: value for key, value in data.items() if key != "costs"}
+        return cls(**{**known, "settings": settings})

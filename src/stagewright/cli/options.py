@@ -50,8 +50,17 @@ def add_model_options(parser: Parser, *, costs: bool = True) -> None:
     )
     if costs:
         _add_settings(parser.add_argument_group("reading PyTorch programs and configurations"))
-        group.add_argument("--device", metavar="NAME", help="estimate work for this device")
+        group.add_argument(
+            "--device",
+            metavar="NAME",
+            help="estimate work for this device: a name, or a file of `stagewright calibrate`",
+        )
         group.add_argument("--profile", metavar="FILE", help="take measured work from this file")
+        group.add_argument(
+            "--store",
+            metavar="PATH",
+            help="take work from kernels measured one by one; 'default' is your own store",
+        )
         add_catalogue_option(group)
         add_shaping_options(parser)
 
@@ -215,12 +224,13 @@ def source_of(options: argparse.Namespace, known: Source | None = None) -> Sourc
     from ..api import Source
 
     shapes, dims, chosen = shapes_of(options), dims_of(options), format_options_of(options)
-    given = bool(options.device or options.profile)
+    given = bool(options.device or options.profile or options.store)
     constraints = constraints_of(options).to_json()
     return Source(
         model=options.model,
         device=options.device if given or known is None else known.device,
         profile=options.profile if given or known is None else known.profile,
+        store=options.store if given or known is None else known.store,
         shapes=shapes or (known.shapes if known else {}),
         dims=dims or (known.dims if known else {}),
         options=chosen or (known.options if known else {}),
@@ -241,6 +251,7 @@ def graph_of(source: Source, options: argparse.Namespace, *, shaped: bool = True
         source.model,
         device=source.device,
         profile=source.profile,
+        store=source.store,
         shapes=source.shapes,
         dims=source.dims,
         options=source.options,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands split, run, report, profile, devices."""
+"""The commands split, run, report, devices."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ def add_commands(commands: Any) -> None:
     _add_split(commands.add_parser("split", help="write one model file per stage"))
     _add_run(commands.add_parser("run", help="run the stage files as a pipeline and measure"))
     _add_report(commands.add_parser("report", help="write a plan as a page"))
-    _add_profile(commands.add_parser("profile", help="measure node times on this machine"))
     _add_devices(commands.add_parser("devices", help="list the catalogue of devices and links"))
 
 
@@ -111,45 +110,6 @@ def report(options: argparse.Namespace) -> int:
                 options.run, "what `stagewright run --json` printed", str(error)
             ) from None
     save_page(document, options.output, run=measured)
-    opt.note(f"written: {options.output}")
-    return 0
-
-
-def _add_profile(parser: opt.Parser) -> None:
-    opt.add_model_options(parser, costs=False)
-    parser.add_argument("-o", "--output", required=True, metavar="PROFILE.json", help="to write")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads (1)")
-    parser.add_argument("--warmup", type=int, default=3, metavar="N", help="unmeasured runs (3)")
-    parser.add_argument("--repetitions", type=int, default=20, metavar="N", help="runs (20)")
-    parser.add_argument(
-        "--level", choices=("all", "basic", "disabled"), default="all", help="graph optimisations"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the inputs (0)")
-    parser.set_defaults(command=profile)
-
-
-def profile(options: argparse.Namespace) -> int:
-    """Measure the model's nodes with onnxruntime."""
-    from ..cost.profile import profile_onnx
-    from ..units import format_time
-
-    found = profile_onnx(
-        options.model,
-        threads=options.threads,
-        level=options.level,
-        warmup=options.warmup,
-        repetitions=options.repetitions,
-        shapes=opt.shapes_of(options),
-        dims=opt.dims_of(options),
-        seed=options.seed,
-    )
-    found.save(options.output)
-    print(
-        f"{len(found.nodes)} nodes, {format_time(found.session.median)} per run, "
-        f"{100 * found.attributed:.1f} % of it attributed to nodes"
-    )
-    if found.disturbed:
-        opt.note("the measurement had to share its core with other programs: better measure again")
     opt.note(f"written: {options.output}")
     return 0
 

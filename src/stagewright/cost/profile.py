@@ -27,7 +27,7 @@ from .ort_session import onnxruntime
 from .profile_file import FORMAT, Profile, Time
 from .runs import Runner
 from .samples import given_inputs, sample_inputs
-from .surroundings import cpu_name
+from .surroundings import OtherLoad, cpu_name, pinning
 from .trace import Kernel, TracedRun
 
 __all__ = [
@@ -53,6 +53,8 @@ def profile_onnx(
     level: str = "all",
     warmup: int = 3,
     repetitions: int = 20,
+    precision: float | None = None,
+    provider: str = "cpu",
     shapes: Mapping[str, Sequence[int]] | None = None,
     dims: Mapping[str, int] | None = None,
     inputs: Mapping[str, npt.ArrayLike] | None = None,
@@ -72,6 +74,11 @@ def profile_onnx(
         Session options, see :func:`stagewright.cost.ort_session.session_options`.
     warmup, repetitions
         Runs before the measured ones, and measured runs.
+    precision
+        Repeat the untraced runs, at most ten times `repetitions`, until the interval that holds
+        their median with 95 % reaches this fraction to either side.
+    provider
+        Where the runtime runs: ``cpu`` or ``cuda``.
     shapes, dims
         Shapes of inputs by name, and values of symbolic dimensions by name.
     inputs
@@ -101,19 +108,22 @@ def profile_onnx(
     names = onnx_node_names(model)
     for index, node in enumerate(model.graph.node):
         node.name = marked_name(index)
-    runner = Runner(path, model.SerializeToString(), threads, level, warmup, repetitions)
+    content = model.SerializeToString()
+    runner = Runner(path, content, threads, level, warmup, repetitions, provider)
+    load = OtherLoad()
     session = runner.session()
     given = given_inputs(session, path, inputs or {})
     shapes = {**(shapes or {}), **{name: array.shape for name, array in given.items()}}
     fixed = fix_inputs(path, model.graph, shapes, dims or {}).inputs
     wanted = {name: value.dims for name, value in fixed.items() if name not in given}
     feeds = {**given, **sample_inputs(session, path, wanted, seed=seed)}
-    wall, cpu = (_summary(times) for times in runner.time(session, feeds))
+    wall, cpu = (_summary(times) for times in runner.time(session, feeds, precision))
     del session  # before the second one: a large model should not be in memory twice
     weights = node_weights(path, names, shapes, dims)
     runs, optimised = runner.trace(feeds)
     shares = attribute(model.graph, optimised, weights)
-    whole = min(cpu.median, wall.median) if threads == 1 and _CPU_CLOCK_IS_FINE else wall.median
+    by_processor = threads == 1 and provider == "cpu" and _CPU_CLOCK_IS_FINE
+    whole = min(cpu.median, wall.median) if by_processor else wall.median
     typical = _typical(runs, busy=whole < 0.9 * wall.median)
     correction = _Correction.of(typical, whole, shares)
     return Profile(
@@ -134,6 +144,9 @@ def profile_onnx(
         cpu=cpu_name(),
         cores=usable_cores(),
         fused=_fused(names, shares),
+        pinned=pinning(),
+        others=round(load.cores(), 3),
+        provider=provider,
     )
 
 

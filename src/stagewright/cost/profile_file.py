@@ -60,6 +60,11 @@ class Profile:
     fused
         Names of the nodes of each kernel that the runtime made of several nodes.  Older files have
         none.
+    pinned, others
+        Cores the process was held to (``free`` for all), and the mean number of cores that other
+        programs kept busy meanwhile.  Older files lack both.
+    provider
+        Where the runtime ran: ``cpu`` or ``cuda``.
     """
 
     model_sha256: str
@@ -79,6 +84,9 @@ class Profile:
     cpu: str
     cores: int
     fused: tuple[tuple[str, ...], ...] = ()
+    pinned: str = "free"
+    others: float = 0.0
+    provider: str = "cpu"
 
     @property
     def kernels(self) -> int:
@@ -212,9 +220,16 @@ def _kernels(value: Any, item: str) -> tuple[tuple[str, ...], ...]:
 
 def _reader(field: Field[Any]) -> Callable[[Any, str], Any]:
     """Return the parser for a field of a profile; annotations are texts in this module."""
-    return _signed if field.name == "trace_overhead" else _READERS[str(field.type)]
+    return _SPECIAL.get(field.name) or _READERS[str(field.type)]
 
 
+def _cores(value: Any, item: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e6:
+        raise InputError(item, "a number of cores", repr(value))
+    return float(value)
+
+
+_SPECIAL: Final = {"trace_overhead": _signed, "others": _cores}
 _READERS: Final[dict[str, Callable[[Any, str], Any]]] = {
     "str": _text,
     "int": _count,

@@ -17,7 +17,7 @@ from typing import Final
 
 from ..errors import InputError
 
-__all__ = ["Patience", "Steady", "measure_steady", "median_interval"]
+__all__ = ["Patience", "Steady", "is_steady", "measure_steady", "median_interval"]
 
 _Z: Final = 1.96
 _LEAST_RUNS: Final = 7
@@ -81,6 +81,12 @@ def median_interval(values: Sequence[int]) -> tuple[int, int]:
     return ordered[low], ordered[high]
 
 
+def is_steady(values: Sequence[int], precision: float) -> bool:
+    """Return True if the interval reaches at most the fraction `precision` from the median."""
+    low, high = median_interval(values)
+    return high - low <= 2 * precision * statistics.median(values)
+
+
 def measure_steady(
     run: Callable[[], int], patience: Patience, *, clock: Callable[[], float] = time.perf_counter
 ) -> Steady:
@@ -93,9 +99,7 @@ def measure_steady(
         values.append(run())
         if len(values) < patience.least:
             continue
-        median = statistics.median(values)
-        low, high = median_interval(values)
-        if high - low <= 2 * patience.precision * median or clock() - begun > patience.seconds:
+        if is_steady(values, patience.precision) or clock() - begun > patience.seconds:
             break
     low, high = median_interval(values)
     return Steady(round(statistics.median(values)), low, high, len(values), patience.warmup)

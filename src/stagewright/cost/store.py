@@ -21,7 +21,15 @@ from typing import Any, Final, Self
 
 from ..errors import InputError
 
-__all__ = ["Conditions", "KernelUse", "Measurement", "ModelKey", "Store", "default_store"]
+__all__ = [
+    "Conditions",
+    "KernelUse",
+    "Measurement",
+    "ModelKey",
+    "Store",
+    "default_store",
+    "store_path",
+]
 
 _VERSION: Final = 1
 _APPLICATION: Final = 0x53574B53  # "SWKS": the file is one of ours
@@ -109,6 +117,11 @@ def default_store() -> Path:
     # The XDG specification tells to ignore relative paths.
     folder = Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache"
     return folder / "stagewright" / "kernels.sqlite"
+
+
+def store_path(text: str | Path) -> Path:
+    """Return the path that ``--store`` means: ``default`` is the user's own."""
+    return default_store() if text == "default" else Path(text)
 
 
 _COLUMNS: Final = [field.name for field in fields(Measurement)]

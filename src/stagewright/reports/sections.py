@@ -7,7 +7,7 @@ from ..units import PS_PER_SECOND, format_bytes, format_rate, format_time
 from . import words
 from .charts import stacked_bar, steps, swatch
 from .markup import Html, h, join, table
-from .view import PlanView, StageView
+from .view import CostView, PlanView, StageView
 
 __all__ = [
     "bounds_section",
@@ -303,6 +303,7 @@ def origin_section(plan: PlanView) -> Html:
         facts(
             [
                 ("Model", plan.model),
+                ("Work", words.origin_of_work(plan)),
                 ("Search time", format_time(round(plan.seconds * PS_PER_SECOND))),
                 ("Stopped because", plan.stopped_because),
                 ("Seed", str(plan.seed)),
@@ -310,4 +311,17 @@ def origin_section(plan: PlanView) -> Html:
                 ("Graph", h("code", plan.graph_sha256) if plan.graph_sha256 else ""),
             ]
         ),
+        join(
+            h(
+                "details",
+                h("summary", f"{cost.nodes:,} nodes whose work is {_source(cost)}"),
+                h("pre", "\n".join(cost.names), tabindex=0),
+            )
+            for cost in plan.costs
+            if cost.names
+        ),
     )
+
+
+def _source(cost: CostView) -> str:
+    return words.SOURCES.get(cost.source, cost.source)

@@ -38,9 +38,14 @@ def plan_headline(document: Mapping[str, Any]) -> Text:
     """
     _need_rich()
     plan = read_plan_view(document)
-    lines = [*words.limits(plan)[:1], *words.shaping(plan), words.stopped(plan)]
+    lines = [
+        *words.limits(plan)[:1],
+        *words.shaping(plan),
+        words.origin_of_work(plan),
+        words.stopped(plan),
+    ]
     text = _text(words.headline(plan), "bold green" if _is_optimal(plan) else "bold yellow")
-    return text.append("\n" + "\n".join(lines), style="not bold default")
+    return text.append("\n" + "\n".join(filter(None, lines)), style="not bold default")
 
 
 def plan_table(document: Mapping[str, Any]) -> RenderableType:

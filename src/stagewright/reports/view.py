@@ -72,6 +72,16 @@ class Point:
 
 
 @dataclass(frozen=True)
+class CostView:
+    """Where some of the work comes from; no names where they are all those not named elsewhere."""
+
+    source: str
+    nodes: int
+    work: int
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class PlanView:
     """A plan document, checked as far as reports need it."""
 
@@ -89,6 +99,7 @@ class PlanView:
     model: str
     notes: tuple[str, ...] = ()
     finer: tuple[int, int] | None = None
+    costs: tuple[CostView, ...] = ()
 
     @property
     def proven(self) -> int:
@@ -201,6 +212,7 @@ def read_plan_view(document: Mapping[str, Any]) -> PlanView:
         model=clean(source.get("model", "")) if isinstance(source, Mapping) else "",
         notes=tuple(map(clean, document.get("notes") or ())),
         finer=_finer(document.get("operator_level")),
+        costs=_costs(source.get("costs")) if isinstance(source, Mapping) else (),
     )
     for number, bound in enumerate(plan.bounds):
         if bound.value > plan.bottleneck:
@@ -213,6 +225,22 @@ def _finer(data: Any) -> tuple[int, int] | None:
     """Return both bounds of the plan that may cut between any two operators."""
     where = "plan: operator_level."
     return data and (_time(data, "bottleneck", where), _time(data, "lower_bound", where))
+
+
+def _costs(data: Any) -> tuple[CostView, ...]:
+    """Read where work comes from; older plans do not say."""
+    if not isinstance(data, Mapping):
+        return ()
+    where = "plan: source.costs."
+    return tuple(
+        CostView(
+            source=clean(source),
+            nodes=_get(entry, "nodes", int, f"{where}{source}."),
+            work=_time(entry, "work", f"{where}{source}."),
+            names=tuple(map(clean, entry.get("names") or ())),
+        )
+        for source, entry in data.items()
+    )
 
 
 def _get(data: Any, key: str, kind: type | tuple[type, ...], where: str = "plan: ") -> Any:

@@ -22,6 +22,7 @@ __all__ = [
     "headline",
     "limits",
     "number",
+    "origin_of_work",
     "outputs_text",
     "percent_below",
     "rate",
@@ -163,6 +164,29 @@ def limits(plan: PlanView) -> list[str]:
             "model in fast memory."
         )
     return found
+
+
+SOURCES: Final = {
+    "given": "stated by the file",
+    "measured": "measured",
+    "calibrated": "estimated for a calibrated device",
+    "roofline": "estimated from data sheets",
+}
+"""Where work comes from, in words."""
+
+
+def origin_of_work(plan: PlanView) -> str:
+    """Say where the work of the nodes comes from; empty where the plan does not."""
+    total = sum(cost.work for cost in plan.costs)
+    parts = [
+        f"{percent_below(cost.work, total) if total else '0 %'} of the work "
+        f"({cost.nodes:,} {'node' if cost.nodes == 1 else 'nodes'}) "
+        f"{SOURCES.get(cost.source, cost.source)}"
+        for cost in plan.costs
+    ]
+    if len(plan.costs) == 1:
+        return f"All work is {SOURCES.get(plan.costs[0].source, plan.costs[0].source)}."
+    return f"{', '.join(parts)}." if parts else ""
 
 
 def stopped(plan: PlanView) -> str:
