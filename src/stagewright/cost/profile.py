@@ -35,6 +35,7 @@ __all__ = [
     "Profile",
     "Time",
     "apply_profile",
+    "measure_session",
     "model_sha256",
     "node_weights",
     "profile_onnx",
@@ -122,8 +123,7 @@ def profile_onnx(
     weights = node_weights(path, names, shapes, dims)
     runs, optimised = runner.trace(feeds)
     shares = attribute(model.graph, optimised, weights)
-    by_processor = threads == 1 and provider == "cpu" and _CPU_CLOCK_IS_FINE
-    whole = min(cpu.median, wall.median) if by_processor else wall.median
+    whole = _whole(wall, cpu, threads, provider)
     typical = _typical(runs, busy=whole < 0.9 * wall.median)
     correction = _Correction.of(typical, whole, shares)
     return Profile(
@@ -159,6 +159,44 @@ def _fused(names: Sequence[str], shares: Mapping[Kernel, Shares]) -> tuple[tuple
     homes = Counter(node for region in regions for node in region)
     alone = (tuple(names[v] for v in region if homes[v] == 1) for region in sorted(regions))
     return tuple(nodes for nodes in alone if len(nodes) > 1)
+
+
+def measure_session(
+    path: str | Path,
+    *,
+    threads: int = 1,
+    level: str = "all",
+    warmup: int = 3,
+    repetitions: int = 20,
+    precision: float | None = None,
+    provider: str = "cpu",
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    dims: Mapping[str, int] | None = None,
+    seed: int = 0,
+) -> int:
+    """Return the picoseconds of one untraced inference, as profiles take them to add up to.
+
+    The median by processor time with one thread, else by the clock; parameters and errors as for
+    :func:`profile_onnx`.
+    """
+    from ..readers.onnx_file import load_model
+    from ..readers.onnx_inputs import fix_inputs
+
+    path = Path(path)
+    model = load_model(path)
+    runner = Runner(path, model.SerializeToString(), threads, level, warmup, repetitions, provider)
+    session = runner.session()
+    fixed = fix_inputs(path, model.graph, shapes or {}, dims or {}).inputs
+    wanted = {name: value.dims for name, value in fixed.items()}
+    feeds = sample_inputs(session, path, wanted, seed=seed)
+    wall, cpu = (_summary(times) for times in runner.time(session, feeds, precision))
+    return _whole(wall, cpu, threads, provider)
+
+
+def _whole(wall: Time, cpu: Time, threads: int, provider: str) -> int:
+    """Return the time of an untraced run: by the processor's clock where one thread runs on it."""
+    by_processor = threads == 1 and provider == "cpu" and _CPU_CLOCK_IS_FINE
+    return min(cpu.median, wall.median) if by_processor else wall.median
 
 
 def apply_profile(
