@@ -32,6 +32,8 @@ from .surroundings import cache_sizes, pinned, pinning
 __all__ = ["Calibration", "calibrate", "device_from"]
 
 _LEAST_SAMPLES: Final = 3
+_SOME_RATE: Final = 1e10
+"""Bytes per second where nothing was measured that says more."""
 _LAYOUT: Final = "Reorder"
 _FULL_RATE: Final = 0.97
 """The best rate seen counts as this share of the peak: no measurement is the best possible one."""
@@ -124,8 +126,8 @@ def device_from(
     """Return the device whose roofline describes the samples best."""
     movers = [s for s in samples if s.name in ("elementwise", "move")]
     overhead = min((s.seconds for s in movers), default=1e-6) / 2
-    *caches, (_, memory) = fit_caches(movers, cache_sizes(), overhead) or [(0, 1e10)]
-    fastest = caches[0][1] if caches else memory
+    levels = fit_caches(movers, cache_sizes()) or [(0, _SOME_RATE)]
+    caches, memory = [level for level in levels if level[0]], levels[-1][1]
     peak = {
         dtype: max(s.flops / s.seconds for s in samples if s.dtype == dtype) / _FULL_RATE
         for dtype in dict.fromkeys(s.dtype for s in samples if s.flops > s.nbytes)
@@ -134,7 +136,7 @@ def device_from(
         name=name,
         kind="cpu",
         peak={dtype: round(rate) for dtype, rate in peak.items()},
-        memory_bandwidth=round(min(memory, fastest)),
+        memory_bandwidth=round(memory),
         memory=None,
         overhead=round(overhead * PS_PER_SECOND),
         compute_efficiency=0.7,

@@ -36,12 +36,12 @@ class Sample:
     seconds: float
 
 
-def fit_caches(
-    samples: Sequence[Sample], sizes: Sequence[int], overhead: float
-) -> list[tuple[int, float]]:
+def fit_caches(samples: Sequence[Sample], sizes: Sequence[int]) -> list[tuple[int, float]]:
     """Return bytes per second for what fits each size, and last (size 0) for what fits none.
 
-    Sizes that no sample falls into are left out.  Rates do not rise with the size.
+    A rate is the median over pairs of samples of one level, one of at least twice the other's bytes, of
+    the bytes over the seconds between them (Theil and Sen's slope), so that overheads do not
+    matter.  Levels without such pairs are left out.  Rates do not rise with the size.
 
     Parameters
     ----------
@@ -49,15 +49,18 @@ def fit_caches(
         Operators whose time is what they move.
     sizes
         Bytes of the caches, ascending.
-    overhead
-        Seconds to start an operator.
     """
     found: list[tuple[int, float]] = []
     below = 0
     for size in (*sizes, 0):
         inside = [s for s in samples if s.nbytes > below and (not size or s.nbytes <= size)]
         below = size or below
-        rates = [s.nbytes / max(s.seconds - overhead, s.seconds / 4) for s in inside]
+        rates = [
+            (b.nbytes - a.nbytes) / (b.seconds - a.seconds)
+            for a in inside
+            for b in inside
+            if b.nbytes >= 2 * a.nbytes and b.seconds > a.seconds
+        ]
         if rates:
             rate = float(np.median(rates))
             found.append((size, min(rate, found[-1][1]) if found else rate))

@@ -31,7 +31,7 @@ _MATRICES: Final = (
 _HEADS: Final = ((4, 64, 64), (12, 128, 64), (8, 512, 64))
 """Heads, tokens and size of a head."""
 
-BULK_SIZES: Final = (2**12, 2**14, 2**16, 2**18, 2**20, 2**22, 2**24)
+BULK_SIZES: Final = (2**12, 2**14, 2**16, 2**18, 2**20, 2**22, 2**23)
 """Elements of the tensors that elementwise operators run over."""
 
 
