@@ -102,7 +102,7 @@ def read(
         Where `device` is looked up; the built-in one by default.
     fuse
         Whether nodes that compilers run as one kernel are priced as one and share a stage; by default
-        where work is estimated for a device.  With a profile: whether nodes that the measured runtime
+        where work is estimated for a device.  With a profile or a store: whether nodes that the measured runtime
         fused share a stage, by default yes.
     granularity
         ``op``: cuts may fall between any two nodes; ``module``, ``layer``: between those that the
@@ -142,10 +142,10 @@ def read(
         graph = (
             estimated
             if store is None
-            else _stored(graph, model, store, shapes=shapes, dims=dims, fallback=estimated)
+            else _stored(graph, model, store, fuse, shapes, dims, fallback=estimated)
         )
-    elif store is not None and not fuse:
-        graph = _stored(graph, model, store, shapes=shapes, dims=dims)
+    elif store is not None:
+        graph = _stored(graph, model, store, fuse, shapes, dims)
     elif fuse:
         raise InputError(
             "fuse", "work that is estimated (a device)", f"work that '{model}' states, or none"
@@ -153,13 +153,26 @@ def read(
     return shape(graph, granularity, constraints)
 
 
-def _stored(graph: CostGraph, model: str | Path, store: str | Path, **more: Any) -> CostGraph:
-    """Return the graph with work from a store of measured kernels."""
-    from .cost.fill import apply_store
+def _stored(
+    graph: CostGraph,
+    model: Any,
+    store: str | Path,
+    fuse: bool | None,
+    shapes: Mapping[str, Sequence[int]] | None,
+    dims: Mapping[str, int] | None,
+    fallback: CostGraph | None = None,
+) -> CostGraph:
+    """Return the graph with work from a store, the nodes of each kernel together."""
+    from .cost.fill import Setting, apply_store, fused_nodes, kernel_times
     from .cost.store import Store, store_path
+    from .shaping.shape import as_run
 
     with Store(store_path(store), create=False) as opened:
-        return apply_store(graph, model, opened, **more)
+        graph = apply_store(graph, model, opened, shapes=shapes, dims=dims, fallback=fallback)
+        if fuse is False:
+            return graph
+        _, kernels = kernel_times(model, opened, Setting(), shapes=shapes, dims=dims)
+    return as_run(graph, fused_nodes(use for use, _ in kernels))
 
 
 def machine_for(

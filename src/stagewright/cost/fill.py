@@ -12,7 +12,8 @@ import datetime as dt
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -34,7 +35,14 @@ from .store import Conditions, KernelUse, Measurement, ModelKey, Store
 from .surroundings import OtherLoad, cache_bytes, cpu_name, gpu_name, pinned, pinning
 from .trace import Kernel
 
-__all__ = ["Filling", "Setting", "apply_store", "fill_store", "kernel_times"]
+__all__ = [
+    "Filling",
+    "Setting",
+    "apply_store",
+    "fill_store",
+    "fused_nodes",
+    "kernel_times",
+]
 
 _IN_PLACE_RUNS: Final = 9
 
@@ -288,6 +296,17 @@ def kernel_times(
         found = look.weight_bytes, look.uses()
     conditions = setting.conditions(found[0])
     return conditions, [(use, _time(store, use, conditions)) for use in found[1]]
+
+
+def fused_nodes(uses: Iterable[KernelUse]) -> tuple[tuple[str, ...], ...]:
+    """Return the names of the nodes of each kernel that stands for several.
+
+    A node that several kernels compute (each repeats it) belongs to none.
+    """
+    regions = dict.fromkeys(tuple(use.shares) for use in uses)
+    homes = Counter(name for region in regions for name in region)
+    alone = (tuple(name for name in region if homes[name] == 1) for region in regions)
+    return tuple(names for names in alone if len(names) > 1)
 
 
 def _time(store: Store, use: KernelUse, conditions: Conditions) -> int | None:
