@@ -28,14 +28,20 @@ from stagewright.solve import Settings, solve
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 
 
-def cases(device: str) -> Iterator[tuple[str, CostGraph, Machine]]:
+def cases(options: argparse.Namespace) -> Iterator[tuple[str, CostGraph, Machine]]:
     """Yield name, graph and a machine of one stage, whose memory holds everything."""
+
+    def wanted(name: str) -> bool:
+        return any(text in name for text in options.only.split(","))
+
+    machine = machine_for(1, device=options.device)
+    roomy = Machine(1, machine.bandwidth, machine.latency)
     for path in sorted(LIGHT.glob("light_*.onnx")):
-        machine = machine_for(1, device=device)
-        name = path.stem.removeprefix("light_")
-        yield name, read(path, device=device), Machine(1, machine.bandwidth, machine.latency)
+        if wanted(name := path.stem.removeprefix("light_")):
+            yield name, read(path, device=options.device), roomy
     for path in sorted(INSTANCES.glob("graphs/*.graph.json")):
-        yield path.name.partition(".")[0], load(path), Machine(1)
+        if wanted(name := path.name.partition(".")[0]):
+            yield name, load(path), Machine(1)
 
 
 def main() -> int:
@@ -44,6 +50,9 @@ def main() -> int:
     parser.add_argument("--stages", default="4,8")
     parser.add_argument("--samples", type=int, default=32)
     parser.add_argument("--spread", type=float, default=0.3)
+    parser.add_argument(
+        "--only", default="", help="instances with one of these texts in their name"
+    )
     parser.add_argument("--choose", choices=("mean", "worst"), default="mean")
     parser.add_argument("--time-limit", type=float, default=5.0, help="seconds per instance")
     options = parser.parse_args()
@@ -53,7 +62,7 @@ def main() -> int:
     )
     table([column.replace("-", " ") for column in columns.split()])
     held: list[Robustness] = []
-    for name, graph, machine in cases(options.device):
+    for name, graph, machine in cases(options):
         for k in map(int, options.stages.split(",")):
             for per in ("node", "op", "all"):
                 if per == "op" and not any(graph.node_ops):
@@ -68,7 +77,7 @@ def main() -> int:
     table(["instance", "k", "nodes", "shared", "each alone s", "shared s", "ratio"])
     ratios = [
         compared(name, graph, Machine(4, machine.bandwidth, machine.latency), options)
-        for name, graph, machine in cases(options.device)
+        for name, graph, machine in cases(options)
     ]
     print(f"\nGeometric mean of the ratios: {geometric_mean(ratios):.2f}.")
     return 0

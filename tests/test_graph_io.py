@@ -66,7 +66,7 @@ def test_what_is_not_known_is_refused() -> None:
     with pytest.raises(InputError) as caught:
         count_graph_io(b.build(), MACHINE)
     assert str(caught.value) == (
-        "graph 'plain': inputs and outputs: expected a model that says what they are (ONNX, StableHLO), "
+        "graph 'plain': inputs and outputs: expected a model that says what they are (ONNX, PyTorch, StableHLO), "
         "got a graph without. Leave out --count-graph-io."
     )
     b.add_io("x", -1, [0], is_input=True)
@@ -163,3 +163,25 @@ def test_a_graph_file_can_hold_the_charges(
     )
     assert run("plan", out, "-k", 2, "--bandwidth", "1GB/s", "--count-graph-io") == 2
     assert "got a graph without. Leave out --count-graph-io." in capsys.readouterr().err
+
+
+def test_pytorch_modules_say_what_they_read_and_return() -> None:
+    torch = pytest.importorskip("torch")
+
+    class Twice(torch.nn.Module):  # type: ignore[misc, name-defined]  # torch is optional, so untyped here
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = torch.nn.Linear(8, 16)
+
+        def forward(self, x: Any, mask: Any) -> Any:
+            hidden = torch.relu(self.inner(x))
+            return hidden, hidden * mask
+
+    graph = sw.read(Twice(), (torch.zeros(2, 8), torch.zeros(2, 16)))
+    assert graph.node_ops == ("linear", "relu", "mul")
+    assert graph.io == (
+        GraphIO("input 0", True, 64, (0,)),
+        GraphIO("input 1", True, 128, (2,)),
+        GraphIO("output 0", False, 128, (1,)),
+        GraphIO("output 1", False, 128, (2,)),
+    )

@@ -29,7 +29,7 @@ def count_graph_io(graph: CostGraph, machine: Machine) -> CostGraph:
     if not graph.io:
         raise InputError(
             f"graph '{graph.name}': inputs and outputs",
-            "a model that says what they are (ONNX, StableHLO)",
+            "a model that says what they are (ONNX, PyTorch, StableHLO)",
             "a graph without",
             "Leave out --count-graph-io.",
         )

@@ -19,6 +19,7 @@ SMALL = {
     "integrality": "--sets light --only zfnet512 --time-limit 1",
     "profiles": "--only gnmt --time-limit 5 --stages 4",
     "instances": "",
+    "robust": "--only zfnet --stages 4 --samples 4",
     "wide": "--instances layered-n50 --k 16 --seconds 1",
     "wide_bound": "--only layered-n50 --stages 16 --seconds 1",
 }

@@ -60,6 +60,7 @@ def build_graph(
     try:
         _add_tensors(builder, steps, index)
         _add_parameters(builder, walk, index)
+        _add_io(builder, steps, index, outputs)
         return builder.build()
     except GraphError as error:
         raise ModelError(f"{item}: {error.item}", error.expected, error.got, error.remedy) from None
@@ -163,3 +164,25 @@ def _add_parameters(builder: GraphBuilder, walk: Walk, index: dict[int, int]) ->
     for state in written:
         for a, b in pairwise(touching[state]):
             builder.never_cut(a, b)
+
+
+def _add_io(
+    builder: GraphBuilder,
+    steps: Sequence[Step],
+    index: dict[int, int],
+    outputs: Sequence[Version],
+) -> None:
+    """Say what the model is given, numbered in the order of first use, and what it returns."""
+    readers: dict[Version, dict[int, None]] = {}
+    for i, node in index.items():
+        for version, _ in steps[i].inputs:
+            given = version.producer is None and not version.constant
+            if given and not version.sources and version.state is None:
+                readers.setdefault(version, {})[node] = None
+    for number, (version, users) in enumerate(readers.items()):
+        builder.add_io(f"input {number}", version.nbytes, users, is_input=True)
+    for number, version in enumerate(dict.fromkeys(outputs)):
+        if version.producer is not None:
+            builder.add_io(
+                f"output {number}", version.nbytes, [index[version.producer]], is_input=False
+            )
