@@ -340,6 +340,26 @@ def test_context_switches_are_walked_through() -> None:
     assert graph.node_names == ("sin", "a/linear")
 
 
+def test_vmapped_parts_are_plain_operators_on_whole_batches() -> None:
+    graph = read(lambda m, x: torch.vmap(lambda row: (row * 2).sin())(x), meta(3, 4))
+    assert graph.node_names == ("mul", "sin")
+    assert node(graph, "sin")["flops"] == 12
+
+
+def test_flex_attention_is_one_node() -> None:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    def run(m: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return m.a(flex_attention(q, k, v, score_mod=lambda score, b, h, i, j: score + (i - j)))
+
+    inputs = [torch.zeros(2, 4, 128, 16) for _ in range(3)]
+    graph = read(run, *inputs, a=nn.Linear(16, 16))
+    assert graph.node_names == ("flex_attention", "a/linear")
+    pairs = 2 * 4 * 128 * 128
+    assert node(graph, "flex_attention")["flops"] == pairs * (4 * 16 + 6 + 2)
+    assert 4 * 2 * 4 * 128 * 16 * 4 < node(graph, "flex_attention")["bytes"] < 300_000
+
+
 # --- masks and position tables -------------------------------------------------------------------
 
 

@@ -59,6 +59,7 @@ def read_program(
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     item = item or name
+    program = _without_vmap(program)
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with torch.no_grad(), mode:
         inputs = _Inputs(program, item, dict(shapes or {}))
@@ -72,6 +73,19 @@ def read_program(
     graph = build_graph(name, item, walk, versions, replicate=replicate)
     _warn(item, walk.notes)
     return graph
+
+
+def _without_vmap(program: Any) -> Any:
+    """Return a program whose vmapped parts, if it has any, are plain operators on whole batches.
+
+    Only those programs are rewritten: the rewriting also takes composite operators apart.
+    """
+    names = (getattr(node.target, "__name__", "") for node in program.graph.nodes)
+    if "_vmap_increment_nesting" not in names:
+        return program
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return program.run_decompositions({})
 
 
 class _Inputs:

@@ -219,6 +219,8 @@ class Walk:
         if name in ("_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_constrain_range",
                     "sym_constrain_range_for_size"):  # fmt: skip
             return None
+        if target is torch.ops.aten.detach_.default:
+            return args[0]  # refused for views, and without gradients it does nothing
         with self.faults(node, name):
             if name in SIZED_BY_DATA:
                 result, bounded = run_sized(name, target, args, kwargs, node, self.symbols)
