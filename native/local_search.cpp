@@ -14,6 +14,7 @@ namespace {
 // Found by trial on wide and large instances.
 constexpr std::int64_t kRoundPerNode = 40;       // moves of a round, per node ...
 constexpr std::int64_t kShortestRound = 20'000;  // ... and at least
+constexpr std::uint32_t kHeats = 8;              // a round starts at the heat, its half, ... 1/128
 constexpr int kFirstDoublings = 3;               // powers 8 ...
 constexpr int kLastDoublings = 5;                // ... to 32 while a round cools
 constexpr std::size_t kLargestClosure = 64;
@@ -64,11 +65,10 @@ class LocalSearch {
 
     /// Cools from a heat drawn at random to none.
     void round(std::int64_t begin, std::int64_t end) {
-        const auto draw = static_cast<double>(1 + random_.below(1024)) / 1024;
         // In units of what a node of average work adds to the penalty of a block at the bottleneck.
         const auto unit = static_cast<double>((1 << kFirstDoublings) * plan_.blocks()) /
                           static_cast<double>(plan_.instance().n);
-        const auto heat = limits_.heat * draw * draw * unit;
+        const auto heat = limits_.heat * unit / (1U << random_.below(kHeats));
         int stage = -1;
         constexpr int kStages = 32;
         while (judged_ < end && !done() && !stop_()) {

@@ -23,7 +23,7 @@ enum class Objective {
 struct LocalSearchLimits {
     std::int64_t moves = 1'000'000;  // moves judged
     Objective objective = Objective::smoothed;
-    double heat = 1.0;  // how much worse a move may be at the start of a round, relative
+    double heat = 32;  // how much worse a move may be at the start of the hottest rounds
     std::uint64_t seed = 0;
 };
 

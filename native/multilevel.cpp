@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <utility>
 
 #include "contraction.hpp"
 #include "local_search.hpp"
@@ -17,6 +18,9 @@ namespace {
 constexpr std::int32_t kNodesPerBlock = 24;  // at the coarsest level, times 1, 2 or 4
 constexpr std::int32_t kFewestNodes = 160;
 constexpr std::int32_t kClustersPerBlock = 8;  // no cluster is heavier than a block by so many
+constexpr std::int64_t kPatience = 3;          // cycles of a run without success
+constexpr std::int64_t kFewestMoves = 40'000;  // of the local search on a level
+constexpr double kHeat = 8;                    // of the local search
 constexpr double kStuck = 0.95;                // a level must be this much smaller than the last
 constexpr std::int64_t kWindowNodes = 600;     // nodes of a block up to which windows pay
 constexpr std::int64_t kPerPin = 500;          // work of contraction, see Stop::spend
@@ -117,8 +121,8 @@ class Multilevel {
             if (stop_.now()) continue;
             const auto& g = instance(level);
             LocalSearchLimits limits;
-            limits.moves = limits_.moves_per_node * g.n;
-            limits.heat = 0.3;
+            limits.moves = std::max(kFewestMoves, limits_.moves_per_node * g.n);
+            limits.heat = kHeat;
             limits.seed = random_.next();
             auto found = search_locally(g, k_, lower_, plan, limits, stop_);
             evaluations += found.evaluations;
@@ -155,15 +159,25 @@ Incumbent search_levels(const Instance& instance, std::int32_t k, Picoseconds lo
     }
     if (k == 1 || instance.n < 2) return best;
     Multilevel search(instance, std::min(k, instance.n), lower, limits, stop);
-    for (std::int64_t i = 0; i < limits.cycles && best.bottleneck > lower && !stop.now(); ++i) {
-        Incumbent fresh{0, i == 0 && start.empty() ? std::vector<std::int32_t>{} : best.block, 0};
-        fresh.bottleneck = best.bottleneck;
-        search.cycle(fresh);
-        best.evaluations += fresh.evaluations;
-        if (fresh.bottleneck <= best.bottleneck) {
-            best.bottleneck = fresh.bottleneck;
-            best.block = std::move(fresh.block);
+    // A run goes on from its own plan as long as that pays; the next starts afresh or from the best.
+    Incumbent run = best;
+    if (start.empty()) run.block.clear();
+    bool fresh = !start.empty();
+    for (std::int64_t i = 0, quiet = 0; i < limits.cycles && best.bottleneck > lower && !stop.now();
+         ++i) {
+        const bool first = run.block.empty();
+        const auto before = run.bottleneck;
+        search.cycle(run);
+        quiet = first || run.bottleneck < before ? 0 : quiet + 1;
+        best.evaluations += std::exchange(run.evaluations, 0);
+        if (run.bottleneck < best.bottleneck) {
+            best.bottleneck = run.bottleneck;
+            best.block = run.block;
         }
+        if (quiet < kPatience) continue;
+        quiet = 0;
+        run = {best.bottleneck, fresh ? std::vector<std::int32_t>{} : best.block, 0};
+        fresh = !fresh;
     }
     return best;
 }

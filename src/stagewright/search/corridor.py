@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .. import _native
+from ..effort import Effort
 from ..problem import Problem
 from .orders import Found
 
@@ -73,10 +74,12 @@ def search_corridor(
     start: Found,
     settings: Corridor | None = None,
     seconds: float = _NEVER,
+    effort: Effort | None = None,
 ) -> CorridorFound:
     """Return the best plan found from `start`, never a worse one.
 
-    Stops at a bottleneck of `lower` picoseconds, at the end of the settings or of the time.
+    Stops at a bottleneck of `lower` picoseconds, at the end of the settings or of the time; `effort` wins
+    over `seconds`.
     """
     settings = settings or Corridor()
     value, block, ideals, width, exhaustive, interrupted = _native.search_corridor(
@@ -90,6 +93,6 @@ def search_corridor(
         patience=settings.patience,
         rounds=settings.rounds,
         seed=settings.seed,
-        seconds=seconds,
+        **(effort or Effort.within(seconds)).native(),
     )
     return CorridorFound(value, block, ideals, interrupted, width, exhaustive)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .. import _native
+from ..effort import Effort
 from ..problem import Problem
 from .orders import Found
 
@@ -32,14 +33,15 @@ class LocalSearch:
         as a round of some thousand moves goes on.  "lexicographic": the block costs in decreasing order, which
         no move may make worse.
     heat
-        How much worse a move may be at the start of a round; 1 is what one node of average work adds.
+        How much worse a move may be at the start of the hottest rounds, others start at a half, a fourth ...;
+        1 is what one node of average work adds.
     seed
         Seed of the generator; equal seeds give equal results unless time runs out.
     """
 
     moves: int = 1_000_000
     objective: Literal["smoothed", "lexicographic"] = "smoothed"
-    heat: float = 1.0
+    heat: float = 32.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -59,10 +61,12 @@ def search_locally(
     start: Found,
     settings: LocalSearch | None = None,
     seconds: float = _NEVER,
+    effort: Effort | None = None,
 ) -> Found:
     """Return the best plan found from `start`, never a worse one.
 
-    Stops at a bottleneck of `lower` picoseconds, at the end of the settings or of the time.
+    Stops at a bottleneck of `lower` picoseconds, at the end of the settings or of the time; `effort` wins
+    over `seconds`.
     """
     settings = settings or LocalSearch()
     value, block, moves, interrupted = _native.search_locally(
@@ -74,6 +78,6 @@ def search_locally(
         lexicographic=settings.objective == "lexicographic",
         heat=settings.heat,
         seed=settings.seed,
-        seconds=seconds,
+        **(effort or Effort.within(seconds)).native(),
     )
     return Found(value, block, moves, interrupted)

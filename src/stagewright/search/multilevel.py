@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .. import _native
+from ..effort import Effort
 from ..problem import Problem
 from .orders import Found
 
@@ -50,10 +51,12 @@ def search_levels(
     start: Found | None = None,
     settings: Multilevel | None = None,
     seconds: float = _NEVER,
+    effort: Effort | None = None,
 ) -> Found:
     """Return the best plan found; at least as good as `start`.
 
-    Stops at a bottleneck of `lower` picoseconds, at the end of the settings or of the time.
+    Stops at a bottleneck of `lower` picoseconds, at the end of the settings or of the time; `effort` wins
+    over `seconds`.
     """
     settings = settings or Multilevel()
     value, block, evaluations, interrupted = _native.search_levels(
@@ -65,6 +68,6 @@ def search_levels(
         windows=settings.windows,
         moves_per_node=settings.moves_per_node,
         seed=settings.seed,
-        seconds=seconds,
+        **(effort or Effort.within(seconds)).native(),
     )
     return Found(value, block, evaluations, interrupted)
