@@ -26,12 +26,15 @@ from .graph import CostGraph
 from .problem import Problem
 from .rounds import Ends, Task
 from .search.genetic import Genetic, search_genetic
+from .search.local import LocalSearch, search_locally
+from .search.multilevel import Multilevel, search_levels
 from .search.orders import Found, OrderSearch, search_orders
 from .search.windows import WindowSearch, search_windows
 
 __all__ = ["Known", "Outcome", "Portfolio", "Settings"]
 
 _SECOND = 10**9  # units of work
+_LARGE_BLOCK = 600  # nodes of a block from which on windows pay less than levels
 _MOST_DECODED = 200  # work per node and tensor of an order that the genetic search decodes
 
 
@@ -52,7 +55,9 @@ class Settings:
     first_look
         The short search before the bounds.
     windows
-        One search by windows; before it, orders are searched for a tenth of its work.
+        The search by windows that improves the incumbent; moves of nodes follow it.
+    levels
+        The search on several levels, which starts afresh.
     first_round
         Work of each search in the first round of search and proof; each further round has twice as much.
     quick
@@ -73,6 +78,7 @@ class Settings:
         default_factory=lambda: OrderSearch(restarts=24, local_moves=200)
     )
     windows: WindowSearch = field(default_factory=lambda: WindowSearch(rounds=10**9))
+    levels: Multilevel = field(default_factory=lambda: Multilevel(cycles=10**9, windows=700))
     first_round: float = 0.25
     quick: ExactLimits = field(default_factory=lambda: ExactLimits(max_ideals=300_000))
     exact: ExactLimits = field(default_factory=ExactLimits)
@@ -172,9 +178,9 @@ class Portfolio:
             ]
         work = min(self.settings.first_round, 0.01 * limit) * 2 ** (known.number - 2)
         tasks = [
-            self._task("windows", 0, self._windows_on, known, work),
+            self._task("windows", 0, self._improve, known, work),
             self._task("skeleton", 2, self._relax, known, 2 * work),
-            self._task("windows", 1, self._windows_anew, known, work),
+            self._task("levels", 1, self._levels_anew, known, work),
             self._task("exact", 3, self._proof, known, 2 * work),
         ]
         if known.number == 2:
@@ -235,24 +241,30 @@ class Portfolio:
         found = search_genetic(self.reduced, settings, known.lower, known.relaxed, effort=effort)
         return self._searched("evolve", found, known, effort)
 
-    def _windows_on(self, known: Known, effort: Effort) -> Outcome:
-        """Improve the incumbent window by window."""
-        return self._windows(self.reduced, known, known.relaxed, 2 * known.number, effort)
-
-    def _windows_anew(self, known: Known, effort: Effort) -> Outcome:
-        """Improve new orders window by window; with less memory where memory was underrated."""
-        problem = self.reduced.with_less_memory(known.margin) if known.margin else self.reduced
-        return self._windows(problem, known, None, 2 * known.number + 1, effort)
-
-    def _windows(
-        self, problem: Problem, known: Known, start: Found | None, number: int, effort: Effort
-    ) -> Outcome:
-        seed = self.settings.seed + 1000 * number
-        orders = OrderSearch(restarts=300, local_moves=1000, seed=seed)
-        found = search_orders(problem, known.lower, start, orders, effort=effort.share(0.1))
-        settings = replace(self.settings.windows, seed=self.settings.windows.seed + seed)
-        found = search_windows(problem, known.lower, found, settings, effort=effort.share(0.9))
+    def _improve(self, known: Known, effort: Effort) -> Outcome:
+        """Improve the incumbent window by window, then node by node; on large graphs, by levels."""
+        seed, start = self._seed(2 * known.number), known.relaxed
+        if self.reduced.num_nodes > _LARGE_BLOCK * self.pricing.machine.stages:
+            levels = replace(self.settings.levels, seed=seed)
+            found = search_levels(self.reduced, known.lower, start, levels, effort=effort)
+            return self._searched("levels", found, known, effort)
+        windows = replace(self.settings.windows, seed=seed)
+        part = effort.share(0.7)
+        found = search_windows(self.reduced, known.lower, start, windows, effort=part)
+        moves = LocalSearch(moves=10**12, seed=seed)
+        part = effort.share(0.3)
+        found = search_locally(self.reduced, known.lower, found, moves, effort=part)
         return self._searched("windows", found, known, effort)
+
+    def _levels_anew(self, known: Known, effort: Effort) -> Outcome:
+        """Search by levels from no plan; with less memory where memory was underrated."""
+        problem = self.reduced.with_less_memory(known.margin) if known.margin else self.reduced
+        settings = replace(self.settings.levels, seed=self._seed(2 * known.number + 1))
+        found = search_levels(problem, known.lower, None, settings, effort=effort)
+        return self._searched("levels", found, known, effort)
+
+    def _seed(self, number: int) -> int:
+        return self.settings.seed + 1000 * number
 
     # --- proofs ---------------------------------------------------------------------------------
 
