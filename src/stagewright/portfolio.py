@@ -25,6 +25,7 @@ from .exact.program import ExactLimits, prove
 from .graph import CostGraph
 from .problem import Problem
 from .rounds import Ends, Task
+from .search.corridor import Corridor, search_corridor
 from .search.genetic import Genetic, search_genetic
 from .search.local import LocalSearch, search_locally
 from .search.multilevel import Multilevel, search_levels
@@ -242,18 +243,19 @@ class Portfolio:
         return self._searched("evolve", found, known, effort)
 
     def _improve(self, known: Known, effort: Effort) -> Outcome:
-        """Improve the incumbent window by window, then node by node; on large graphs, by levels."""
-        seed, start = self._seed(2 * known.number), known.relaxed
-        if self.reduced.num_nodes > _LARGE_BLOCK * self.pricing.machine.stages:
+        """Improve the incumbent by windows, or by levels on large graphs, then by moves and a corridor."""
+        seed, lower, problem = self._seed(2 * known.number), known.lower, self.reduced
+        half, quarter = effort.share(0.5), effort.share(0.25)
+        if problem.num_nodes > _LARGE_BLOCK * self.pricing.machine.stages:
             levels = replace(self.settings.levels, seed=seed)
-            found = search_levels(self.reduced, known.lower, start, levels, effort=effort)
-            return self._searched("levels", found, known, effort)
-        windows = replace(self.settings.windows, seed=seed)
-        part = effort.share(0.7)
-        found = search_windows(self.reduced, known.lower, start, windows, effort=part)
+            found = search_levels(problem, lower, known.relaxed, levels, effort=half)
+        else:
+            windows = replace(self.settings.windows, seed=seed)
+            found = search_windows(problem, lower, known.relaxed, windows, effort=half)
         moves = LocalSearch(moves=10**12, seed=seed)
-        part = effort.share(0.3)
-        found = search_locally(self.reduced, known.lower, found, moves, effort=part)
+        found = search_locally(problem, lower, found, moves, effort=quarter)
+        corridor = Corridor(seed=seed)
+        found = search_corridor(problem, lower, found, corridor, effort=quarter)
         return self._searched("windows", found, known, effort)
 
     def _levels_anew(self, known: Known, effort: Effort) -> Outcome:
