@@ -2,8 +2,12 @@
 """The paper's search and ours: quality at equal evaluations, at equal time, and evaluations per second.
 
     python -m benchmarks.search INSTANCES... [--stages 8 16] [--seconds 2] [--parts evaluations time speed]
+                                [--synthetic 200 1000 10000] [--onnx DEVICE]
 
-INSTANCES are graph files whose tensors have costs.  Values are how far above the best bottleneck that
+INSTANCES are graph files whose tensors have costs; --synthetic adds a layered, a mixture-of-experts and a random graph
+of so many nodes, --onnx the light models of the onnx package.  At equal evaluations a window and a move of a node
+count as one each, a corridor and a cycle through the levels as 1,000: they cost far less or more than an order, so
+the seconds stand beside.  Values are how far above the best bottleneck that
 any column reached a method ends, in percent, geometric mean over the instances; the rows of the
 instances are printed with --rows.
 """
@@ -15,22 +19,30 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from benchmarks.common import geometric_mean, header, row, table
-from benchmarks.synthetic import layered_model
+from benchmarks.onnx_light import LIGHT
+from benchmarks.synthetic import FAMILIES, layered_model
 
 from stagewright import _native
+from stagewright.api import machine_for, read
 from stagewright.graph import CostGraph
 from stagewright.machine import Machine
 from stagewright.problem import Problem, compile_problem
 from stagewright.readers import load
 from stagewright.reduce import reduce_problem
+from stagewright.search.corridor import Corridor, search_corridor
 from stagewright.search.genetic import PRESETS, Genetic, RandomOrders, search_genetic
+from stagewright.search.local import LocalSearch, search_locally
+from stagewright.search.multilevel import Multilevel, search_levels
 from stagewright.search.orders import OrderSearch, search_orders
+from stagewright.search.windows import WindowSearch, search_windows
 from stagewright.solve import Settings, solve
 
 Method = Callable[[CostGraph, Machine], int]
+Case = tuple[CostGraph, Callable[[int], Machine]]  # a graph, and the machine of k stages for it
 
 
 def lower_of(problem: Problem) -> int:
@@ -83,6 +95,36 @@ def repeated(settings: RandomOrders | Genetic, reduced: bool, seconds: float) ->
     return run
 
 
+def improving(kind: str, evaluations: int = 10**12, seconds: float = 1e9) -> Method:
+    """Run a search that changes a plan, from the best of 30 orders, on the reduced problem."""
+
+    def run(graph: CostGraph, machine: Machine) -> int:
+        end = time.perf_counter() + seconds
+        problem = prepared(graph, machine, reduced=True)
+        lower = lower_of(problem)
+        start = search_orders(problem, lower, settings=OrderSearch(30, 0))
+        left = max(0.0, end - time.perf_counter())
+        if kind == "windows":
+            windows = WindowSearch(rounds=evaluations)
+            return search_windows(problem, lower, start, windows, left).bottleneck
+        if kind == "moves":
+            moves = LocalSearch(moves=evaluations)
+            return search_locally(problem, lower, start, moves, left).bottleneck
+        if kind == "corridor":
+            # A corridor holds some hundred ideals per boundary; it ends by itself when widening stops paying.
+            rounds = max(1, evaluations // 1000)
+            corridor = Corridor(rounds=min(rounds, 10**9))
+            return search_corridor(problem, lower, start, corridor, left).bottleneck
+        cycles = max(1, min(evaluations // 1000, 10**9))
+        levels = Multilevel(cycles=cycles, windows=700)
+        return search_levels(problem, lower, None, levels, left).bottleneck
+
+    return run
+
+
+IMPROVING = ("windows", "moves", "corridor", "levels")
+
+
 def whole(seconds: float) -> Method:
     return lambda graph, machine: solve(graph, machine, Settings(time_limit=seconds)).bottleneck
 
@@ -96,6 +138,8 @@ def at_equal_evaluations() -> Iterator[tuple[str, Method]]:
         yield f"brkga-10000, warm{end}", preset("brkga-10000", reduced, warm=True)
     yield "islands-10000, reduced", preset("islands-10000", True)
     yield "orders-10000, reduced", orders(True, 10_000)
+    for kind in IMPROVING:
+        yield f"{kind}-10000, reduced", improving(kind, evaluations=10_000)
 
 
 def at_equal_time(seconds: float) -> Iterator[tuple[str, Method]]:
@@ -107,21 +151,21 @@ def at_equal_time(seconds: float) -> Iterator[tuple[str, Method]]:
         yield f"random{end}", repeated(drawn, reduced, seconds)
         yield f"brkga-10000, repeated{end}", repeated(evolved, reduced, seconds)
     yield "islands-10000, repeated, reduced", repeated(islands, True, seconds)
+    for kind in IMPROVING:
+        yield f"{kind}, reduced", improving(kind, seconds=seconds)
     yield "solve()", whole(seconds)
 
 
-def compare(
-    methods: dict[str, Method], graphs: list[CostGraph], stages: list[int], rows: bool
-) -> None:
+def compare(methods: dict[str, Method], cases: list[Case], stages: list[int], rows: bool) -> None:
     """Print, per method, how far above the best of all methods it ends."""
     above: dict[str, list[float]] = {name: [] for name in methods}
     spent = dict.fromkeys(methods, 0.0)
-    for graph in graphs:
+    for graph, machine_of in cases:
         for k in stages:
             reached = {}
             for name, method in methods.items():
                 start = time.perf_counter()
-                reached[name] = method(graph, Machine(k))
+                reached[name] = method(graph, machine_of(k))
                 spent[name] += time.perf_counter() - start
             best = min(reached.values())
             for name, value in reached.items():
@@ -162,6 +206,22 @@ def speed(nodes: list[int], stages: int, rounds: int) -> None:
         row([n, f"{ours:.0f}", f"{direct:.2f}", f"{ours / direct:.0f}"])
 
 
+def moves_per_second(nodes: list[int], stages: int) -> None:
+    """Print how many moves the local search judges per second."""
+    families = ("layered", "experts", "random")
+    table(["nodes", *(f"moves per second, {family}" for family in families)])
+    for n in nodes:
+        rates = []
+        for family in families:
+            problem = compile_problem(FAMILIES[family](n, 1), Machine(stages))
+            start = search_orders(problem, 0, settings=OrderSearch(3, 0))
+            settings = LocalSearch(moves=1_000_000)
+            begin = time.perf_counter()
+            found = search_locally(problem, lower_of(problem), start, settings)
+            rates.append(found.evaluations / (time.perf_counter() - begin))
+        row([n, *(f"{rate:,.0f}" for rate in rates)])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -172,23 +232,35 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, nargs="+", default=[200, 1000, 10_000])
     parts = ["evaluations", "time", "speed"]
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
+    parser.add_argument("--synthetic", type=int, nargs="*", default=[], metavar="NODES")
+    parser.add_argument(
+        "--onnx", metavar="DEVICE", help="also the light ONNX models, on this device"
+    )
     parser.add_argument("--rows", action="store_true")
     parser.add_argument("--without-constraints", action="store_true", help="ignore groups and pins")
     arguments = parser.parse_args()
     graphs = [load(path) for path in arguments.instances]
     if arguments.without_constraints:
         graphs = [graph.without_constraints() for graph in graphs]
-    header("Search over orders")
-    if graphs and "evaluations" in arguments.parts:
+    cases: list[Case] = [(graph, Machine) for graph in graphs]
+    for n in arguments.synthetic:
+        cases += [(FAMILIES[family](n, 1), Machine) for family in ("layered", "experts", "random")]
+    if arguments.onnx:
+        on_device = partial(machine_for, device=arguments.onnx)
+        cases += [(read(p, device=arguments.onnx), on_device) for p in sorted(LIGHT.glob("*.onnx"))]
+    header("Search")
+    if cases and "evaluations" in arguments.parts:
         print("\nEqual evaluations\n")
-        compare(dict(at_equal_evaluations()), graphs, arguments.stages, arguments.rows)
-    if graphs and "time" in arguments.parts:
+        compare(dict(at_equal_evaluations()), cases, arguments.stages, arguments.rows)
+    if cases and "time" in arguments.parts:
         print(f"\nEqual time, {arguments.seconds:g} s\n")
         methods = dict(at_equal_time(arguments.seconds))
-        compare(methods, graphs, arguments.stages, arguments.rows)
+        compare(methods, cases, arguments.stages, arguments.rows)
     if "speed" in arguments.parts:
         print("\nSpeed, k = 16\n")
         speed(arguments.nodes, 16, rounds=3)
+        print("\nMoves of nodes, k = 16\n")
+        moves_per_second(arguments.nodes, 16)
 
 
 if __name__ == "__main__":
