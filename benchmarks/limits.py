@@ -110,9 +110,12 @@ def threads(options: argparse.Namespace) -> Iterator[str]:
         solutions = [r.solution for r in results]
         clock = ["time" in s.stopped_because for s in solutions]
         plans = {hashlib.sha256(json.dumps(s.plan.stages).encode()).hexdigest() for s in solutions}
-        steps = [[(p.phase, p.upper, p.lower) for p in s.history] for s in solutions]
-        # What the clock ended in the middle of a step may have brought a little of it.
-        length = min(len(s) - ended for s, ended in zip(steps, clock, strict=True))
+        # What the clock ended in the middle came after the limit; it may have brought a little.
+        steps = [
+            [(p.phase, p.upper, p.lower) for p in s.history if p.seconds < options.same_seconds]
+            for s in solutions
+        ]
+        length = min(map(len, steps))
         same = all(s[:length] == steps[0][:length] for s in steps)
         late = ", ".join(str(n) for n, ended in zip(THREADS, clock, strict=True) if ended)
         row(
