@@ -210,8 +210,8 @@ def main() -> int:
     parser.add_argument("--stages", type=int, nargs="+", default=[2, 4, 8, 16, 32, 64], metavar="K")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--solver", choices=api.SOLVERS, default="highs")
-    parser.add_argument("--time-limit", type=float, default=5.0, help="seconds per bound (5)")
-    parser.add_argument("--plan-seconds", type=float, default=2.0, help="seconds per plan (2)")
+    parser.add_argument("--time-limit", type=float, default=4.0, help="seconds per bound (4)")
+    parser.add_argument("--plan-seconds", type=float, default=3.0, help="seconds per plan (3)")
     records.add_option(parser, "ladder")
     options = parser.parse_args()
     if options.graphs is not None:

@@ -15,7 +15,7 @@ SMALL = {
     "ladder": "--count 2 --sample 1 --stages 2 8 --methods simple anchor bottleneck solve --time-limit 0.5 --plan-seconds 0.3",
     "peers": "--sets light --stages 64 --seconds 1 --methods METIS,~repaired equal~work --rows",
     "scale": "--families transformer --nodes 100,200 --time-limit 5",
-    "limits": "--only squeezenet,layered-80 --limits 1 --memory-seconds 2 --parts threads memory",
+    "limits": "--only squeezenet,layered-80 --same-seconds 1 --memory-seconds 2 --parts threads memory",
     "integrality": "--sets light --only zfnet512 --time-limit 1",
     "profiles": "--only gnmt --time-limit 5 --stages 4",
     "instances": "",
@@ -39,7 +39,7 @@ def test_command_prints_whole_tables(name: str, tmp_path: Path) -> None:
         cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
