@@ -43,17 +43,18 @@ def main() -> int:
     parser.add_argument("--work", metavar="DIR", help="keep the store and the calibration here")
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=0.15, help="at most, for a kernel")
+    parser.add_argument("--calibration", metavar="DEVICE", help="use this one, measure none")
     options = parser.parse_args()
     header("Predicted against measured time on this machine, one thread")
     with kept(options.work) as folder:
         patience = Patience(seconds=options.seconds)
-        device = folder / "cpu.toml"
-        if not device.exists():
+        device = Path(options.calibration or folder / "cpu.toml")
+        if not options.calibration and not device.exists():
             begun = time.perf_counter()
             save_device(calibrate("cpu", patience=patience).device, device)
             print(f"Calibrated in {time.perf_counter() - begun:.0f} s.\n")
         fill(options.models.split(","), folder, patience)
-        compare(options.models.split(","), folder, options.repetitions)
+        compare(options.models.split(","), folder, str(device), options.repetitions)
     return 0
 
 
@@ -98,7 +99,7 @@ def fill(names: list[str], folder: Path, patience: Patience) -> None:
     print()
 
 
-def compare(names: list[str], folder: Path, repetitions: int) -> None:
+def compare(names: list[str], folder: Path, device: str, repetitions: int) -> None:
     """Print predicted over measured for every model and stage, and the mean absolute errors."""
     table(["model", "part", "measured ms", *(f"{m} ms" for m in METHODS), *METHODS])
     errors: dict[str, dict[str, list[float]]] = {m: {"whole": [], "stage": []} for m in METHODS}
@@ -106,7 +107,7 @@ def compare(names: list[str], folder: Path, repetitions: int) -> None:
         path = path_of(name, folder)
         graphs = {
             "roofline": api.read(path, device="cpu-core"),
-            "calibrated": api.read(path, device=str(folder / "cpu.toml")),
+            "calibrated": api.read(path, device=device),
             "store": api.read(path, store=folder / "kernels.sqlite"),
         }
         with tempfile.TemporaryDirectory() as stages:

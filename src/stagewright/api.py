@@ -125,6 +125,7 @@ def read(
     from .shaping.shape import shape
 
     settings = (settings or ReadSettings()).having(chosen)
+    dims = _with_batch(model, settings.batch, shapes, dims)
     graph = read_anything(model, example_inputs, shapes, dims, options, settings)
     if profile is not None:
         from .cost.profile import apply_profile
@@ -151,6 +152,20 @@ def read(
             "fuse", "work that is estimated (a device)", f"work that '{model}' states, or none"
         )
     return shape(graph, granularity, constraints)
+
+
+def _with_batch(
+    model: Any,
+    batch: int | None,
+    shapes: Mapping[str, Sequence[int]] | None,
+    dims: Mapping[str, int] | None,
+) -> Mapping[str, int] | None:
+    """Return `dims` with the batch dimensions of an ONNX model, whose file says which these are."""
+    if batch is None or not str(model).endswith(".onnx"):
+        return dims
+    from .readers.onnx_inputs import batch_dims
+
+    return batch_dims(Path(model), batch, shapes or {}, dims or {})
 
 
 def _stored(
@@ -498,6 +513,7 @@ def split(
         document, source = read_plan(plan)
     shapes = shapes or (source.shapes if source else None)
     dims = dims or (source.dims if source else None)
+    dims = _with_batch(model, source.settings.batch if source else None, shapes, dims)
     graph = read(model, shapes=shapes, dims=dims)
     return split_onnx(
         model,

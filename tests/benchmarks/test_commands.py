@@ -18,6 +18,7 @@ SMALL = {
     "limits": "--only squeezenet,layered-80 --same-seconds 1 --memory-seconds 2 --parts threads memory",
     "integrality": "--sets light --only zfnet512 --time-limit 1",
     "profiles": "--only gnmt --time-limit 5 --stages 4",
+    "costs": "--models encoder --seconds 0.001 --repetitions 2 --calibration cpu-core",
     "instances": "",
     "robust": "--only zfnet --stages 4 --samples 4",
     "wide": "--instances layered-n50 --k 16 --seconds 1",

@@ -101,6 +101,8 @@ def test_group_query_attention(tmp_path: Path, packed: bool) -> None:
         tmp_path, "GroupQueryAttention", inputs, outputs=3, domain=MS, attributes=attributes
     )
     assert graph.flops.tolist() == [cells(1, 8, 1, 64, 32, masked=True) + 3 * 10 * 16]
+    # query and new rows, the whole cache read, two lengths, the result, the new rows written
+    assert graph.nbytes.tolist() == [4 * (192 + 2 * 64 * 32 + 2 + 128 + 64)]
     assert graph.tensor_bytes.tolist() == [128 * 4, 2 * 64 * 16 * 4, 2 * 64 * 16 * 4]
 
 

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from onnx import TensorProto, ValueInfoProto, helper
 
+from stagewright import api
 from stagewright.errors import ModelError
-from stagewright.readers import StagewrightWarning
+from stagewright.readers import StagewrightWarning, load
 from stagewright.readers.onnx_model import read_onnx
+from stagewright.readers.settings import ReadSettings
 
 from .models import FLOAT, INT64, constant, info, make_model, save
 from .test_onnx_params import op
@@ -45,6 +47,28 @@ def test_shapes_are_fixed(
     graph = read_onnx(two_inputs(tmp_path), shapes=shapes, dims=dims)
     assert graph.flops.tolist() == [48, 48]
     assert graph.nbytes.tolist() == [4 * (48 + 16 + 48), 8 * 48]
+
+
+def test_the_batch_is_what_inputs_begin_with(tmp_path: Path) -> None:
+    path = two_inputs(tmp_path)
+    graph = load(path, dims={"length": 3}, settings=ReadSettings(batch=2))
+    assert graph.flops.tolist() == [48, 48]
+    given = {"x": (2, 3, 8), "mask": (2, 1, 8)}
+    with pytest.raises(ModelError, match="batch: expected an input that begins with a symbolic"):
+        load(path, shapes=given, settings=ReadSettings(batch=2))
+    with pytest.raises(ModelError, match="batch: expected a whole number >= 1, got 0"):
+        load(path, settings=ReadSettings(batch=0))
+
+
+def test_a_batch_of_one_item_goes_from_plan_to_stages(tmp_path: Path) -> None:
+    nodes = [op("a", "Relu", "x"), op("b", "Exp", "a")]
+    outputs = [info("b", ["batch", 8])]
+    path = save(make_model(nodes, [info("x", ["batch", 8])], outputs), tmp_path)
+    graph = api.read(path, batch=4, device="cpu-core", fuse=False)
+    assert graph.tensor_bytes.tolist() == [128, 128]
+    source = api.Source(str(path), settings=ReadSettings(batch=4), fuse=False)
+    result = api.plan(graph, 2, bandwidth="100GB/s", source=source)
+    assert len(api.split(path, result, tmp_path / "stages").stages) == len(result.plan.stages)
 
 
 def test_what_is_missing_is_listed(tmp_path: Path) -> None:

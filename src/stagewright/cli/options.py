@@ -103,7 +103,9 @@ def constraints_of(options: argparse.Namespace) -> Constraints:
 
 def _add_settings(group: Any) -> None:
     """Add what :class:`ReadSettings` holds."""
-    group.add_argument("--batch", type=int, metavar="N", help="inputs at once (1)")
+    group.add_argument(
+        "--batch", type=int, metavar="N", help="inputs at once (1); of an ONNX model too"
+    )
     group.add_argument("--sequence", type=int, metavar="N", help="tokens of each (at most 512)")
     group.add_argument(
         "--phase", choices=("prefill", "decode"), help="a whole sequence (default), or one token"

@@ -98,7 +98,9 @@ def load(
         kind = _kind_of_document(document)
     chosen = _options_for(kind, path, options or {})
     settings = settings or ReadSettings()
-    if kind != "hf":
+    if kind == "onnx":
+        settings.refuse_model_options(str(path), FORMATS[kind].title, but=("batch",))
+    elif kind != "hf":
         settings.refuse_model_options(str(path), FORMATS[kind].title)
     if kind in ("hf", "pt2"):
         from .torch_process import read_in_child
@@ -109,6 +111,10 @@ def load(
     if kind == "onnx":
         from .onnx_model import read_onnx
 
+        if settings.batch is not None:
+            from .onnx_inputs import batch_dims
+
+            dims = batch_dims(path, settings.batch, shapes or {}, dims or {})
         return read_onnx(path, shapes=shapes, dims=dims)
     for option, given in (("shapes", shapes), ("dims", dims)):
         if given:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
+from .onnx_file import load_model
 from .onnx_symbols import symbol, ties
 from .onnx_types import Value, from_type
 
-__all__ = ["Fixed", "fix_inputs"]
+__all__ = ["Fixed", "batch_dims", "fix_inputs"]
 
 
 class Fixed:
@@ -45,6 +46,32 @@ def _declared(info: Any) -> list[int | str] | None:
         int(d.dim_value) if d.HasField("dim_value") and d.dim_value >= 0 else symbol(d.dim_param)
         for d in tensor.shape.dim
     ]
+
+
+def batch_dims(
+    path: Path, batch: int, shapes: Mapping[str, Sequence[int]], dims: Mapping[str, int]
+) -> dict[str, int]:
+    """Return `dims` with the symbolic dimensions that inputs begin with set to the batch.
+
+    Inputs whose shape is given, and dimensions that are, stay as they are.
+
+    Raises
+    ------
+    ModelError
+        If no input begins with a symbolic dimension: the batch is fixed in the file.
+    """
+    _check_size(f"{path}: batch", batch)
+    inputs = [i for i in _real_inputs(load_model(path).graph) if i.name not in shapes]
+    first = {declared[0] for i in inputs if (declared := _declared(i))}
+    names = [name for name in first if isinstance(name, str) and name]
+    if not names:
+        raise ModelError(
+            f"{path}: batch",
+            "an input that begins with a symbolic dimension",
+            ", ".join(sorted(map(repr, first))) or "none",
+            "Export the model with a dynamic batch, or give every input's shape (--shape).",
+        )
+    return {**dict.fromkeys(sorted(names), batch), **dims}
 
 
 def fix_inputs(

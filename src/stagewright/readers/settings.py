@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -20,7 +20,8 @@ class ReadSettings:
     ----------
     batch, sequence, phase, cache, dtype
         Of a Hugging Face configuration: inputs at once, tokens of each, ``prefill`` or ``decode``,
-        tokens in the cache, element type of the weights.  None takes the reader's default.
+        tokens in the cache, element type of the weights.  None takes the reader's default.  An
+        ONNX model takes the batch too, for the symbolic dimension that its inputs begin with.
     replicate
         Mark masks, position tables and their like as replicable.
     read_limit
@@ -64,14 +65,16 @@ class ReadSettings:
         names = ("batch", "sequence", "phase", "cache", "dtype")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
-    def refuse_model_options(self, item: str, kind: str) -> None:
-        """Complain if an option was given that a file of this kind cannot use.
+    def refuse_model_options(self, item: str, kind: str, but: Sequence[str] = ()) -> None:
+        """Complain if an option was given that a file of this kind cannot use; `but` it can.
 
         Raises
         ------
         InputError
         """
         for name, value in self.model_options().items():
+            if name in but:
+                continue
             raise InputError(
                 f"{item}: {name}", f"none, since {kind} fixes it", str(value), "Leave it out."
             )
