@@ -147,12 +147,11 @@ bool BlockSearch::look(Subproblem& sub, Picoseconds& floor, std::vector<Block>& 
     Picoseconds below_amount = 0, below_cost = 0, above_amount = 0, above_cost = 0;
     auto p = sub.p;
     for (int i = 0; i < kCutsPerLook; ++i) {
-        const auto minimum = cuts_.solve(p, stop, q * threshold_);
+        // M above this says that no more than the floor fits.
+        const auto minimum = cuts_.solve(p, stop, q * threshold_ - p * (floor + 1));
         stop.spend(kPerCut * g_.n);
-        // Not even the cheapest combination fits, or stopped: then the caller sees to it.
         if (!minimum.finished) return false;
         if (p > 0) roof = std::min(roof, (q * threshold_ - minimum.value) / p);
-        if (roof <= floor) return false;
         sub.p = p;
         if (minimum.cost <= threshold_) {
             const bool known = has_below_ && minimum.amount <= below_amount;
@@ -222,14 +221,15 @@ void BlockSearch::choose(const Subproblem& sub) {
     }
 }
 
-BlockSearch::Result BlockSearch::search(Picoseconds floor, std::int64_t quick, Stop& stop) {
+BlockSearch::Result BlockSearch::search(Picoseconds floor, std::int64_t quick, std::int64_t most,
+                                        Stop& stop) {
     Result result;
     const auto start = looked_;
     std::vector<Subproblem> open;
     open.push_back({std::vector<Word>(words_, 0), std::vector<Word>(words_, 0),
                     std::min(cuts_.scale() / 2 + 1, cuts_.steepest())});
     while (!open.empty()) {
-        if ((!result.blocks.empty() && looked_ - start >= quick) || stop.now()) return result;
+        if (looked_ - start >= (result.blocks.empty() ? most : quick) || stop.now()) return result;
         auto sub = std::move(open.back());
         open.pop_back();
         if (!look(sub, floor, result.blocks, stop)) continue;

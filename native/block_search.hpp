@@ -38,8 +38,8 @@ class BlockSearch {
         std::vector<Block> blocks;  // each with more amount than the one before
     };
     /// Blocks of cost <= threshold with more than `floor` of the amounts of the cuts.  Having found
-    /// some, it looks at `quick` subproblems in all.
-    Result search(Picoseconds floor, std::int64_t quick, Stop& stop);
+    /// some, it looks at `quick` subproblems in all; otherwise at `most`.
+    Result search(Picoseconds floor, std::int64_t quick, std::int64_t most, Stop& stop);
 
     /// Subproblems looked at so far: the work done.
     [[nodiscard]] std::int64_t looked() const { return looked_; }

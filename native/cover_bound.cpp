@@ -9,9 +9,11 @@ namespace stagewright {
 
 namespace {
 
-constexpr std::int64_t kQuick = 3000;   // subproblems per question once a block is found
+constexpr std::int64_t kQuick = 1000;       // subproblems of a look for more blocks
+constexpr std::int64_t kFirstProof = 2000;  // subproblems; doubled where they do not suffice
 constexpr std::int64_t kFinest = 2048;  // the last steps are one part in so many of the incumbent
 constexpr std::size_t kMostBlocks = 20'000;
+constexpr double kRounding = 1e-6;
 constexpr double kTrust = 0.5;   // share of the newest prices in the amounts
 constexpr double kFollow = 0.3;  // how fast the centre follows the amounts
 
@@ -43,10 +45,12 @@ Cover::Answer Cover::ask(std::int32_t k, Picoseconds threshold, Stop& stop) {
     for (const auto& block : known_)
         if (block.cost <= threshold) master.add(block.set);
     auto trust = kTrust;
+    auto patience = kFirstProof;  // subproblems that the next proof may look at
+    auto next_proof = search_.looked();
     std::vector<double> wish(centre_.size());
     while (known_.size() < kMostBlocks && master.solve(stop)) {
         const auto fewest = master.value();
-        if (fewest <= k) return Answer::possible;
+        if (fewest <= k + kRounding) return Answer::possible;
         const auto& prices = master.prices();
         for (std::size_t v = 0; v < wish.size(); ++v)
             wish[v] = trust * std::max(prices[v], 0.0) / fewest + (1 - trust) * centre_[v];
@@ -54,13 +58,35 @@ Cover::Answer Cover::ask(std::int32_t k, Picoseconds threshold, Stop& stop) {
         Picoseconds whole = 0;
         for (const auto a : cuts_.amounts()) whole += a;
         if (whole == 0) return Answer::unknown;
-        const auto found = search_.search((whole - 1) / k, kQuick, stop);
-        if (found.blocks.empty()) return found.complete ? Answer::refuted : Answer::unknown;
+        // A look for any block that the program would use; the proof needs larger ones.
+        const auto enough = (whole - 1) / k;
+        const auto fair = static_cast<Picoseconds>(static_cast<double>(whole) / fewest);
+        auto found = search_.search(std::min(fair, enough), kQuick, kQuick, stop);
+        if (found.complete && (found.blocks.empty() || found.blocks.back().amount <= enough))
+            return Answer::refuted;
+        if ((found.blocks.empty() || found.blocks.back().amount <= enough) &&
+            search_.looked() >= next_proof) {
+            auto proof = search_.search(enough, kQuick, patience, stop);
+            if (proof.complete && proof.blocks.empty()) return Answer::refuted;
+            if (proof.blocks.empty()) {
+                next_proof = search_.looked() + patience;
+                patience *= 2;
+            }
+            for (auto& block : proof.blocks) found.blocks.push_back(std::move(block));
+        }
         bool useful = false;  // to the master: else the amounts are too far from its prices
-        for (const auto& block : found.blocks) {
-            useful = useful || master.price_of(block.set) > 1 + 1e-7;
+        bool large = false;
+        for (auto& block : found.blocks) {
+            useful = useful || master.price_of(block.set) > 1 + kRounding;
+            large = large || block.amount > enough;
+            if (!seen_.insert(block.set).second) continue;
             master.add(block.set);
-            known_.push_back(block);
+            known_.push_back(std::move(block));
+        }
+        if (!useful && trust >= 1) {
+            // The prices are the best there are, but for rounding.
+            if (large) return Answer::possible;
+            next_proof = 0;
         }
         trust = useful ? kTrust : std::min(1.0, (1 + trust) / 2 + 0.01);
         double total = 0;

@@ -7,6 +7,7 @@
 // holds more (block_search.hpp), and if so it becomes known.  docs/method_cover.md has the proofs.
 #pragma once
 
+#include <set>
 #include <vector>
 
 #include "block_cut.hpp"
@@ -42,7 +43,8 @@ class Cover {
     BlockCut cuts_;
     BlockSearch search_;
     std::vector<BlockSearch::Block> known_;
-    std::vector<double> centre_;  // amounts that did well, of sum 1
+    std::set<std::vector<Word>> seen_;  // their sets
+    std::vector<double> centre_;        // amounts that did well, of sum 1
 };
 
 }  // namespace stagewright
