@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ SMALL = {
     "integrality": "--sets light --only zfnet512 --time-limit 1",
     "profiles": "--only gnmt --time-limit 5 --stages 4",
     "costs": "--models encoder --seconds 0.001 --repetitions 2 --calibration cpu-core",
+    "peak": "--models squeezenet",
     "instances": "",
     "robust": "--only zfnet --stages 4 --samples 4",
     "wide": "--instances layered-n50 --k 16 --seconds 1",
@@ -30,6 +32,10 @@ SMALL = {
 def test_command_prints_whole_tables(name: str, tmp_path: Path) -> None:
     if name in ("instances", "profiles", "wide", "wide_bound") and not INSTANCES.exists():
         pytest.skip(f"no instances at {INSTANCES}")
+    if name == "peak":
+        pytest.importorskip("onnxruntime")
+        if not shutil.which("c++"):
+            pytest.skip("counting bytes needs a compiler")
     if name in ("ladder", "integrality"):
         pytest.importorskip("highspy")
     arguments = [word.replace("~", " ") for word in SMALL[name].split()]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an operator does to its iteration space: the vocabulary of the fusion rules.
 
-ONNX and PyTorch names are held in lower case without domain, overload and trailing underscore.
+ONNX, PyTorch and StableHLO names are held in lower case without domain, overload and trailing underscore.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ _CHANGING: Final = frozenset(
     _words(
         "cast castlike quantizelinear dequantizelinear where equal greater greaterorequal less "
         "lessorequal isinf isnan and or not xor "
-        "to _to_copy type_as eq ne gt ge lt le isfinite logical_and logical_or logical_not masked_fill"
+        "to _to_copy type_as eq ne gt ge lt le isfinite logical_and logical_or logical_not masked_fill "
+        "convert compare select"
     )
 )
 """Pointwise operators whose result may have elements of another size than their inputs."""
@@ -42,7 +43,7 @@ _KINDS: Final[dict[Kind, str]] = {
         "fusedmatmul transposematmul matmulinteger matmulintegertofloat qlinearmatmul "
         "dynamicquantizematmul matmulnbits matmulbnb4 "
         "conv1d conv2d conv3d convolution _convolution conv_transpose1d conv_transpose2d "
-        "conv_transpose3d linear addmm mm bmm baddbmm mv"
+        "conv_transpose3d linear addmm mm bmm baddbmm mv dot_general dot"
     ),
     Kind.POINTWISE: (
         "abs acos acosh add asin asinh atan atanh bitshift bitwiseand bitwisenot bitwiseor bitwisexor "
@@ -53,12 +54,14 @@ _KINDS: Final[dict[Kind, str]] = {
         "qlinearleakyrelu dropout "
         "rsub rsqrt square silu relu6 hardtanh leaky_relu hard_swish hardsigmoid log_sigmoid "
         "addcmul addcdiv maximum minimum clamp clamp_min clamp_max batch_norm "
-        "_native_batch_norm_legit_no_training true_divide floor_divide lerp expm1 log1p native_dropout"
+        "_native_batch_norm_legit_no_training true_divide floor_divide lerp expm1 log1p native_dropout "
+        "broadcast_in_dim exponential exponential_minus_one log_plus_one logistic multiply subtract "
+        "divide negate power minimum maximum rsqrt cosine sine remainder"
     ),
     Kind.REDUCTION: (
         "reducemax reducemean reducemin reduceprod reducesum reducel1 reducel2 reducelogsum "
         "reducelogsumexp reducesumsquare "
-        "amax amin var var_mean logsumexp linalg_vector_norm"
+        "reduce amax amin var var_mean logsumexp linalg_vector_norm"
     ),
     Kind.ROWS: (
         "softmax logsoftmax biassoftmax layernormalization rmsnormalization "
