@@ -113,7 +113,8 @@ class _Finder:
         heads = [v for v in reversed(self.order) if kind[v] is Kind.CONTRACTION]
         others = [v for v in reversed(self.order) if kind[v] in _FOLLOWERS]
         for head in (*heads, *others):
-            self._grow(head)
+            if head not in self.kernel:  # one that is part of a kernel has grown as far as it can
+                self._grow(head)
         found = {id(nodes): nodes for nodes in self.kernel.values() if len(nodes) > 1}
         return sorted(found.values(), key=lambda nodes: self.position[nodes[0]])
 
