@@ -94,23 +94,33 @@ void IdealGraph::enumerate(std::int64_t max_ideals, std::int64_t max_bytes, Stop
         std::vector<std::vector<Node>> next_ready;
         std::size_t slots = 0;
         for (const auto& row : ready) slots += row.size();
+        // What only this size and the next one need, beside what is kept.
+        auto passing = static_cast<std::int64_t>(4 * std::bit_ceil(2 * slots + 2) + 4 * slots);
+        if (passing > max_bytes) {
+            too_large_ = true;
+            return;
+        }
         table.assign(std::bit_ceil(2 * slots + 2), -1);
         const std::size_t mask = table.size() - 1;
         for (std::int64_t i = begin; i < end; ++i) {
             const auto row = std::move(ready[i - begin]);
             for (const Node v : row) {
-                stop.spend(kIdeal);
+                const auto w = window(i);
+                stop.spend(kIdeal + w.end - w.first);
                 if (stop()) return;
                 const auto h = hash[i] ^ key[v];
-                made.set_to(window(i), v);
+                made.set_to(w, v);
                 std::size_t slot = h & mask;
                 while (table[slot] >= 0 &&
                        (hash[table[slot]] != h || !made.equals(window(table[slot]))))
                     slot = (slot + 1) & mask;
                 if (table[slot] < 0) {
-                    const auto bytes = static_cast<std::int64_t>(
+                    const auto kept = static_cast<std::int64_t>(
                         8 * (bits_.size() + cover_node_.size()) + 80 * work_.size());
-                    if (count() >= max_ideals || bytes > max_bytes) return;
+                    if (count() >= max_ideals || kept + passing > max_bytes) {
+                        too_large_ = true;
+                        return;
+                    }
                     table[slot] = static_cast<std::int32_t>(count());
                     append(made.words, made.first);
                     hash.push_back(h);
@@ -133,6 +143,8 @@ void IdealGraph::enumerate(std::int64_t max_ideals, std::int64_t max_bytes, Stop
                                         [&](Node p) { return made.has(p); }))
                             list.push_back(u);
                     }
+                    passing += static_cast<std::int64_t>(4 * list.capacity() + sizeof(list));
+                    stop.spend(static_cast<std::int64_t>(list.size()));
                 }
                 cover_ideal_.push_back(table[slot]);
                 cover_node_.push_back(v);

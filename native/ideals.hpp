@@ -23,6 +23,8 @@ class IdealGraph {
                Stop& stop);
 
     [[nodiscard]] bool complete() const { return complete_; }
+    /// There are more ideals than were allowed, or they need more memory.
+    [[nodiscard]] bool too_large() const { return too_large_; }
     [[nodiscard]] std::int64_t count() const { return static_cast<std::int64_t>(work_.size()); }
 
     /// From now on overflow counts the least peak of a block over all orders of its nodes, not just the
@@ -91,7 +93,7 @@ class IdealGraph {
 
     const Instance& instance_;
     std::int64_t words_;
-    bool complete_ = false;
+    bool complete_ = false, too_large_ = false;
     std::vector<std::uint64_t> bits_;  // the windows of all ideals, one behind the other
     std::vector<std::int64_t> window_start_{0};
     std::vector<std::int32_t> first_word_;

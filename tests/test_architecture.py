@@ -48,6 +48,7 @@ LAYERS = [
     "export",
     "reports",
     "source",
+    "starting",
     "api",
     "judging",
     "cli",

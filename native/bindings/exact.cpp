@@ -65,6 +65,7 @@ void bind_exact(nb::module_& m) {
             "instance"_a, "max_ideals"_a, "max_bytes"_a, "seconds"_a = 1e9, "cancel"_a = nb::none(),
             "work"_a = kEndless, nb::keep_alive<1, 2>())
         .def_prop_ro("complete", &sw::IdealGraph::complete)
+        .def_prop_ro("too_large", &sw::IdealGraph::too_large)
         .def_prop_ro("count", &sw::IdealGraph::count)
         .def_prop_ro("pairs", &sw::IdealGraph::pairs)
         .def(

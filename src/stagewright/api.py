@@ -289,7 +289,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the plan file; times are exact decimals of seconds."""
-        from .certificate.build import operator_level, plan_document
+        from .certificate.build import history_entries, operator_level, plan_document
 
         document = plan_document(
             self.graph,
@@ -300,6 +300,7 @@ class Result:
             seconds=self.solution.seconds,
             seed=self.seed,
         )
+        document["history"] = history_entries(self.solution.history)
         if self.source is not None:
             from .cost.provenance import provenance
 
@@ -348,6 +349,7 @@ def plan(
     time_limit: float = 60.0,
     seed: int = 0,
     threads: int | None = None,
+    start: Result | Plan | str | Path | None = None,
     catalogue: Catalogue | None = None,
     source: Source | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -380,8 +382,12 @@ def plan(
     seed, threads
         Seed of the random choices; threads to use (all cores by default).  The result does not
         depend on the number of threads unless time runs out.
+    start
+        A plan to start from: a result, a plan, or the path of a plan file, for at most as many stages.
+        Of a result for the same graph and machine, but at least as many stages, the lower bounds
+        are kept, for no plan of fewer stages is below them.
     progress
-        Called whenever a bound changes.
+        Called whenever a bound changes, from the thread that calls this.
     fuse
         As for :func:`read`, where `model` is a path.
     granularity, constraints
@@ -402,6 +408,7 @@ def plan(
     from .shaping.constraints import Constraints
     from .shaping.shape import shape
     from .solve import Settings
+    from .starting import bounds_that_hold, plan_to_start_from
 
     require_time_limit(time_limit)
     wanted = Constraints.of(constraints)
@@ -428,8 +435,14 @@ def plan(
 
         source = replace(source or Source(model.name), count_graph_io=True)
         model = charged(model, machine)
-    settings = Settings(time_limit=time_limit, seed=seed, threads=threads)
     shaped = shape(model, granularity, wanted)
+    settings = Settings(
+        time_limit=time_limit,
+        seed=seed,
+        threads=threads,
+        start=plan_to_start_from(start.to_json() if isinstance(start, Result) else start, shaped),
+        bounds=bounds_that_hold(start, shaped, machine) if isinstance(start, Result) else (),
+    )
     if granularity == "op":
         found = solve_reserved(shaped, machine, settings, progress)
         return Result(shaped, machine, found, seed, source)

@@ -51,6 +51,10 @@ class Effort:
         """Whether to stop now: time is up, or the call was cancelled."""
         return self.seconds_left() <= 0 or (self.cancel is not None and self.cancel.is_set)
 
+    def until(self, deadline: float) -> Effort:
+        """Return an effort that ends at `deadline` if that comes before its own."""
+        return replace(self, deadline=min(self.deadline, deadline))
+
     def share(self, fraction: float) -> Effort:
         """Return an effort with a part of the work and the same deadline."""
         return replace(self, work=int(self.work * fraction) if self.work < ENDLESS else ENDLESS)

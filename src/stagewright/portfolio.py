@@ -23,6 +23,7 @@ from .exact.must_link import contract_by_cuts
 from .exact.pricing import Pricing
 from .exact.program import ExactLimits, prove
 from .graph import CostGraph
+from .plans import Plan
 from .problem import Problem
 from .rounds import Ends, Task
 from .search.corridor import Corridor, search_corridor
@@ -59,18 +60,25 @@ class Settings:
         The search by windows that improves the incumbent; moves of nodes follow it.
     levels
         The search on several levels, which starts afresh.
+    max_rounds
+        Rounds of search and proof; None for as many as there is time for.  What is limited by rounds is
+        the same on every machine.
     first_round
         Work of each search in the first round of search and proof; each further round has twice as much.
     quick
         Limits of the first attempt at a proof: beyond it, a better incumbent is looked for first.
     exact
         Limits of the exact method.
-    quick_work, anchor_work
-        Work of the first attempt at a proof and of the anchor bound.
+    quick_work, anchor_work, evolve_work
+        Work of the first attempt at a proof, of the anchor bound and of the genetic search.
     max_relaxed_nodes
         The skeleton relaxation is left out for reduced problems beyond this size.
     threads
         Threads for searches and proofs side by side, all cores by default.
+    start
+        A plan of at most as many stages to start from.
+    bounds
+        Lower bounds that are known to hold; those for more stages hold for fewer.
     """
 
     time_limit: float = 60.0
@@ -80,13 +88,17 @@ class Settings:
     )
     windows: WindowSearch = field(default_factory=lambda: WindowSearch(rounds=10**9))
     levels: Multilevel = field(default_factory=lambda: Multilevel(cycles=10**9, windows=700))
+    max_rounds: int | None = None
     first_round: float = 0.25
     quick: ExactLimits = field(default_factory=lambda: ExactLimits(max_ideals=300_000))
     exact: ExactLimits = field(default_factory=ExactLimits)
     quick_work: float = 4.0
     anchor_work: float = 1.0
+    evolve_work: float = 3.0
     max_relaxed_nodes: int = 5_000
     threads: int | None = None
+    start: Plan | None = None
+    bounds: tuple[Bound, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -185,7 +197,8 @@ class Portfolio:
             self._task("exact", 3, self._proof, known, 2 * work),
         ]
         if known.number == 2:
-            tasks.append(self._task("evolve", 4, self._evolve, known, 0.05 * limit))
+            evolve = min(self.settings.evolve_work, 0.05 * limit)
+            tasks.append(self._task("evolve", 4, self._evolve, known, evolve))
         return tasks
 
     @staticmethod
@@ -294,7 +307,7 @@ class Portfolio:
             return Outcome("exact")
         start = time.perf_counter()
         proof = prove(self.pricing, known.best, known.lower, limits, effort, self.settings.seed)
-        if not proof.complete and proof.ideals >= limits.max_ideals:
+        if not proof.complete and not proof.more:
             self._too_wide.add((limits, known.best.bottleneck))
         seconds = time.perf_counter() - start
         bound = Bound("exact", proof.lower, seconds, "exhaustive")

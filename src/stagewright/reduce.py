@@ -93,6 +93,7 @@ __all__ = ["reduce_problem"]
 # Reachability is decided by a bounded walk; giving up only leaves a merge undone.
 _MAX_WALK = 256
 _LOOKS = 64  # nodes between two looks at the clock
+_WORTH = 0.1  # of the nodes have merged
 
 
 def reduce_problem(problem: Problem, effort: Effort | None = None) -> Problem:
@@ -137,7 +138,9 @@ class _Reducer:
         while queue:
             looks += 1
             if effort is not None and looks % _LOOKS == 0 and effort.over():
-                break
+                # What was merged so far holds; contracting takes time too, so little is not worth it.
+                merged = sum(into != v for v, into in enumerate(self.into))
+                return self._result() if merged > n * _WORTH else self.problem
             u = queue.popleft()
             queued[u] = False
             if self.into[u] != u:

@@ -16,6 +16,7 @@ reaches it at once; a deadline ends the tasks from inside.
 from __future__ import annotations
 
 import enum
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -78,6 +79,10 @@ class Rounds:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def over(self) -> bool:
+        """Whether no further round should start: time is up, or Ctrl-C came."""
+        return self.interrupted or time.perf_counter() >= self.deadline
 
     def alone(self, run: Callable[[Effort], T]) -> T:
         """Run one thing to its end; Ctrl-C cancels its effort and is remembered."""

@@ -15,20 +15,23 @@ from .bound.simple import simple_bound
 from .bound.types import Bound
 from .cores import usable_cores
 from .effort import Effort
-from .errors import InfeasibleError, LimitError
+from .errors import InfeasibleError, InputError, LimitError
 from .exact.fitting import why_nothing_fits
 from .exact.pricing import Pricing
 from .graph import CostGraph
 from .machine import Machine
-from .plans import Plan
+from .plans import Plan, problems_of
 from .portfolio import Known, Outcome, Portfolio, Settings
 from .problem import compile_problem
 from .reduce import reduce_problem
 from .rounds import Rounds
-from .search.orders import one_stage
+from .search.orders import nearest, one_stage
 from .units import format_bytes
 
 __all__ = ["Progress", "Settings", "Solution", "solve"]
+
+_REDUCTION = 0.3  # of the time, at most; what is merged until then holds
+_PRICING = 0.1  # seconds for the orders of stages before the search and at its end
 
 
 @dataclass(frozen=True)
@@ -72,31 +75,44 @@ def solve(
     Raises
     ------
     InputError
-        If some tensor is given in bytes and the machine has no bandwidth.
+        If some tensor is given in bytes and the machine has no bandwidth, or the plan to start from is
+        not valid.
     InfeasibleError
         If no plan keeps every stage within the machine's hard limit of memory, and that is proven.
     LimitError
         If no such plan was found before the time was up, and none was shown not to exist.
     """
     settings = settings or Settings()
+    if settings.start is not None:
+        _require_valid(graph, machine, settings.start)
     start = time.perf_counter()
     with Rounds(settings.threads or usable_cores(), start + settings.time_limit) as rounds:
         problem = rounds.alone(lambda _: compile_problem(graph, machine))
         if reason := why_nothing_fits(problem, graph):
             raise _infeasible(machine, reason)
-        reduced = rounds.alone(lambda effort: reduce_problem(problem, effort))
+        share = Effort.within(_REDUCTION * settings.time_limit)
+        reduced = rounds.alone(lambda e: reduce_problem(problem, e.until(share.deadline)))
         run = _Run(start, Pricing(graph, machine, reduced), progress)
         run.add(simple_bound(problem))
+        if settings.start is not None:
+            run.start_from(settings.start)
+        for bound in settings.bounds:
+            run.add(replace(bound, seconds=0.0))
         portfolio = Portfolio(graph, problem, run.pricing, settings)
-        while run.is_open() and not rounds.interrupted and time.perf_counter() < rounds.deadline:
+        while run.is_open(settings) and not rounds.over():
             known = run.known
             outcomes = rounds.run(
                 portfolio.tasks(known), partial(portfolio.ends, known, reduced.refusal)
             )
             run.take(outcomes)
-        return run.finish(
-            interrupted=rounds.interrupted, late=time.perf_counter() >= rounds.deadline
-        )
+        return run.finish(settings, interrupted=rounds.interrupted)
+
+
+def _require_valid(graph: CostGraph, machine: Machine, plan: Plan) -> None:
+    """Refuse a plan to start from that breaks the rules, the limits of memory aside."""
+    problems = problems_of(graph, replace(machine, memory_limit=None, reserved=()), plan)
+    if problems:
+        raise InputError("start", "a valid plan for this graph and machine", problems[0])
 
 
 def _infeasible(machine: Machine, reason: str) -> InfeasibleError:
@@ -112,16 +128,36 @@ class _Run:
     ) -> None:
         self.start, self.pricing, self.report = start, pricing, report
         whole = one_stage(pricing.problem)
-        self.known = Known(pricing.true_cost(whole, Effort.within(0.1)), whole, 0)
+        self.known = Known(pricing.true_cost(whole, Effort.within(_PRICING)), whole, 0)
         self.bounds: list[Bound] = []
         self.history: list[Progress] = []
+        self.given: tuple[Plan, int] | None = None
         self.ideals: int | None = None
         self.stuck = False
 
-    def is_open(self) -> bool:
+    def is_open(self, settings: Settings) -> bool:
         """Whether there is a gap left, and something that could close it."""
         upper = min(self.known.best.bottleneck, self.pricing.problem.refusal)
-        return upper > self.known.lower and not self.stuck
+        return upper > self.known.lower and not self.stuck and not self._rounds_are_up(settings)
+
+    def _rounds_are_up(self, settings: Settings) -> bool:
+        return settings.max_rounds is not None and self.known.number > 1 + settings.max_rounds
+
+    def start_from(self, plan: Plan) -> None:
+        """Start from a valid plan; one that does not fit a hard limit of memory still guides the search.
+
+        Reductions may have joined what it cuts, so searches start from the nearest plan that they know.
+        """
+        pricing, problem = self.pricing, self.pricing.problem
+        found = nearest(problem, plan.assignment(pricing.graph.num_nodes))
+        true = pricing.true_cost(found, Effort.within(_PRICING))
+        self._keep(Outcome("start", found, true))
+        self.given = plan, pricing.value(plan)
+        if self.given[1] < self.known.best.bottleneck:
+            # Its blocks are those of the nearest plan; finish() puts the given one back.
+            best = replace(true, bottleneck=self.given[1])
+            self.known = replace(self.known, best=best)
+        self._tell("start")
 
     def take(self, outcomes: Sequence[Outcome]) -> None:
         """Take what a round found into account."""
@@ -178,20 +214,24 @@ class _Run:
         if self.report is not None:
             self.report(point)
 
-    def finish(self, *, interrupted: bool, late: bool) -> Solution:
+    def finish(self, settings: Settings, *, interrupted: bool) -> Solution:
         """Return the solution, or say why there is none."""
         if self.known.best.bottleneck >= self.pricing.problem.refusal:
             raise self._refusal(interrupted=interrupted)
-        plan = self.pricing.plan(self.known.best.block, Effort.within(0.1))
+        plan = self.pricing.plan(self.known.best.block, Effort.within(_PRICING))
         bottleneck = self.pricing.value(plan)
+        if self.given is not None and self.given[1] < bottleneck:
+            plan, bottleneck = self.given
         if bottleneck == self.known.lower:
             why = "the gap is closed"
         elif interrupted:
             why = "interrupted"
-        elif late:
-            why = "the time limit"
-        else:
+        elif self.stuck:
             why = "the order within stages decides the rest of the gap (peak memory)"
+        elif self._rounds_are_up(settings):
+            why = "the number of rounds"
+        else:
+            why = "the time limit"
         return Solution(
             plan=plan,
             bottleneck=bottleneck,
@@ -211,7 +251,7 @@ class _Run:
             return _infeasible(machine, "the search over all plans shows that there is none")
         if interrupted:
             return KeyboardInterrupt()
-        plan = self.pricing.plan(self.known.best.block, Effort.within(0.1))
+        plan = self.pricing.plan(self.known.best.block, Effort.within(_PRICING))
         excess, number = self.pricing.excess(plan)
         limit = format_bytes(machine.memory_limit or 0)
         seconds = time.perf_counter() - self.start

@@ -15,11 +15,19 @@ from tests.certificate.helpers import CHECK_FILE, document_of, graph_data, rando
 
 import stagewright
 from stagewright.bound.types import Bound
-from stagewright.certificate.build import dumps, load_plan, plan_document, save
+from stagewright.certificate.build import (
+    dumps,
+    history_entries,
+    load_plan,
+    plan_document,
+    save,
+)
 from stagewright.errors import CheckError, InputError
 from stagewright.graph import CostGraph
 from stagewright.machine import Machine
 from stagewright.plans import Plan, evaluate_all, stage_cost
+from stagewright.solve import Progress
+from stagewright.units import seconds_from_ps
 
 
 def made(graph: CostGraph, machine: Machine, plan: Plan, *bounds: Bound) -> dict[str, Any]:
@@ -160,3 +168,15 @@ def test_schemas_refuse_what_the_formats_refuse(tmp_path: Path) -> None:
     tensor = {"producer": 0, "consumers": []}
     for tensors in ([tensor], [tensor | {"bytes": 1, "cost": 1}], [tensor | {"bytes": -1}]):
         assert not schema("graph").is_valid(data | {"tensors": tensors})
+
+
+def test_history_is_short_and_keeps_its_end() -> None:
+    points = [Progress(i / 10, "search", 10_000 - i // 2, i // 3) for i in range(2000)]
+    entries = history_entries(points)
+    assert 100 < len(entries) <= 200
+    assert entries[-1]["upper"] == seconds_from_ps(10_000 - 1999 // 2)
+    assert entries[-1]["lower"] == seconds_from_ps(1999 // 3)
+    assert [e["seconds"] for e in entries] == sorted(e["seconds"] for e in entries)
+    assert history_entries([]) == []
+    # Points at which nothing got better are left out.
+    assert len(history_entries([points[0], points[0], points[2]])) == 2

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from .. import __version__
 from ..bound.types import Bound
@@ -22,6 +22,7 @@ from ..units import seconds_from_ps
 __all__ = [
     "FORMAT",
     "dumps",
+    "history_entries",
     "load_plan",
     "operator_level",
     "plan_document",
@@ -31,8 +32,22 @@ __all__ = [
 ]
 
 FORMAT: Final = "stagewright-plan/1"
+_MOST_POINTS: Final = 200
 _BROKEN_DEPTH: Final = 3
 """Objects and lists of objects above this depth take one line per entry."""
+
+
+class Point(Protocol):
+    """A point of a search's history: seconds since its start, what was done, both bounds in ps."""
+
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def phase(self) -> str: ...
+    @property
+    def upper(self) -> int: ...
+    @property
+    def lower(self) -> int: ...
 
 
 def plan_document(
@@ -109,6 +124,26 @@ def operator_level(coarse: int, upper: int, lower: int) -> dict[str, Any]:
         "loss": _gap(coarse, upper),
         "loss_at_most": _gap(coarse, lower),
     }
+
+
+def history_entries(points: Sequence[Point]) -> list[dict[str, Any]]:
+    """Return when the bounds got better, in seconds; every so many-th point where there are too many."""
+    kept = [
+        p
+        for i, p in enumerate(points)
+        if i == 0 or (p.upper, p.lower) != (points[i - 1].upper, points[i - 1].lower)
+    ]
+    step = -(-len(kept) // _MOST_POINTS) or 1
+    kept = kept[::-1][::step][::-1]  # the last one stays
+    return [
+        {
+            "seconds": _rounded(p.seconds),
+            "phase": p.phase,
+            "upper": seconds_from_ps(p.upper),
+            "lower": seconds_from_ps(p.lower),
+        }
+        for p in kept
+    ]
 
 
 def _gap(upper: int, lower: int) -> float | None:

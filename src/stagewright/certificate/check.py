@@ -280,7 +280,7 @@ def load_plan(data: Any, graph: Graph) -> Plan:
     texts = ("format", "graph_sha256", "status", "stopped_because", "version")
     others = ("machine", "bottleneck", "lower_bound", "gap", "stages", "bounds", "seconds", "seed")
     # The optional ones say how the graph was read and shaped; nothing verified depends on them.
-    keys(data, "plan", (*texts, *others), ("source", "notes", "operator_level"))
+    keys(data, "plan", (*texts, *others), ("source", "notes", "operator_level", "history"))
     for key in texts:
         typed(data[key], str, key)
     if data["format"] != "stagewright-plan/1":

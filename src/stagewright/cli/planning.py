@@ -11,11 +11,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from . import options as opt
+from .live import live_view
 
 if TYPE_CHECKING:
     from ..bound.programs import Relaxation
     from ..bound.types import Bound
-    from ..solve import Progress
 
 _INTERRUPTED = 130
 
@@ -32,6 +32,7 @@ def _add_plan(parser: opt.Parser) -> None:
     opt.add_model_options(parser)
     opt.add_machine_options(parser)
     opt.add_search_options(parser)
+    parser.add_argument("--start", metavar="PLAN.json", help="start from this plan")
     parser.add_argument("-o", "--output", metavar="PLAN.json", help="write the plan file")
     parser.add_argument("--report", metavar="PAGE.html", help="write the report page")
     opt.add_json_option(parser)
@@ -43,22 +44,22 @@ def plan(options: argparse.Namespace) -> int:
     from .. import api
 
     source = opt.source_of(options)
-    live = _LiveLine() if sys.stderr.isatty() and not options.json else None
-    result = api.plan(
-        opt.graph_of(source, options, shaped=False),
-        options.stages,
-        **opt.machine_options(options),
-        count_graph_io=options.count_graph_io,
-        time_limit=options.time_limit,
-        seed=options.seed,
-        threads=options.threads,
-        source=source,
-        progress=live,
-        granularity=source.granularity,
-        constraints=source.constraints,
-    )
-    if live:
-        live.clear()
+    graph = opt.graph_of(source, options, shaped=False)
+    with live_view(options.time_limit) as live:
+        result = api.plan(
+            graph,
+            options.stages,
+            **opt.machine_options(options),
+            count_graph_io=options.count_graph_io,
+            time_limit=options.time_limit,
+            seed=options.seed,
+            threads=options.threads,
+            start=options.start,
+            source=source,
+            progress=live,
+            granularity=source.granularity,
+            constraints=source.constraints,
+        )
     document = result.to_json()
     if options.output:
         result.save(options.output)
@@ -75,24 +76,6 @@ def plan(options: argparse.Namespace) -> int:
     for path in filter(None, (options.output, options.report)):
         opt.note(f"written: {path}")
     return _INTERRUPTED if result.solution.stopped_because == "interrupted" else 0
-
-
-class _LiveLine:
-    """One line on the terminal that follows the search."""
-
-    def __call__(self, point: Progress) -> None:
-        from ..units import format_time
-
-        gap = (
-            f"gap {100 * (point.upper / point.lower - 1):.2f} %" if point.lower else "no bound yet"
-        )
-        text = f"{point.seconds:6.1f} s  {point.phase}: {format_time(point.upper)}, {gap}"
-        sys.stderr.write(f"\r\x1b[K{text}")
-        sys.stderr.flush()
-
-    def clear(self) -> None:
-        sys.stderr.write("\r\x1b[K")
-        sys.stderr.flush()
 
 
 def _add_check(parser: opt.Parser) -> None:

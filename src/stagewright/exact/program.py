@@ -45,7 +45,7 @@ class ExactLimits:
     """
 
     max_ideals: int = 1_000_000
-    max_bytes: int = 2**31
+    max_bytes: int = 2**30
     order_states: int = 2000
 
 
@@ -103,7 +103,7 @@ def prove(
         small.instance, limits.max_ideals, limits.max_bytes, **effort.share(_LISTING).native()
     )
     if not ideals.complete:
-        more = ideals.count < limits.max_ideals
+        more = not ideals.too_large
         return Proof(incumbent, 0, ideals.count, ideals.pairs, complete=False, more=more)
     if small.flow is not None:
         rows = Ragged.of(small.members)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from .. import _native
 from ..effort import Effort
 from ..problem import Problem
 
-__all__ = ["Found", "OrderSearch", "one_stage", "search_orders"]
+__all__ = ["Found", "OrderSearch", "nearest", "one_stage", "search_orders"]
 
 _NEVER = 1e9
 
@@ -54,6 +55,29 @@ def one_stage(problem: Problem) -> Found:
     """Return the plan that needs no search: everything in one stage."""
     block = np.zeros(problem.num_nodes, np.int32)
     return Found(_native.block_costs(problem.instance, block)[0], block)
+
+
+def nearest(problem: Problem, stage_of: Sequence[int]) -> Found:
+    """Return a plan close to the one that puts node v of the cost graph into stage ``stage_of[v]``.
+
+    A class goes where its first node is, or further behind if what feeds it is there.
+    """
+    successors = problem.successors()
+    wanted = [min(stage_of[v] for v in nodes) for nodes in problem.members]
+    missing = [0] * problem.num_nodes
+    for row in successors:
+        for v in row:
+            missing[v] += 1
+    ready = [v for v, count in enumerate(missing) if count == 0]
+    for v in ready:
+        for u in successors[v]:
+            wanted[u] = max(wanted[u], wanted[v])
+            missing[u] -= 1
+            if missing[u] == 0:
+                ready.append(u)
+    number = {b: i for i, b in enumerate(sorted(set(wanted)))}
+    block = np.array([number[b] for b in wanted], np.int32)
+    return Found(max(_native.block_costs(problem.instance, block)), block)
 
 
 def search_orders(

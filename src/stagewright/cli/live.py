@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the search is doing, while it does it: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from ..solve import Progress
+
+__all__ = ["LiveTable", "PlainLines", "live_view"]
+
+_QUIET = 2.0  # seconds between two plain lines, and before the first
+
+
+def live_view(time_limit: float) -> LiveTable | PlainLines:
+    """Return what to call with every point of progress: a context manager."""
+    return LiveTable(time_limit) if sys.stderr.isatty() else PlainLines()
+
+
+def describe(point: Progress) -> dict[str, str]:
+    """Return the words of a point: the plan, the bound, the gap between them, what is being done."""
+    from ..units import format_time
+
+    gap = f"{100 * (point.upper / point.lower - 1):.2f} %" if point.lower else "unknown"
+    return {
+        "plan": format_time(point.upper),
+        "bound": format_time(point.lower) if point.lower else "none",
+        "gap": gap,
+        "phase": point.phase,
+    }
+
+
+class PlainLines:
+    """A line on stderr whenever a bound changed, but not more often than every two seconds."""
+
+    def __init__(self) -> None:
+        self._last: tuple[int, int] | None = None
+        self._told = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def __call__(self, point: Progress) -> None:
+        """Print a line if it is time for one."""
+        if (point.upper, point.lower) == self._last or point.seconds < self._told + _QUIET:
+            return
+        self._last, self._told = (point.upper, point.lower), point.seconds
+        words = describe(point)
+        text = f"{point.seconds:.1f} s: plan {words['plan']}, bound {words['bound']}"
+        print(f"{text}, gap {words['gap']} ({words['phase']})", file=sys.stderr, flush=True)
+
+
+class LiveTable:
+    """One line on the terminal that is drawn again four times a second, whatever the search does."""
+
+    def __init__(self, time_limit: float) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._start, self._limit = time.monotonic(), time_limit
+        self._point: Progress | None = None
+        self._live = Live(
+            get_renderable=self._line,
+            console=Console(file=sys.stderr),
+            refresh_per_second=4,
+            transient=True,
+        )
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def __call__(self, point: Progress) -> None:
+        """Show this point from now on."""
+        self._point = point
+
+    def _line(self) -> Any:
+        from rich.text import Text
+
+        elapsed = time.monotonic() - self._start
+        left = max(0.0, self._limit - elapsed)
+        if self._point is None:
+            return Text(f"{elapsed:6.1f} s  reading and reducing, {left:.0f} s left")
+        words = describe(self._point)
+        line = Text(f"{elapsed:6.1f} s  ")
+        line.append(f"plan {words['plan']}", style="bold")
+        line.append(f"  bound {words['bound']}  gap ")
+        line.append(words["gap"], style="green" if words["gap"] == "0.00 %" else "yellow")
+        line.append(f"  after {words['phase']}, {left:.0f} s left", style="dim")
+        return line
