@@ -256,6 +256,7 @@ def off(found: float, published: float) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="names that contain this")
+    parser.add_argument("--first", default="", help="name of the case to start with")
     parser.add_argument("--stages", type=int, default=8)
     parser.add_argument("--device", default="h100-sxm")
     parser.add_argument("--time-limit", type=float, default=10.0, help="of each plan, seconds")
@@ -274,7 +275,8 @@ def main() -> int:
          "published", "diff %", "status", "gap %", "plan s", "check"]
     )  # fmt: skip
     failed, warned, seen = [], [], Counter[str]()
-    for one in CASES:
+    names = [one.name for one in CASES]
+    for one in CASES[names.index(options.first) if options.first else 0 :]:
         if options.only.lower() not in one.name.lower():
             continue
         found = apart(
