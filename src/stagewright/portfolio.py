@@ -188,6 +188,8 @@ class Portfolio:
             return [
                 self._task("anchor", 0, self._anchor, known, anchor),
                 self._task("exact", 1, self._quick_proof, known, quick),
+                # Where the quick proofs fail, large graphs have a good plan at once.
+                self._task("levels", 2, self._levels_anew, known, min(1.0, 0.05 * limit)),
             ]
         work = min(self.settings.first_round, 0.01 * limit) * 2 ** (known.number - 2)
         tasks = [

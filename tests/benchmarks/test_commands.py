@@ -23,6 +23,7 @@ SMALL = {
     "peak": "--models squeezenet",
     "instances": "",
     "robust": "--only zfnet --stages 4 --samples 4",
+    "search": "--synthetic 80 --stages 4 --seconds 0.1 --nodes 80 --parts time speed",
     "wide": "--instances layered-n50 --k 16 --seconds 1",
     "wide_bound": "--only layered-n50 --stages 16 --seconds 1",
 }
