@@ -45,12 +45,13 @@ LAYERS = [
     "robustness",
     "splitting",
     "runtime",
-    "export",
+    "exporting",
     "reports",
     "source",
     "starting",
     "api",
     "judging",
+    "shipping",
     "cli",
 ]
 # The native core is for what is hot; everything else reaches it through these layers.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .machine import Machine
     from .plans import Plan
     from .runtime import Pipeline
+    from .shipping import export
 
 __all__ = [
     "CostGraph",
@@ -35,6 +36,7 @@ __all__ = [
     "StagewrightError",
     "__version__",
     "check",
+    "export",
     "plan",
     "read",
     "robust",
@@ -47,6 +49,7 @@ _HOMES = {
     "check": "api",
     "plan": "api",
     "read": "api",
+    "export": "shipping",
     "robust": "judging",
     "run": "api",
     "split": "api",

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import measuring, planning, robust, running
+    from . import exporting, measuring, planning, robust, running
 
     parser = argparse.ArgumentParser(
         prog="stagewright",
@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     planning.add_commands(commands)
     robust.add_commands(commands)
     running.add_commands(commands)
+    exporting.add_commands(commands)
     measuring.add_commands(commands)
     return parser
 

@@ -27,7 +27,7 @@ from ..errors import InputError
 from ..graph import CostGraph
 from .groups import NamedSet
 
-__all__ = ["LEVELS", "Granularity", "module_path", "units_of"]
+__all__ = ["LEVELS", "Granularity", "block_of", "module_path", "units_of"]
 
 Granularity = Literal["op", "module", "layer"]
 LEVELS: Final[tuple[Granularity, ...]] = get_args(Granularity)
@@ -70,7 +70,7 @@ def units_of(graph: CostGraph, level: Granularity) -> list[NamedSet]:
     inner = {path[:depth] for path in set(paths) for depth in range(len(path))}
     units: dict[Path, list[int]] = {}
     for v, path in enumerate(paths):
-        unit = _block(path) if level == "layer" else ()
+        unit = block_of(path) if level == "layer" else ()
         if not unit and path not in inner and len(path) > len(shared):
             unit = path
         if unit:
@@ -94,7 +94,7 @@ def _common(paths: Sequence[Path]) -> Path:
     return low[:same]
 
 
-def _block(path: Path) -> Path:
+def block_of(path: Path) -> Path:
     """Return the path of the repeated block that a module lies in; empty where in none."""
     end = next((i + 1 for i, part in enumerate(path) if _is_number(part)), 0)
     if not end or (end == 1 and path[0].isdigit()):

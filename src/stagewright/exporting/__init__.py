@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans in the terms of the programs that run them: one file per consumer, one table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from ..errors import InputError
+from ..files import write_whole
+from .accelerate import device_map, split_points
+from .deepspeed import deepspeed
+from .llama_cpp import llama_cpp
+from .megatron import megatron
+from .onnx_folder import onnx, triton
+from .onnxruntime import onnxruntime
+from .tables import csv_table, json_table
+from .types import Export, Job, Loss
+from .vllm import sglang, vllm
+
+__all__ = ["FOLDERS", "TARGETS", "TEXTS", "Export", "Job", "Loss", "export"]
+
+TEXTS: Final[dict[str, Callable[[Job], Export]]] = {
+    "accelerate": device_map,
+    "csv": csv_table,
+    "deepspeed": deepspeed,
+    "json": json_table,
+    "llama.cpp": llama_cpp,
+    "megatron": megatron,
+    "sglang": sglang,
+    "split-points": split_points,
+    "vllm": vllm,
+}
+"""Consumers that take a setting or a file."""
+
+FOLDERS: Final = {"onnx": onnx, "onnxruntime": onnxruntime, "triton": triton}
+"""Consumers that take a folder."""
+
+TARGETS: Final = (*TEXTS, *FOLDERS)
+
+
+def export(
+    job: Job, target: str, output: str | Path | None = None, *, overwrite: bool = False
+) -> Export:
+    """Write a plan in the terms of a consumer.
+
+    Parameters
+    ----------
+    target
+        One of :data:`TARGETS`.
+    output
+        The file or folder to write; None writes nothing, which folders do not allow.
+    overwrite
+        Replace a folder that an earlier export wrote.
+
+    Raises
+    ------
+    InputError
+        If the consumer cannot express the plan, or the output cannot be written.
+    """
+    _require_places(job)
+    if target in TEXTS:
+        found = TEXTS[target](job)
+        if output is not None:
+            write_whole(output, found.text)
+        return found
+    if target not in FOLDERS:
+        raise InputError("export target", f"one of {', '.join(TARGETS)}", repr(target))
+    if output is None:
+        raise InputError(f"export to {target}", "a folder to write", "none", "Give --output.")
+    return FOLDERS[target](job, Path(output), overwrite=overwrite)
+
+
+def _require_places(job: Job) -> None:
+    stages = len(job.plan.stages)
+    if job.places and len(job.places) != stages:
+        raise InputError("places", f"one per stage, {stages}", str(len(job.places)))

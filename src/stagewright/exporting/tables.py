@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JSON and CSV: which node runs in which stage, for programs that no other export knows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+from ..units import seconds_from_ps
+from .types import Export, Job
+
+__all__ = ["csv_table", "json_table"]
+
+_COLUMNS = ("stage", "position", "node", "op", "work_seconds")
+
+
+def json_table(job: Job) -> Export:
+    """Return ``{"stages": [[node, ...], ...]}``, each stage in the order in which it runs."""
+    names = job.graph.node_names
+    value = {"stages": [[names[v] for v in nodes] for nodes in job.plan.stages]}
+    return Export("json", json.dumps(value, indent=1) + "\n", value, job.as_planned)
+
+
+def csv_table(job: Job) -> Export:
+    """Return one row per node, in the order in which a pipeline runs them."""
+    rows = [
+        [stage, position, job.graph.node_names[v], job.graph.node_ops[v],
+         format(seconds_from_ps(int(job.graph.work[v])), "f")]
+        for stage, nodes in enumerate(job.plan.stages)
+        for position, v in enumerate(nodes)
+    ]  # fmt: skip
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *rows])
+    value = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+    return Export("csv", text.getvalue(), value, job.as_planned)
