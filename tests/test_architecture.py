@@ -46,6 +46,7 @@ LAYERS = [
     "splitting",
     "runtime",
     "exporting",
+    "simulation",
     "reports",
     "source",
     "starting",

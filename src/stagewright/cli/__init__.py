@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import exporting, measuring, planning, robust, running
+    from . import exporting, measuring, planning, robust, running, simulating
 
     parser = argparse.ArgumentParser(
         prog="stagewright",
@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     robust.add_commands(commands)
     running.add_commands(commands)
     exporting.add_commands(commands)
+    simulating.add_commands(commands)
     measuring.add_commands(commands)
     return parser
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands export and simulate: a plan for other programs, and a plan run in thought."""
+"""The command export: a plan for other programs."""
 
 from __future__ import annotations
 

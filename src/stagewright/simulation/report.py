@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a simulated run says: its period against the plan's, and where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from ..errors import CheckError
+from ..units import seconds_from_ps, to_ps
+from .pipeline import Settings, StageTimes, Timeline
+
+__all__ = ["Simulation", "stage_times"]
+
+_PARTS = ("receive", "work", "send", "input", "link", "queue")
+
+
+def stage_times(document: Mapping[str, Any], item: str) -> list[StageTimes]:
+    """Read what the stages of a plan file cost; overflow is received before the work begins.
+
+    Raises
+    ------
+    CheckError
+        If the document has no such stages.
+    """
+    try:
+        rows = [
+            {k: to_ps(stage[k], "s", item=f"{item}: stages[{i}].{k}") for k in ("work", "io_in", "io_out", "overflow")}
+            for i, stage in enumerate(document["stages"])
+        ]  # fmt: skip
+    except (KeyError, TypeError) as fault:
+        raise CheckError(
+            f"{item}: stages", "the objects of docs/plan_file.md", repr(fault)
+        ) from None
+    return [StageTimes(r["io_in"] + r["overflow"], r["work"], r["io_out"]) for r in rows]
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A simulated run of a plan."""
+
+    stages: tuple[StageTimes, ...]
+    settings: Settings
+    timeline: Timeline
+
+    @property
+    def period(self) -> Fraction | None:
+        """Mean time between items that leave, over the second half; picoseconds, None for one item."""
+        left = self.timeline.left
+        start = (len(left) - 1) // 2
+        count = len(left) - 1 - start
+        return Fraction(left[-1] - left[start], count) if count else None
+
+    @property
+    def predicted(self) -> int:
+        """The plan's bottleneck, picoseconds."""
+        return max(stage.total for stage in self.stages)
+
+    def latencies(self) -> list[int]:
+        """From when the first stage takes an item until it leaves the last one; sorted, picoseconds."""
+        pairs = zip(self.timeline.entered, self.timeline.left, strict=True)
+        return sorted(left - entered for entered, left in pairs)
+
+    def shares(self) -> list[dict[str, float]]:
+        """For each stage: the part of its time, until it is done, that went into each thing."""
+        totals = [dict.fromkeys(_PARTS, 0) for _ in self.stages]
+        for span in self.timeline.spans:
+            totals[span.stage][span.what] += span.end - span.start
+        return [
+            {part: time / (sum(row.values()) or 1) for part, time in row.items()} for row in totals
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data; times in seconds."""
+        period, settings, latencies = self.period, self.settings, self.latencies()
+        seconds = None if period is None else float(period / 10**12)
+        return {
+            "period": seconds,
+            "predicted_period": seconds_from_ps(self.predicted),
+            "ratio": None
+            if period is None or not self.predicted
+            else float(period / self.predicted),
+            "throughput": 1 / seconds if seconds else None,
+            "makespan": seconds_from_ps(self.timeline.left[-1]),
+            "latency": {
+                "min": seconds_from_ps(latencies[0]),
+                "median": seconds_from_ps(_rank(latencies, 50)),
+                "p95": seconds_from_ps(_rank(latencies, 95)),
+                "max": seconds_from_ps(latencies[-1]),
+            },
+            "stages": [
+                {"total": seconds_from_ps(stage.total), "longest_queue": longest, "shares": shares}
+                for stage, longest, shares in zip(
+                    self.stages, self.timeline.longest, self.shares(), strict=True
+                )
+            ],
+            "items": settings.items,
+            "jitter": settings.jitter,
+            "queue": settings.queue,
+            "shared_link": settings.shared_link,
+            "microbatches": settings.microbatches,
+            "seed": settings.seed,
+        }
+
+
+def _rank(ordered: Sequence[int], percent: int) -> int:
+    """Return the smallest value that so many percent of the values do not exceed."""
+    return ordered[-(-len(ordered) * percent // 100) - 1]
