@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.readers.torch_graphs import node, params
 
@@ -20,6 +24,7 @@ from stagewright.graph import CostGraph
 pytest.importorskip("torch", reason="the Hugging Face reader needs torch")
 pytest.importorskip("transformers", reason="the Hugging Face reader needs transformers")
 
+from stagewright.readers import _torch_child, torch_process
 from stagewright.readers.hf_model import read_config
 
 TEXT: dict[str, Any] = {
@@ -52,7 +57,14 @@ def read(folder: Path, content: dict[str, Any], **options: Any) -> CostGraph:
     return read_config(config(folder, **content), **options)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    # The decode steps below read these two as well, caches and all.
+    [
+        pytest.param(f, marks=pytest.mark.slow if f in ("experts", "two parts") else ())
+        for f in FAMILIES
+    ],
+)
 def test_families_are_read(family: str, tmp_path: Path) -> None:
     graph = read(tmp_path, FAMILIES[family], sequence=None if "vision" in family else 16)
     assert graph.flops.sum() > 0
@@ -119,6 +131,7 @@ def test_resnet_50(tmp_path: Path) -> None:
     )  # without its 1,000 labels
 
 
+@pytest.mark.slow
 def test_llama_7b(tmp_path: Path) -> None:
     graph = read(tmp_path, {"model_type": "llama"}, sequence=32, dtype="bfloat16")
     assert int(graph.param_bytes.sum()) / 2 == pytest.approx(6.738e9, rel=1e-3)
@@ -144,11 +157,20 @@ def test_llama_70b_needs_little_memory(tmp_path: Path) -> None:
     assert memory < 3 << 20
 
 
+def run_here(job: bytes, path: str, limit: float) -> bytes:
+    """Do what the reading process does, in this one."""
+    buffer = io.BytesIO()
+    arrays = torch_process.to_arrays(_torch_child._read(json.loads(job)))
+    said = np.frombuffer(json.dumps({"error": None, "warnings": []}).encode(), np.uint8)
+    np.savez(buffer, said=said, **arrays)
+    return buffer.getvalue()
+
+
 # --- the door ------------------------------------------------------------------------------------
 
 
 def test_command_plans_and_checks_without_repeating(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, plan = config(tmp_path / "model", **FAMILIES["decoder"]), tmp_path / "plan.json"
     arguments = ["--phase", "decode", "--cache", "64", "--dtype", "bfloat16", "--batch", "2"]
@@ -159,6 +181,8 @@ def test_command_plans_and_checks_without_repeating(
     assert "replicable: " in capsys.readouterr().err
     source = json.loads(plan.read_text())["source"]
     assert source["settings"] == {"batch": 2, "phase": "decode", "cache": 64, "dtype": "bfloat16"}
+    # Importing torch in a second process takes seconds, so this time the job is done in this one.
+    monkeypatch.setattr(torch_process, "_run", run_here)
     assert main(["check", str(folder / "config.json"), str(plan)]) == 0
     assert capsys.readouterr().out.endswith("valid, everything verified\n")
     # The process in which the command read the model changes nothing.
@@ -170,6 +194,21 @@ def test_command_plans_and_checks_without_repeating(
 def test_time_limit_holds(tmp_path: Path) -> None:
     with pytest.raises(LimitError, match=r"reading took longer than 0.1 s and was given up"):
         sw.read(config(tmp_path, **FAMILIES["decoder"]), read_limit=0.1)
+
+
+def test_interrupt_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    children: list[subprocess.Popen[bytes]] = []
+
+    class Interrupted(subprocess.Popen):  # type: ignore[type-arg]
+        def communicate(self, *args: Any, **options: Any) -> Any:
+            children.append(self)
+            os.kill(os.getpid(), signal.SIGINT)
+            return super().communicate(*args, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sw.read(config(tmp_path, **FAMILIES["decoder"]))
+    assert [child.returncode for child in children] == [-signal.SIGKILL]
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,8 @@ PLAIN: list[tuple[str, list[Any], dict[str, Any], int]] = [
     # pooling
     ("MaxPool", [X], {"kernel_shape": [2, 2], "strides": [2, 2]}, 6 * 16 * 4),
     ("AveragePool", [X], {"kernel_shape": [3, 3]}, 6 * 36 * 9),
+    # A window that reaches beyond the input on both sides sees all of it and no more.
+    ("AveragePool", [X], {"kernel_shape": [9, 20], "pads": [4, 10, 4, 10]}, 6 * 8 * 9 * 8 * 8),
     ("LpPool", [X], {"kernel_shape": [2, 2]}, 2 * 6 * 49 * 4),
     ("GlobalAveragePool", [X], {}, 384),
     ("GlobalMaxPool", [X], {}, 384),

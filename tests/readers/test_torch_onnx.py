@@ -67,7 +67,7 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=() if n in ("BERT", "ResNet") else pytest.mark.slow) for n in MODELS],
+    [pytest.param(n, marks=() if n == "BERT" else pytest.mark.slow) for n in MODELS],
 )
 def test_both_readers_agree(name: str, tmp_path: Path) -> None:
     config, inputs = MODELS[name]

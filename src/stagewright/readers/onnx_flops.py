@@ -169,7 +169,8 @@ def _mean(call: Call) -> int:
 
 
 def _pool(call: Call) -> int:
-    return call.out() * product(call.attribute("kernel_shape", ()))
+    """Count what each window sees: no more than the input has, however large the kernel is."""
+    return call.out() * product(map(min, call.attribute("kernel_shape", ()), call.dims(0)[2:]))
 
 
 def _lp_pool(call: Call) -> int:

@@ -177,9 +177,11 @@ def _batch_norm(call: TorchCall) -> int:
 
 
 def _pool(call: TorchCall) -> int:
+    """Count what each window sees: no more than the input has, however large the kernel is."""
     kernel = list(call.get("kernel_size"))
     spatial = 1 if "1d" in call.op else 3 if "3d" in call.op else 2
-    return call.out() * product(kernel * spatial if len(kernel) == 1 else kernel)
+    sides = kernel * spatial if len(kernel) == 1 else kernel
+    return call.out() * product(map(min, sides, call.first.shape[-spatial:]))
 
 
 def _recurrent(call: TorchCall) -> int:
