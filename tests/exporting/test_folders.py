@@ -21,7 +21,7 @@ ort = pytest.importorskip("onnxruntime")
 
 MODEL = """
 <ir_version: 8, opset_import: ["" : 17]>
-two_layers (float[n,4] x, float[1] s) => (float[n,4] y, float total)
+two_layers (float[n,4] x, float s) => (float[n,4] y, float total)
 <float[4,4] w0 = {1,2,0,1,0,1,0,0,0,0,1,0,3,0,0,1}, float[4,4] w1 = {1,0,0,2,0,1,0,0,1,0,1,0,0,0,0,1}>
 {
   [a] h0 = MatMul (x, w0)
@@ -33,7 +33,7 @@ two_layers (float[n,4] x, float[1] s) => (float[n,4] y, float total)
   [f] total = ReduceSum <keepdims = 0> (y)
 }
 """
-FEEDS = {"x": np.arange(8, dtype=np.float32).reshape(2, 4), "s": np.array([2], np.float32)}
+FEEDS = {"x": np.arange(8, dtype=np.float32).reshape(2, 4), "s": np.array(2, np.float32)}
 
 
 def model_of(text: str) -> onnx.ModelProto:

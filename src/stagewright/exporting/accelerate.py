@@ -40,7 +40,7 @@ def device_map(job: Job) -> Export:
 def _places(job: Job, stages: int) -> Sequence[int | str]:
     if not job.places:
         return range(stages)
-    return [int(place) if place.isdigit() else place for place in job.places]
+    return [int(place) if place.isdigit() else place for place in job.places[:stages]]
 
 
 def _whole(job: Job, stage_of: Sequence[int]) -> dict[Path, int]:

@@ -40,7 +40,6 @@ def layers_of(job: Job) -> Layers:
         counts = layer_counts(expressible, best.plan, stack)
         if counts is None:  # the layers of the model do not form a row
             raise InputError("layers", "one after another", f"others in '{job.graph.name}'")
-        counts += [0] * (len(job.plan.stages) - len(counts))
     plan = counts_plan(job.graph, stack, counts)
     free = free_of_rules(job.graph)
     faults = problems_of(free, job.machine, plan)
@@ -64,6 +63,10 @@ def _notes(job: Job, plan: Plan, rounded: bool) -> list[str]:
     notes = ["cuts inside a layer; what stands before the first and after the last layer elsewhere"]
     if rounded:
         notes.append("the plan cuts layers, so this is the best plan of layers instead")
+        if len(plan.stages) < len(job.plan.stages):
+            notes.append(
+                f"more than {len(plan.stages)} stages would not be faster, so it has these"
+            )
     else:
         before, after = (p.assignment(job.graph.num_nodes) for p in (job.plan, plan))
         moved = [v for v in range(job.graph.num_nodes) if before[v] != after[v]]

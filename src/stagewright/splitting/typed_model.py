@@ -112,7 +112,8 @@ def typed_ir(
             keep_map(value, proto)
             continue
         value.type = ir.serde.deserialize_type_proto_for_type(proto) or value.type
-        value.shape = ir.serde.deserialize_type_proto_for_shape(proto) or value.shape
+        shape = ir.serde.deserialize_type_proto_for_shape(proto)
+        value.shape = value.shape if shape is None else shape  # that of a scalar is empty
     _ask_the_runtime(model, result.graph)
     return result
 
