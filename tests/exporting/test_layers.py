@@ -11,16 +11,19 @@ import json
 import random
 import re
 from itertools import combinations_with_replacement, pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import stagewright as sw
+from stagewright.cli import main
 from stagewright.errors import InputError
 from stagewright.exporting import Export
 from stagewright.exporting.stack import counts_plan, free_of_rules, stack_of
 from stagewright.graph import CostGraph, GraphBuilder
 from stagewright.plans import evaluate
+from stagewright.readers.graph_writer import write_graph_file
 
 
 def decoder(layers: int, seed: int = 0, nodes: int = 2) -> CostGraph:
@@ -215,6 +218,24 @@ def test_a_broken_constraint_is_said() -> None:
     result = sw.plan(decoder(4, nodes=8), 3, bandwidth="1GB/s", constraints=first)
     notes = sw.export(result, "vllm", round=True).notes
     assert any("not kept" in note and "layers.3.part0" in note for note in notes)
+
+
+def test_planning_layers_prints_their_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, plan = tmp_path / "decoder.graph.json", tmp_path / "plan.json"
+    write_graph_file(decoder(7), path)
+    command = ["plan", str(path), "-k", "3", "--bandwidth", "1GB/s", "-o", str(plan)]
+    assert main([*command, "--granularity", "layer"]) == 0
+    shown = capsys.readouterr().out
+    assert main(["export", str(plan), "--to", "vllm"]) == 0
+    setting = capsys.readouterr().out.strip().partition("=")[2]
+    assert f"Layers per stage: {setting} (model.layers)\n" in shown
+    assert main(command) == 0
+    assert "Layers per stage" not in capsys.readouterr().out
+    assert main(["export", str(plan), "--to", "vllm", "--round", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["cost"]["lower_bound"] == content["cost"]["bottleneck"] or content["cost"]["gap"]
 
 
 def test_tables_are_the_plan() -> None:

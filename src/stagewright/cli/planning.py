@@ -10,10 +10,12 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError
 from . import options as opt
 from .live import live_view
 
 if TYPE_CHECKING:
+    from ..api import Result
     from ..bound.programs import Relaxation
     from ..bound.types import Bound
 
@@ -73,9 +75,24 @@ def plan(options: argparse.Namespace) -> int:
         from ..reports.terminal import bounds_table, plan_headline, plan_table
 
         opt.show(plan_headline(document), plan_table(document), bounds_table(document))
+        if source.granularity == "layer":
+            _show_layers(result)
     for path in filter(None, (options.output, options.report)):
         opt.note(f"written: {path}")
     return _INTERRUPTED if result.solution.stopped_because == "interrupted" else 0
+
+
+def _show_layers(result: Result) -> None:
+    """Print the layers of each stage, which is all that many frameworks take."""
+    from ..exporting.stack import layer_counts, stack_of
+
+    try:
+        stack = stack_of(result.graph)
+    except InputError:  # units that are modules; then there are no layers to count
+        return
+    counts = layer_counts(result.graph, result.plan, stack)
+    if counts is not None:
+        print(f"Layers per stage: {','.join(map(str, counts))} ({', '.join(stack.lists)})")
 
 
 def _add_check(parser: opt.Parser) -> None:
