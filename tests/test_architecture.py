@@ -50,6 +50,7 @@ LAYERS = [
     "reports",
     "source",
     "starting",
+    "reading",
     "api",
     "judging",
     "shipping",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .api import Result, check, plan, read, run, split
+    from .api import Result, check, plan, profile, read, run, split
     from .errors import StagewrightError
     from .graph import CostGraph, GraphBuilder
     from .judging import robust
@@ -38,6 +38,7 @@ __all__ = [
     "check",
     "export",
     "plan",
+    "profile",
     "read",
     "robust",
     "run",
@@ -48,6 +49,7 @@ _HOMES = {
     "Result": "api",
     "check": "api",
     "plan": "api",
+    "profile": "api",
     "read": "api",
     "export": "shipping",
     "robust": "judging",

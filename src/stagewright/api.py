@@ -13,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .errors import CheckError, InputError, LimitError
+from .errors import CheckError, LimitError
 from .ladder import (
     BOUND_METHODS,
     SOLVERS,
@@ -22,7 +22,7 @@ from .ladder import (
     require_time_limit,
     require_work,
 )
-from .readers.settings import ReadSettings
+from .reading import profile, read, with_batch
 from .source import Source
 from .units import parse_bandwidth, parse_bytes, parse_time
 
@@ -49,145 +49,13 @@ __all__ = [
     "check",
     "integrality_gap",
     "plan",
+    "profile",
     "read",
     "run",
     "split",
 ]
 
 Quantity = int | float | str
-
-
-def read(
-    model: Any,
-    example_inputs: Any = None,
-    *,
-    device: str | None = None,
-    profile: str | Path | None = None,
-    store: str | Path | None = None,
-    shapes: Mapping[str, Sequence[int]] | None = None,
-    dims: Mapping[str, int] | None = None,
-    options: Mapping[str, str] | None = None,
-    catalogue: Catalogue | None = None,
-    fuse: bool | None = None,
-    granularity: str = "op",
-    constraints: ConstraintsLike = None,
-    settings: ReadSettings | None = None,
-    **chosen: Any,
-) -> CostGraph:
-    """Read a model or a graph file, give its nodes work, and say what must not be cut.
-
-    Parameters
-    ----------
-    model
-        Path of an ONNX model, a PyTorch program (``.pt2``), a Hugging Face configuration, a
-        ``stagewright-graph/1`` file, or a file of another format of docs/formats.md; or a
-        ``torch.nn.Module`` or ``torch.export.ExportedProgram``.
-    example_inputs
-        For a module: a tuple of positional inputs, a dict of inputs by name, or one tensor.  Only
-        shapes and types matter, so tensors on the meta device do.
-    device
-        Name of a device of the catalogue: work is estimated by its roofline.  A graph file keeps the
-        work it states, if it states any.
-    profile
-        A file of ``stagewright profile``: work is measured.  Wins over `store` and `device`.
-    store
-        A store that ``stagewright profile --fill`` filled, ``default`` for the user's own: work is the
-        sum of the model's kernels, each measured alone.  What was not measured is estimated for
-        `device` if one is given.
-    shapes, dims
-        Input shapes by name, and values of symbolic dimensions by name.
-    options
-        Choices that the format leaves open, such as ``{"input": "keep"}`` for a profile of PipeDream.
-    catalogue
-        Where `device` is looked up; the built-in one by default.
-    fuse
-        Whether nodes that compilers run as one kernel are priced as one and share a stage; by default
-        where work is estimated for a device.  With a profile or a store: whether nodes that the measured runtime
-        fused share a stage, by default yes.
-    granularity
-        ``op``: cuts may fall between any two nodes; ``module``, ``layer``: between those that the
-        names of the nodes tell (:mod:`.shaping.granularity`).
-    constraints
-        What must stay together or be first or last: a :class:`.shaping.constraints.Constraints`, a
-        mapping with its attributes, or a TOML file.
-    settings, chosen
-        A :class:`~stagewright.readers.settings.ReadSettings`, or its attributes one by one: batch,
-        sequence, phase, cache, dtype, replicate, read_limit.  Files are read in a process of their own,
-        which `read_limit` ends; modules in this one.
-
-    Raises
-    ------
-    InputError
-        If the file, the device, the profile, the store or a constraint cannot be used.  Without one of them the
-        work of a model is 0, which only reading and splitting can use.
-    """
-    from .readers.anything import read_anything
-    from .shaping.shape import shape
-
-    settings = (settings or ReadSettings()).having(chosen)
-    dims = _with_batch(model, settings.batch, shapes, dims)
-    graph = read_anything(model, example_inputs, shapes, dims, options, settings)
-    if profile is not None:
-        from .cost.profile import apply_profile
-        from .cost.profile_file import Profile
-        from .shaping.shape import as_run
-
-        measured = Profile.load(profile)
-        graph = apply_profile(graph, measured, model=model)
-        graph = graph if fuse is False else as_run(graph, measured.fused)
-    elif device is not None and not graph.work.any():
-        from .cost.catalogue import load_catalogue
-        from .shaping.shape import estimate
-
-        estimated = estimate(graph, (catalogue or load_catalogue()).device(device), fuse=fuse)
-        graph = (
-            estimated
-            if store is None
-            else _stored(graph, model, store, fuse, shapes, dims, fallback=estimated)
-        )
-    elif store is not None:
-        graph = _stored(graph, model, store, fuse, shapes, dims)
-    elif fuse:
-        raise InputError(
-            "fuse", "work that is estimated (a device)", f"work that '{model}' states, or none"
-        )
-    return shape(graph, granularity, constraints)
-
-
-def _with_batch(
-    model: Any,
-    batch: int | None,
-    shapes: Mapping[str, Sequence[int]] | None,
-    dims: Mapping[str, int] | None,
-) -> Mapping[str, int] | None:
-    """Return `dims` with the batch dimensions of an ONNX model, whose file says which these are."""
-    if batch is None or not str(model).endswith(".onnx"):
-        return dims
-    from .readers.onnx_inputs import batch_dims
-
-    return batch_dims(Path(model), batch, shapes or {}, dims or {})
-
-
-def _stored(
-    graph: CostGraph,
-    model: Any,
-    store: str | Path,
-    fuse: bool | None,
-    shapes: Mapping[str, Sequence[int]] | None,
-    dims: Mapping[str, int] | None,
-    fallback: CostGraph | None = None,
-) -> CostGraph:
-    """Return the graph with work from a store, the nodes of each kernel together."""
-    from .cost.fill import Setting, apply_store, fused_nodes, kernel_times
-    from .cost.store import Store, store_path
-    from .shaping.shape import as_run
-
-    with Store(store_path(store), create=False) as opened:
-        graph = apply_store(graph, model, opened, shapes=shapes, dims=dims, fallback=fallback)
-        if fuse is False:
-            return graph
-        _, kernels = kernel_times(model, opened, Setting(), shapes=shapes, dims=dims)
-    return as_run(graph, fused_nodes(use for use, _ in kernels))
 
 
 def machine_for(
@@ -526,7 +394,7 @@ def split(
         document, source = read_plan(plan)
     shapes = shapes or (source.shapes if source else None)
     dims = dims or (source.dims if source else None)
-    dims = _with_batch(model, source.settings.batch if source else None, shapes, dims)
+    dims = with_batch(model, source.settings.batch if source else None, shapes, dims)
     graph = read(model, shapes=shapes, dims=dims)
     return split_onnx(
         model,

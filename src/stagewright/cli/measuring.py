@@ -60,12 +60,16 @@ def _patience_of(options: argparse.Namespace) -> Patience:
 
 def _add_profile(parser: opt.Parser) -> None:
     opt.add_model_options(parser, costs=False)
+    opt.add_settings(parser)
     parser.add_argument("-o", "--output", metavar="PROFILE.json", help="profile to write")
     _add_setting(parser)
     parser.add_argument("--warmup", type=int, default=3, metavar="N", help="unmeasured runs (3)")
     parser.add_argument("--repetitions", type=int, default=20, metavar="N", help="runs (20)")
     parser.add_argument(
-        "--level", choices=("all", "basic", "disabled"), default="all", help="graph optimisations"
+        "--level",
+        choices=("all", "basic", "disabled"),
+        default="all",
+        help="onnxruntime's graph optimisations",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the inputs (0)")
     parser.add_argument(
@@ -94,12 +98,12 @@ def profile(options: argparse.Namespace) -> int:
 
 
 def _profile(options: argparse.Namespace) -> int:
-    from ..cost.profile import profile_onnx
     from ..cost.surroundings import pinned
+    from ..reading import profile as measure
     from ..units import format_time
 
     with pinned(options.pin):
-        found = profile_onnx(
+        found = measure(
             options.model,
             threads=options.threads,
             level=options.level,
@@ -109,6 +113,7 @@ def _profile(options: argparse.Namespace) -> int:
             precision=options.precision,
             shapes=opt.shapes_of(options),
             dims=opt.dims_of(options),
+            settings=opt.settings_of(options),
             seed=options.seed,
         )
     found.save(options.output)
@@ -137,16 +142,20 @@ def _profile(options: argparse.Namespace) -> int:
 def _fill(options: argparse.Namespace) -> int:
     from ..cost.fill import fill_store
     from ..cost.store import Store, store_path
+    from ..reading import with_batch
     from ..units import format_time
 
+    settings, shapes = opt.settings_of(options), opt.shapes_of(options)
+    settings.refuse_model_options(options.model, "the model", but=("batch",))
+    dims = with_batch(options.model, settings.batch, shapes, opt.dims_of(options))
     path = store_path(options.store)
     with Store(path) as store:
         found = fill_store(
             options.model,
             store,
             _setting_of(options),
-            shapes=opt.shapes_of(options),
-            dims=opt.dims_of(options),
+            shapes=shapes,
+            dims=dims,
             patience=_patience_of(options),
             pin=options.pin,
             progress=_progress if sys.stderr.isatty() and not options.json else None,

@@ -49,7 +49,7 @@ def add_model_options(parser: Parser, *, costs: bool = True) -> None:
         help="choose what the format of MODEL leaves open (docs/formats.md); may be repeated",
     )
     if costs:
-        _add_settings(parser.add_argument_group("reading PyTorch programs and configurations"))
+        add_settings(parser)
         group.add_argument(
             "--device",
             metavar="NAME",
@@ -101,8 +101,9 @@ def constraints_of(options: argparse.Namespace) -> Constraints:
     return Constraints.of(options.constraints) | given
 
 
-def _add_settings(group: Any) -> None:
+def add_settings(parser: Parser) -> None:
     """Add what :class:`ReadSettings` holds."""
+    group = parser.add_argument_group("reading PyTorch programs and configurations")
     group.add_argument(
         "--batch", type=int, metavar="N", help="inputs at once (1); of an ONNX model too"
     )

@@ -13,16 +13,14 @@ attribute.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from .trace import Kernel, kernels_of
+from .node_times import Kernel, Shares
+from .trace import kernels_of
 
 __all__ = ["Shares", "attribute", "marked_name"]
-
-Shares = Mapping[int, float]
-"""Node indices of the model, with fractions that sum to one."""
 
 _MARK: Final = "stagewright."
 _MARKED: Final = re.compile(r"stagewright\.(\d+)(?!\d)")

@@ -7,28 +7,32 @@ to the nodes of the model that was read.
 
 from __future__ import annotations
 
-import hashlib
 import statistics
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 import numpy.typing as npt
 
 from ..cores import usable_cores
-from ..errors import InputError, ModelError
-from ..graph import CostGraph
-from ..units import TIME_UNITS
 from .attribution import Shares, attribute, marked_name
+from .measured import apply_profile, model_sha256
+from .node_times import (
+    Correction,
+    Kernel,
+    attributed_share,
+    check_count,
+    node_times,
+    summary,
+    typical_times,
+    whole_run,
+)
 from .ort_session import onnxruntime
 from .profile_file import FORMAT, Profile, Time
 from .runs import Runner
 from .samples import given_inputs, sample_inputs
 from .surroundings import OtherLoad, cpu_name, pinning
-from .trace import Kernel, TracedRun
 
 __all__ = [
     "FORMAT",
@@ -40,11 +44,6 @@ __all__ = [
     "node_weights",
     "profile_onnx",
 ]
-
-_MAX_RUNS: Final = 100_000
-_MAX_TRACE_OVERHEAD: Final = 20 * TIME_UNITS["us"]
-_LEAST_KERNEL: Final = TIME_UNITS["us"] // 10
-_CPU_CLOCK_IS_FINE: Final = time.get_clock_info("process_time").resolution <= 1e-6
 
 
 def profile_onnx(
@@ -102,8 +101,8 @@ def profile_onnx(
     from ..readers.onnx_inputs import fix_inputs
 
     path = Path(path)
-    _check_count("warmup", warmup, 0)
-    _check_count("repetitions", repetitions, 1)
+    check_count("warmup", warmup, 0)
+    check_count("repetitions", repetitions, 1)
     ort = onnxruntime("Profiling a model")
     model = load_model(path)
     names = onnx_node_names(model)
@@ -118,22 +117,22 @@ def profile_onnx(
     fixed = fix_inputs(path, model.graph, shapes, dims or {}).inputs
     wanted = {name: value.dims for name, value in fixed.items() if name not in given}
     feeds = {**given, **sample_inputs(session, path, wanted, seed=seed)}
-    wall, cpu = (_summary(times) for times in runner.time(session, feeds, precision))
+    wall, cpu = (summary(times) for times in runner.time(session, feeds, precision))
     del session  # before the second one: a large model should not be in memory twice
     weights = node_weights(path, names, shapes, dims)
     runs, optimised = runner.trace(feeds)
     shares = attribute(model.graph, optimised, weights)
-    whole = _whole(wall, cpu, threads, provider)
-    typical = _typical(runs, busy=whole < 0.9 * wall.median)
-    correction = _Correction.of(typical, whole, shares)
+    whole = whole_run(wall, cpu, threads, provider)
+    typical = typical_times(runs, busy=whole < 0.9 * wall.median)
+    correction = Correction.of(typical, whole, shares)
     return Profile(
         model_sha256=model_sha256(path),
-        nodes=_node_times(names, runs, typical, shares, correction),
+        nodes=node_times(names, runs, typical, shares, correction),
         session=wall,
         cpu_time=cpu.median,
         traced_session=round(statistics.median(run.total for run in runs)),
         trace_overhead=correction.overhead,
-        attributed=min(1.0, statistics.median(_attributed(run, shares) for run in runs)),
+        attributed=min(1.0, statistics.median(attributed_share(run, shares) for run in runs)),
         shapes={name: tuple(array.shape) for name, array in feeds.items()},
         threads=threads,
         level=level,
@@ -189,60 +188,8 @@ def measure_session(
     fixed = fix_inputs(path, model.graph, shapes or {}, dims or {}).inputs
     wanted = {name: value.dims for name, value in fixed.items()}
     feeds = sample_inputs(session, path, wanted, seed=seed)
-    wall, cpu = (_summary(times) for times in runner.time(session, feeds, precision))
-    return _whole(wall, cpu, threads, provider)
-
-
-def _whole(wall: Time, cpu: Time, threads: int, provider: str) -> int:
-    """Return the time of an untraced run: by the processor's clock where one thread runs on it."""
-    by_processor = threads == 1 and provider == "cpu" and _CPU_CLOCK_IS_FINE
-    return min(cpu.median, wall.median) if by_processor else wall.median
-
-
-def apply_profile(
-    graph: CostGraph, profile: Profile, *, model: str | Path | None = None
-) -> CostGraph:
-    """Return the graph with the measured median times as work.
-
-    Parameters
-    ----------
-    graph
-        Graph of the model that was measured.
-    profile
-        The measurements.
-    model
-        The file that `graph` was read from; if given, it must be the one that was measured.
-
-    Raises
-    ------
-    InputError
-        If the profile is of another model: by its hash, or because it lacks nodes of the graph.
-    """
-    remedy = "Measure this model: stagewright profile MODEL -o profile.json."
-    if model is not None and (found := model_sha256(Path(model))) != profile.model_sha256:
-        raise InputError(
-            f"profile for {model}",
-            f"one of the file with SHA-256 {found[:12]}...",
-            f"one of {profile.model_sha256[:12]}...",
-            remedy,
-        )
-    missing = [name for name in graph.node_names if name not in profile.nodes]
-    if missing:
-        raise InputError(
-            f"profile for graph '{graph.name}'",
-            f"times for all {graph.num_nodes} nodes",
-            f"none for {len(missing)} of them, first '{missing[0]}'",
-            remedy,
-        )
-    return graph.replace(
-        work=[profile.nodes[name].median for name in graph.node_names],
-        node_sources=("measured",) * graph.num_nodes,
-    )
-
-
-def _check_count(item: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MAX_RUNS:
-        raise InputError(item, f"a whole number from {least} to {_MAX_RUNS}", repr(value))
+    wall, cpu = (summary(times) for times in runner.time(session, feeds, precision))
+    return whole_run(wall, cpu, threads, provider)
 
 
 def node_weights(
@@ -261,83 +208,3 @@ def node_weights(
     graph = apply_roofline(read_onnx(path, shapes=shapes, dims=dims), device)
     work = dict(zip(graph.node_names, graph.work.tolist(), strict=True))
     return [float(work.get(name, 0)) for name in names]
-
-
-@dataclass(frozen=True)
-class _Correction:
-    """Traced to untraced time of a kernel: subtract `overhead`, then multiply by `scale`.
-
-    Tracing adds nearly the same to every kernel, however short (negative: the runtime's own time
-    between kernels exceeds it).  What then still differs from the untraced run came from outside
-    and hit all kernels alike.
-    """
-
-    overhead: int
-    scale: float = 1.0
-
-    @classmethod
-    def of(
-        cls, typical: Mapping[Kernel, int], whole: int, shares: Mapping[Kernel, Shares]
-    ) -> _Correction:
-        overhead = round((sum(typical.values()) - whole) / len(typical))
-        bounded = cls(max(-_MAX_TRACE_OVERHEAD, min(overhead, _MAX_TRACE_OVERHEAD)))
-        total = sum(bounded.apply(ps) for kernel, ps in typical.items() if shares.get(kernel))
-        return replace(bounded, scale=whole / total if total else 1.0)
-
-    def apply(self, ps: int) -> float:
-        return max(ps - self.overhead, _LEAST_KERNEL) * self.scale
-
-
-def _typical(runs: Sequence[TracedRun], *, busy: bool) -> dict[Kernel, int]:
-    """Return the time of each kernel: the median over the quicker half of the runs.
-
-    On a `busy` machine, whose scheduler may strike the same kernel in most runs, the 10th
-    percentile over all runs; the sum is scaled afterwards.
-    """
-    if busy:
-        return {k: _summary([run.kernels[k] for run in runs]).p10 for k in runs[0].kernels}
-    quick = sorted(runs, key=lambda run: run.total)[: (len(runs) + 1) // 2]
-    return {k: _summary([run.kernels[k] for run in quick]).median for k in runs[0].kernels}
-
-
-def _attributed(run: TracedRun, shares: Mapping[Kernel, Shares]) -> float:
-    found = sum(ps for name, ps in run.kernels.items() if shares.get(name))
-    return found / run.total if run.total else 1.0
-
-
-def _node_times(
-    names: Sequence[str],
-    runs: Sequence[TracedRun],
-    typical: Mapping[Kernel, int],
-    shares: Mapping[Kernel, Shares],
-    correction: _Correction,
-) -> dict[str, Time]:
-    sums = [[0.0, 0.0, 0.0] for _ in names]
-    for kernel, median in typical.items():
-        spread = _summary([run.kernels[kernel] for run in runs])
-        row = (median, min(spread.p10, median), max(spread.p90, median))
-        for node, fraction in shares.get(kernel, {}).items():
-            for i, ps in enumerate(row):
-                sums[node][i] += fraction * correction.apply(ps)
-    # Rounded up: a cost is never understated.
-    rounded = [[-int(-ps // 1) for ps in row] for row in sums]
-    return {name: Time(*row) for name, row in zip(names, rounded, strict=True)}
-
-
-def _summary(times: Sequence[int]) -> Time:
-    ordered = sorted(times)
-    last = len(ordered) - 1
-    return Time(
-        median=round(statistics.median(ordered)),
-        p10=ordered[round(last * 0.1)],
-        p90=ordered[round(last * 0.9)],
-    )
-
-
-def model_sha256(path: Path) -> str:
-    """Return the SHA-256 of a model file (not of weights stored beside it)."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(str(path), "a readable file", error.strerror or str(error)) from None

@@ -34,7 +34,8 @@ class Profile:
     Attributes
     ----------
     model_sha256
-        SHA-256 of the model file (not of external data beside it).
+        SHA-256 of the model file (not of external data beside it); of the nodes where PyTorch
+        measured (:func:`.measured.graph_sha256`).
     nodes
         Time of every node of the model by the name that the reader gives it; 0 for nodes that the
         runtime folds away.  The medians add up to `cpu_time` with one thread, else to the
@@ -52,7 +53,7 @@ class Profile:
     shapes
         Shape of each input that the model was measured with.
     threads, level, runtime
-        Session options, and the runtime with its version.
+        Session options, and the runtime with its version; PyTorch runs eagerly, at ``disabled``.
     warmup, repetitions, seed
         Runs before the measured ones, measured runs, seed of the inputs.
     cpu, cores

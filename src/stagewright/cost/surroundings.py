@@ -16,9 +16,19 @@ from typing import Final
 from ..cores import usable_cores
 from ..errors import InputError
 
-__all__ = ["OtherLoad", "cache_bytes", "cache_sizes", "cpu_name", "gpu_name", "pinned", "pinning"]
+__all__ = [
+    "OtherLoad",
+    "available_memory",
+    "cache_bytes",
+    "cache_sizes",
+    "cpu_name",
+    "gpu_name",
+    "pinned",
+    "pinning",
+]
 
 _DEFAULT_CACHE: Final = 32 * 2**20
+_GROUP: Final = Path("/sys/fs/cgroup")
 _CACHES: Final = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
@@ -50,6 +60,26 @@ def gpu_name() -> str:
     if not names:
         raise InputError("provider 'cuda'", "a GPU that nvidia-smi lists", "none")
     return names[0].strip()
+
+
+def available_memory() -> int | None:
+    """Return the bytes that this process can still take, None where the system does not tell."""
+    found = []
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                found.append(int(line.split()[1]) << 10)
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        most, used = (
+            int((_GROUP / name).read_text(encoding="ascii"))
+            for name in ("memory.max", "memory.current")
+        )
+        found.append(max(0, most - used))
+    except (OSError, ValueError):
+        pass  # no limit, or none that is visible from here
+    return min(found, default=None)
 
 
 def cache_bytes() -> int:

@@ -7,7 +7,6 @@ import bisect
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -15,12 +14,9 @@ from onnx import TensorProto
 
 from ..errors import RunError
 from ..units import TIME_UNITS
+from .node_times import Kernel, TracedRun
 
 __all__ = ["Kernel", "Shapes", "TracedRun", "kernels_of", "read_shapes", "read_trace"]
-
-Kernel = tuple[str, str, int]
-"""Name and operator of a node of the optimised model, and how many alike came before it: the
-runtime leaves nodes that it makes out of function bodies without a name."""
 
 Shapes = dict[Kernel, list[tuple[int, tuple[int, ...]]]]
 """ONNX element type number and shape of each output that a node made."""
@@ -30,22 +26,6 @@ _PS_PER_US: Final = TIME_UNITS["us"]
 _T = TypeVar("_T")
 _ELEMENTS: Final = {name.lower(): number for name, number in TensorProto.DataType.items()}
 """Element types as the runtime writes them."""
-
-
-@dataclass(frozen=True)
-class TracedRun:
-    """One run of the session.
-
-    Attributes
-    ----------
-    total
-        Picoseconds that the runtime says the run took.
-    kernels
-        Picoseconds by node of the optimised model; the runtime reports whole microseconds.
-    """
-
-    total: int
-    kernels: dict[Kernel, int]
 
 
 def kernels_of(nodes: Iterable[tuple[str, str]]) -> list[Kernel]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..graph import CostGraph
     from .settings import ReadSettings
 
-__all__ = ["FORMATS", "READABLE", "StagewrightWarning", "load"]
+__all__ = ["FORMATS", "READABLE", "StagewrightWarning", "file_kind", "load"]
 
 READABLE: Final = (
     "an ONNX model (.onnx), a PyTorch program (.pt2), a Hugging Face configuration (config.json or its folder), "
@@ -89,13 +89,7 @@ def load(
     from .settings import ReadSettings
 
     path = Path(path)
-    kind = _kind_of(path)
-    document: Any = None
-    if kind == "json":
-        from .json_file import read_json
-
-        document = read_json(path)
-        kind = _kind_of_document(document)
+    kind, document = _kind_and_document(path)
     chosen = _options_for(kind, path, options or {})
     settings = settings or ReadSettings()
     if kind == "onnx":
@@ -146,6 +140,28 @@ def load(
     from .graph_file import graph_of_document
 
     return graph_of_document(document, path)
+
+
+def file_kind(path: str | Path) -> str:
+    """Return which of :data:`FORMATS` a file is of.
+
+    Raises
+    ------
+    InputError
+        As :func:`load`.
+    """
+    return _kind_and_document(Path(path))[0]
+
+
+def _kind_and_document(path: Path) -> tuple[str, Any]:
+    """Return the format, and the content if it is JSON."""
+    kind = _kind_of(path)
+    if kind != "json":
+        return kind, None
+    from .json_file import read_json
+
+    document = read_json(path)
+    return _kind_of_document(document), document
 
 
 def _options_for(kind: str, path: Path, given: Mapping[str, str]) -> dict[str, str]:

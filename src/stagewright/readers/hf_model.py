@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,15 @@ from ..errors import InputError, MissingDependencyError, ModelError
 if TYPE_CHECKING:
     from ..graph import CostGraph
 
-__all__ = ["DTYPES", "PHASES", "build_model", "load_config", "read_config"]
+__all__ = [
+    "DTYPES",
+    "PHASES",
+    "ExportedModel",
+    "build_model",
+    "export_config",
+    "load_config",
+    "read_config",
+]
 
 PHASES: Final = ("prefill", "decode")
 DTYPES: Final = ("float32", "float16", "bfloat16", "float64")
@@ -81,6 +90,59 @@ def read_config(
     MissingDependencyError
         If torch or transformers is not installed.
     """
+    found = export_config(
+        path,
+        batch=batch,
+        sequence=sequence,
+        phase=phase,
+        cache=cache,
+        dtype=dtype,
+        shapes=shapes,
+    )
+    from .torch_program import read_program
+
+    with _offline():
+        return read_program(
+            found.program,
+            name=found.name,
+            item=f"{path} ({found.name})",
+            resident=found.resident,
+            prefix=found.prefix,
+            replicate=replicate,
+        )
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """The program of a configuration.
+
+    Attributes
+    ----------
+    program
+        What ``torch.export.export`` made; its tensors are on the meta device.
+    name
+        Class and phase.
+    resident, prefix
+        As :func:`.torch_program.read_program` takes them.
+    """
+
+    program: Any
+    name: str
+    resident: Sequence[str]
+    prefix: str
+
+
+def export_config(
+    path: str | Path,
+    *,
+    batch: int = 1,
+    sequence: int | None = None,
+    phase: str = "prefill",
+    cache: int | None = None,
+    dtype: str | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> ExportedModel:
+    """Export the model of a configuration; parameters and errors as for :func:`read_config`."""
     _check(batch, sequence, phase, cache, dtype)
     config = load_config(path)
     with _offline():
@@ -89,7 +151,6 @@ def read_config(
         from .hf_decode import decode_step
         from .hf_inputs import example_inputs
         from .torch_export import export_module
-        from .torch_program import read_program
 
         model = build_model(config, str(path), dtype)
         name = f"{type(model).__name__} {phase}"
@@ -102,14 +163,7 @@ def read_config(
                 module, resident = model, []
                 inputs = example_inputs(model, batch, length, dict(shapes or {}), str(path))
         program = export_module(module, (), inputs, item=f"{path} ({name})")
-        return read_program(
-            program,
-            name=name,
-            item=f"{path} ({name})",
-            resident=resident,
-            prefix="inner" if phase == "decode" else "",
-            replicate=replicate,
-        )
+        return ExportedModel(program, name, resident, "inner" if phase == "decode" else "")
 
 
 def _check(

@@ -17,7 +17,7 @@ from .torch_sizes import concrete
 if TYPE_CHECKING:
     from .torch_walk import Walk
 
-__all__ = ["run_control"]
+__all__ = ["is_wrapper", "operator_name", "run_control", "unwrapped"]
 
 _WRAPPERS = {
     # name -> where its body stands, where the body's arguments start
@@ -40,21 +40,38 @@ def run_control(walk: Walk, node: Any, args: Any, kwargs: Any) -> Any:
     ModelError
         If a size of its result is unknown.
     """
-    name = str(node.target.name() if callable(node.target.name) else node.target.name)
-    name = name.rpartition("::")[2].removesuffix("_impl")
+    name = operator_name(node.target)
     with walk.faults(node, name):
-        if name in _WRAPPERS:
-            body, start = _WRAPPERS[name]
-            operands = args[start:]
-            if name in ("hints_wrapper", "strict_mode"):
-                operands = tuple(args[1])
-            return walk.run(args[body], operands)
+        if is_wrapper(node.target):
+            return walk.run(*unwrapped(node.target, args))
         result = _results(walk, node)
         values = {f"argument{i}": value for i, value in enumerate(args) if _holds_data(value)}
         flops, moved = _RULES.get(name, _unknown)(walk, name, args)
         call = TorchCall(name, values, tuple(tensors_in(result)))
         _record(walk, node, call, flops, moved)
         return result
+
+
+def operator_name(target: Any) -> str:
+    """Return the name of a higher-order operator."""
+    name = str(target.name() if callable(target.name) else target.name)
+    return name.rpartition("::")[2].removesuffix("_impl")
+
+
+def is_wrapper(target: Any) -> bool:
+    """Return True for higher-order operators that run their body once and do nothing else."""
+    import torch
+
+    higher = isinstance(target, torch._ops.HigherOrderOperator)
+    return higher and operator_name(target) in _WRAPPERS
+
+
+def unwrapped(target: Any, args: Sequence[Any]) -> tuple[Any, tuple[Any, ...]]:
+    """Return the body of a wrapper and what it is given."""
+    name = operator_name(target)
+    body, start = _WRAPPERS[name]
+    operands = args[1] if name in ("hints_wrapper", "strict_mode") else args[start:]
+    return args[body], tuple(operands)
 
 
 def _holds_data(value: Any) -> bool:

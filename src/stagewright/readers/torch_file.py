@@ -12,7 +12,7 @@ from ..errors import ModelError
 if TYPE_CHECKING:
     from ..graph import CostGraph
 
-__all__ = ["read_pt2"]
+__all__ = ["load_program", "read_pt2"]
 
 
 def read_pt2(
@@ -37,13 +37,20 @@ def read_pt2(
     """
     from .torch_program import read_program
 
-    program = _load(path)
+    program = load_program(path)
     return read_program(
         program, name=Path(path).stem, item=str(path), shapes=shapes, replicate=replicate
     )
 
 
-def _load(path: str | Path) -> Any:
+def load_program(path: str | Path) -> Any:
+    """Return the program of a ``.pt2`` file.
+
+    Raises
+    ------
+    ModelError
+        If torch cannot load it.
+    """
     import logging
 
     import torch

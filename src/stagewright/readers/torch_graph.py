@@ -12,7 +12,7 @@ from ..graph import CostGraph, GraphBuilder
 from .torch_region import parts
 from .torch_walk import Step, Version, Walk
 
-__all__ = ["build_graph"]
+__all__ = ["build_graph", "node_names"]
 
 _SHARE: Final = 100
 """A replicable node and all it is made from take at most one part in this many of the model."""
@@ -39,18 +39,18 @@ def build_graph(
         If nothing depends on the model's inputs.
     """
     steps = walk.steps
-    alive = _alive(steps, outputs)
+    names = node_names(steps, outputs)
+    alive = [name is not None for name in names]
     if not any(alive):
         raise ModelError(
             f"{item}: graph", "a node that depends on an input", "only constants and views"
         )
     copied = _replicable(walk, alive) if replicate else [False] * len(steps)
     builder, index = GraphBuilder(name), {}
-    names: dict[str, int] = {}
-    for i, step in enumerate(steps):
-        if alive[i]:
+    for i, (step, own) in enumerate(zip(steps, names, strict=True)):
+        if own is not None:
             index[i] = builder.add_node(
-                _unique(names, f"{step.path}/{step.op}" if step.path else step.op),
+                own,
                 op=step.op,
                 flops=step.flops,
                 nbytes=step.nbytes,
@@ -64,6 +64,15 @@ def build_graph(
         return builder.build()
     except GraphError as error:
         raise ModelError(f"{item}: {error.item}", error.expected, error.got, error.remedy) from None
+
+
+def node_names(steps: Sequence[Step], outputs: Sequence[Version]) -> list[str | None]:
+    """Return the name of each step's node; None for what no output or effect needs."""
+    taken: dict[str, int] = {}
+    return [
+        _unique(taken, f"{step.path}/{step.op}" if step.path else step.op) if alive else None
+        for step, alive in zip(steps, _alive(steps, outputs), strict=True)
+    ]
 
 
 def _unique(names: dict[str, int], name: str) -> str:

@@ -12,7 +12,7 @@ from ..errors import InputError
 if TYPE_CHECKING:
     from ..graph import CostGraph
 
-__all__ = ["is_torch_object", "read_torch"]
+__all__ = ["export_torch", "is_torch_object", "read_torch"]
 
 
 def is_torch_object(model: Any) -> bool:
@@ -52,10 +52,22 @@ def read_torch(
     ModelError
         If the module cannot be exported; the message has the first cause.
     """
+    from .torch_program import read_program
+
+    program, name = export_torch(model, example_inputs, shapes)
+    return read_program(program, name=name, shapes=shapes, replicate=replicate)
+
+
+def export_torch(
+    model: Any, example_inputs: Any = None, shapes: Mapping[str, Sequence[int]] | None = None
+) -> tuple[Any, str]:
+    """Return the program of a module, or the program given, and its name.
+
+    Parameters and errors are those of :func:`read_torch`.
+    """
     import torch
 
     from .torch_export import export_module, require_inputs
-    from .torch_program import read_program
 
     if not isinstance(model, torch.nn.Module):
         if example_inputs is not None:
@@ -65,7 +77,7 @@ def read_torch(
                 type(example_inputs).__name__,
                 "Give `shapes` to fix its dynamic dimensions.",
             )
-        return read_program(model, name=_name_of(model), shapes=shapes, replicate=replicate)
+        return model, _name_of(model)
     if shapes:
         raise InputError(
             "shapes",
@@ -73,8 +85,7 @@ def read_torch(
             str(dict(shapes)),
         )
     args, kwargs = require_inputs(example_inputs)
-    program = export_module(model, args, kwargs)
-    return read_program(program, name=type(model).__name__, replicate=replicate)
+    return export_module(model, args, kwargs), type(model).__name__
 
 
 def _name_of(program: Any) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError, ModelError
@@ -13,9 +14,31 @@ from ..graph import CostGraph
 from . import StagewrightWarning
 from .torch_call import tensors_in
 from .torch_graph import build_graph
-from .torch_walk import Notes, Walk
+from .torch_walk import Notes, Version, Walk
 
-__all__ = ["read_program"]
+__all__ = ["WalkedProgram", "graph_of_walk", "read_program", "walk_program"]
+
+
+@dataclass(frozen=True)
+class WalkedProgram:
+    """A program after its walk.
+
+    Attributes
+    ----------
+    program
+        The program that was walked: the one given, or that with its vmapped parts rewritten.
+    walk
+        Its steps.
+    values
+        What its placeholders were given: fake tensors of concrete sizes, and plain values.
+    outputs
+        What it returns.
+    """
+
+    program: Any
+    walk: Walk
+    values: list[Any]
+    outputs: list[Version]
 
 
 def read_program(
@@ -55,10 +78,32 @@ def read_program(
     StagewrightWarning
         Once, if some cost had to be estimated; the message lists what.
     """
+    item = item or name
+    found = walk_program(program, item, shapes=shapes, resident=resident, prefix=prefix)
+    graph = graph_of_walk(found, name, item, replicate=replicate)
+    _warn(item, found.walk.notes)
+    return graph
+
+
+def graph_of_walk(
+    found: WalkedProgram, name: str, item: str, *, replicate: bool = True
+) -> CostGraph:
+    """Return the cost graph of a walked program; parameters and errors as for :func:`read_program`."""
+    return build_graph(name, item, found.walk, found.outputs, replicate=replicate)
+
+
+def walk_program(
+    program: Any,
+    item: str,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    resident: Collection[str] = (),
+    prefix: str = "",
+) -> WalkedProgram:
+    """Walk a program on fake tensors; parameters and errors as for :func:`read_program`."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    item = item or name
     program = _without_vmap(program)
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with torch.no_grad(), mode:
@@ -70,9 +115,7 @@ def read_program(
     if prefix:
         for step in walk.steps:
             step.path = step.path.removeprefix(prefix).removeprefix(".")
-    graph = build_graph(name, item, walk, versions, replicate=replicate)
-    _warn(item, walk.notes)
-    return graph
+    return WalkedProgram(program, walk, values, versions)
 
 
 def _without_vmap(program: Any) -> Any:

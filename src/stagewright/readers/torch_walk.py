@@ -148,6 +148,7 @@ class Walk:
         self.item, self.mode, self.symbols = item, mode, dict(symbols or {})
         self.notes = Notes()
         self.steps: list[Step] = []
+        self.calls: list[tuple[Any, int | None]] = []  # each call in turn, and the step it became
         self.sources: list[Source] = []
         self.versions: dict[int, Version] = {}
         self._alive: list[Any] = []  # storages are told apart by address, so none may be freed
@@ -179,6 +180,8 @@ class Walk:
 
         import torch.fx
 
+        from .torch_control import is_wrapper
+
         for node in module.graph.nodes:
             if node.op == "placeholder":
                 env[node] = next(given)
@@ -189,7 +192,10 @@ class Walk:
             else:
                 args = torch.fx.node.map_arg(node.args, value_of)
                 kwargs = torch.fx.node.map_arg(node.kwargs, value_of)
+                before = len(self.steps)
                 env[node] = self._call(node, args, kwargs)
+                if not is_wrapper(node.target):
+                    self.calls.append((node, before if len(self.steps) > before else None))
         return None
 
     def _attribute(self, module: Any, target: str) -> Any:
