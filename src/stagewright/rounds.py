@@ -9,18 +9,21 @@ round early in two ways that change no outcome:
 - It finds what cannot be beaten.  Tasks of higher rank (lower number) might find the same by another
   way, so they are waited for; those of lower rank are cancelled and ignored.
 
-With one thread the same tasks run one after the other.  The main thread only waits, so that Ctrl-C
-reaches it at once; a deadline ends the tasks from inside.
+With one thread the same tasks run one after the other.  The main thread mostly waits; Ctrl-C cancels
+what runs and is remembered, wherever it comes, so that nothing found is lost.  A deadline ends the tasks
+from inside.
 """
 
 from __future__ import annotations
 
 import enum
+import signal
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from ._native import Cancel
 from .effort import Effort
@@ -28,6 +31,8 @@ from .effort import Effort
 __all__ = ["Ends", "Rounds", "Task"]
 
 T = TypeVar("T")
+
+_PATIENCE = 1.0  # seconds after which Ctrl-C is taken for a second one, which ends the program
 
 
 class Ends(enum.Enum):
@@ -72,13 +77,35 @@ class Rounds:
     def __init__(self, threads: int, deadline: float) -> None:
         self.deadline = deadline
         self.interrupted = False
+        self._interrupted_at = 0.0
+        self._cancels: Sequence[Cancel] = ()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="stagewright")
+        self._restore: Any = None
 
     def __enter__(self) -> Self:
+        # An exception could be raised between any two steps of the caller; a flag cannot.  Whoever has a
+        # handler of his own keeps it.
+        mine = threading.current_thread() is threading.main_thread()
+        if mine and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self._restore = signal.signal(signal.SIGINT, self._interrupt)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._restore is not None:
+            signal.signal(signal.SIGINT, self._restore)
+
+    def _interrupt(self, *_: object) -> None:
+        now = time.perf_counter()
+        if self.interrupted and now > self._interrupted_at + _PATIENCE:
+            raise KeyboardInterrupt
+        if not self.interrupted:
+            self.interrupted, self._interrupted_at = True, now
+        self._interrupt_all()
+
+    def _interrupt_all(self) -> None:
+        for cancel in self._cancels:
+            cancel.set()
 
     def over(self) -> bool:
         """Whether no further round should start: time is up, or Ctrl-C came."""
@@ -90,7 +117,9 @@ class Rounds:
 
     def run(self, tasks: Sequence[Task[T]], ends: Callable[[T], Ends]) -> list[T]:
         """Run the tasks, started in the given order; return the outcomes that count, by rank."""
-        cancels = [Cancel() for _ in tasks]
+        self._cancels = cancels = [Cancel() for _ in tasks]
+        if self.interrupted:
+            self._interrupt_all()
         futures: dict[Future[T], int] = {}
         for i, (task, cancel) in enumerate(zip(tasks, cancels, strict=True)):
             effort = Effort(self.deadline, task.work, cancel)
@@ -103,9 +132,10 @@ class Rounds:
             try:
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
             except KeyboardInterrupt:
+                if self._restore is not None:  # the second one
+                    raise
                 self.interrupted = True
-                for cancel in cancels:
-                    cancel.set()
+                self._interrupt_all()
                 continue
             for future in done:
                 if not future.cancelled():

@@ -309,3 +309,28 @@ def test_interrupted_in_every_phase_the_best_plan_is_written(phase: str, tmp_pat
     assert document["stopped_because"] == "interrupted"
     nodes = [name for stage in document["stages"] for name in stage["nodes"]]
     assert sorted(nodes) == sorted(graph.node_names)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_interrupted_at_any_time_the_best_plan_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = wide_graph(120, 6)
+    delay = 0.0
+    enter = Rounds.__enter__
+
+    def entered(self: Rounds) -> Rounds:
+        enter(self)
+        thread = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+        thread.start()
+        timers.append(thread)
+        return self
+
+    monkeypatch.setattr(Rounds, "__enter__", entered)
+    timers: list[threading.Timer] = []
+    before = signal.getsignal(signal.SIGINT)
+    for step in range(40):
+        delay = 0.007 * step
+        solution = solve(graph, Machine(6), Settings(time_limit=60.0, threads=2))
+        timers.pop().join()
+        assert solution.stopped_because == "interrupted"
+        assert problems_of(graph, Machine(6), solution.plan) == []
+        assert signal.getsignal(signal.SIGINT) is before
