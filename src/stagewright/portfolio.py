@@ -37,6 +37,7 @@ __all__ = ["Known", "Outcome", "Portfolio", "Settings"]
 
 _SECOND = 10**9  # units of work
 _LARGE_BLOCK = 600  # nodes of a block from which on windows pay less than levels
+_BRIEF = 1_000  # reduced nodes up to which the first proofs take milliseconds, or fail soon
 _MOST_DECODED = 200  # work per node and tensor of an order that the genetic search decodes
 
 
@@ -202,6 +203,10 @@ class Portfolio:
             evolve = min(self.settings.evolve_work, 0.05 * limit)
             tasks.append(self._task("evolve", 4, self._evolve, known, evolve))
         return tasks
+
+    def is_brief(self, known: Known) -> bool:
+        """Whether threads would not pay in this round: most graphs are done before one has started."""
+        return known.number < 2 and self.reduced.num_nodes <= _BRIEF
 
     @staticmethod
     def ends(known: Known, refusal: int, outcome: Outcome) -> Ends:

@@ -9,7 +9,7 @@ round early in two ways that change no outcome:
 - It finds what cannot be beaten.  Tasks of higher rank (lower number) might find the same by another
   way, so they are waited for; those of lower rank are cancelled and ignored.
 
-With one thread the same tasks run one after the other.  The main thread mostly waits; Ctrl-C cancels
+With one thread, and where all are brief, the same tasks run one after the other.  Ctrl-C cancels
 what runs and is remembered, wherever it comes, so that nothing found is lost.  A deadline ends the tasks
 from inside.
 """
@@ -79,6 +79,7 @@ class Rounds:
         self.interrupted = False
         self._interrupted_at = 0.0
         self._cancels: Sequence[Cancel] = ()
+        self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="stagewright")
         self._restore: Any = None
 
@@ -113,16 +114,53 @@ class Rounds:
 
     def alone(self, run: Callable[[Effort], T]) -> T:
         """Run one thing to its end; Ctrl-C cancels its effort and is remembered."""
-        return self.run([Task("", run, 2**62, 0)], lambda _: Ends.NOTHING)[0]
+        return self.run([Task("", run, 2**62, 0)], lambda _: Ends.NOTHING, brief=True)[0]
 
-    def run(self, tasks: Sequence[Task[T]], ends: Callable[[T], Ends]) -> list[T]:
-        """Run the tasks, started in the given order; return the outcomes that count, by rank."""
+    def run(
+        self, tasks: Sequence[Task[T]], ends: Callable[[T], Ends], *, brief: bool = False
+    ) -> list[T]:
+        """Run the tasks, started in the given order; return the outcomes that count, by rank.
+
+        Brief ones run here, one after the other: to hand them to threads would take longer.
+        """
         self._cancels = cancels = [Cancel() for _ in tasks]
         if self.interrupted:
             self._interrupt_all()
+        efforts = [
+            Effort(self.deadline, task.work, cancel)
+            for task, cancel in zip(tasks, cancels, strict=True)
+        ]
+        if (brief or self._threads == 1) and self._takes_interrupts_as_flags():
+            outcomes, counting = self._in_turn(tasks, efforts, ends)
+        else:
+            outcomes, counting = self._side_by_side(tasks, efforts, ends)
+        ranked = sorted(counting & outcomes.keys(), key=lambda i: tasks[i].rank)
+        return [outcomes[i] for i in ranked]
+
+    def _takes_interrupts_as_flags(self) -> bool:
+        return self._restore is not None or (
+            threading.current_thread() is not threading.main_thread()
+        )
+
+    def _in_turn(
+        self, tasks: Sequence[Task[T]], efforts: Sequence[Effort], ends: Callable[[T], Ends]
+    ) -> tuple[dict[int, T], set[int]]:
+        outcomes: dict[int, T] = {}
+        verdicts: dict[int, Ends] = {}
+        counting = set(range(len(tasks)))
+        for i, (task, effort) in enumerate(zip(tasks, efforts, strict=True)):
+            if i in counting:
+                outcomes[i] = task.run(effort)
+                verdicts[i] = Ends.NOTHING if self.interrupted else ends(outcomes[i])
+                counting = _counting([task.rank for task in tasks], verdicts)
+        return outcomes, counting
+
+    def _side_by_side(
+        self, tasks: Sequence[Task[T]], efforts: Sequence[Effort], ends: Callable[[T], Ends]
+    ) -> tuple[dict[int, T], set[int]]:
+        cancels = self._cancels
         futures: dict[Future[T], int] = {}
-        for i, (task, cancel) in enumerate(zip(tasks, cancels, strict=True)):
-            effort = Effort(self.deadline, task.work, cancel)
+        for i, (task, effort) in enumerate(zip(tasks, efforts, strict=True)):
             futures[self._pool.submit(task.run, effort)] = i
         outcomes: dict[int, T] = {}
         verdicts: dict[int, Ends] = {}
@@ -148,8 +186,7 @@ class Rounds:
                     cancels[i].set()
                     future.cancel()
             pending = {future for future in pending if not future.cancelled()}
-        ranked = sorted(counting & outcomes.keys(), key=lambda i: tasks[i].rank)
-        return [outcomes[i] for i in ranked]
+        return outcomes, counting
 
 
 def _counting(ranks: Sequence[int], verdicts: Mapping[int, Ends]) -> set[int]:

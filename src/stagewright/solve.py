@@ -102,7 +102,9 @@ def solve(
         while run.is_open(settings) and not rounds.over():
             known = run.known
             outcomes = rounds.run(
-                portfolio.tasks(known), partial(portfolio.ends, known, reduced.refusal)
+                portfolio.tasks(known),
+                partial(portfolio.ends, known, reduced.refusal),
+                brief=portfolio.is_brief(known),
             )
             run.take(outcomes)
         return run.finish(settings, interrupted=rounds.interrupted)
