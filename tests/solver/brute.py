@@ -63,34 +63,41 @@ def best_chain(
 
 def least_peak(graph: CostGraph, nodes: Sequence[int]) -> int:
     """Return the least peak of a stage over all orders of its nodes, in bytes: by sets that have run."""
-    sizes = [max(0, int(size)) for size in graph.tensor_bytes]
+    inside = sum(1 << v for v in nodes)
+    tensors = []  # its producer, its users inside, whether others use it, its size
+    before = dict.fromkeys(nodes, 0)
     rows = graph.tensor_consumers.rows()
-    tensors = list(zip(graph.tensor_producer.tolist(), rows, sizes, strict=True))
+    sizes = graph.tensor_bytes.tolist()
+    for p, users, size in zip(graph.tensor_producer.tolist(), rows, sizes, strict=True):
+        mask = sum(1 << u for u in users)
+        if (1 << p | mask) & inside:
+            tensors.append((1 << p, mask & inside, bool(mask & ~inside), max(0, size)))
+        if 1 << p & inside:
+            for u in users:
+                if u in before:
+                    before[u] |= 1 << p
 
-    def held(done: frozenset[int], running: int) -> int:
+    def held(done: int, running: int) -> int:
         total = 0
-        for p, users, size in tensors:
-            waiting = any(u in nodes and u not in done for u in users)
-            if p in nodes:
-                leaves = any(u not in nodes for u in users)
-                total += size * (p == running or (p in done and (waiting or leaves)))
-            else:
-                total += size * waiting
+        for producer, users, leaves, size in tensors:
+            waiting = bool(users & ~done)
+            if producer & inside:
+                waiting = producer == running or (bool(producer & done) and (waiting or leaves))
+            total += size * waiting
         return total
 
     @cache
-    def best(done: frozenset[int]) -> int:
+    def best(done: int) -> int:
         return min(
             (
-                max(held(done, v), best(done | {v}))
+                max(held(done, 1 << v), best(done | 1 << v))
                 for v in nodes
-                if v not in done
-                and not any(v in users and p in nodes and p not in done for p, users, _ in tensors)
+                if not done >> v & 1 and not before[v] & ~done
             ),
             default=0,
         )
 
-    return best(frozenset())
+    return best(0)
 
 
 def least_peak_of_all_orders(graph: CostGraph, nodes: Sequence[int]) -> int:
@@ -145,7 +152,8 @@ def graph_optimum(
     def cost(block: int) -> int:
         nodes = [v for v in graph.topological_order.tolist() if block >> v & 1]
         exact = stage_cost(graph, machine, nodes)
-        if not machine.fits(exact.param_bytes + least_peak(graph, nodes)):
+        limited = machine.memory_limit is not None
+        if limited and not machine.fits(exact.param_bytes + least_peak(graph, nodes)):
             return NEVER
         if machine.memory is None or not (relaxed or best_orders):
             return exact.total
