@@ -61,14 +61,14 @@ def ensure_environment() -> None:
 
 
 def ensure_torch() -> None:
-    """Install what tests of the PyTorch readers need, torch before anything that depends on it."""
+    """Install what tests of readers and exports need, torch before anything that depends on it."""
     extras = toolchain.project_table()["project"]
     assert isinstance(extras, dict)
     optional = extras["optional-dependencies"]
     torch = [str(r) for r in optional["torch"]]
     others = [
         str(r)
-        for extra in ("hf", "interop")
+        for extra in ("hf", "interop", "jax", "consumers")
         for r in optional[extra]
         if not str(r).startswith("stagewright[")
     ]
@@ -77,7 +77,7 @@ def ensure_torch() -> None:
         stamps = _read_stamps()
         if stamps.get("torch") == wanted:
             return
-        with step("installing torch and transformers for the tests"):
+        with step("installing torch, transformers and others for the tests"):
             pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
             call([*pip, *torch])
             call([*pip, *torch, *others])
