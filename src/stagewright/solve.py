@@ -88,6 +88,8 @@ def solve(
     start = time.perf_counter()
     with Rounds(settings.threads or usable_cores(), start + settings.time_limit) as rounds:
         problem = rounds.alone(lambda _: compile_problem(graph, machine))
+        # To price and to write the plan at the end takes about as long as to compile the problem.
+        rounds.deadline -= min(time.perf_counter() - start, settings.time_limit / 4)
         if reason := why_nothing_fits(problem, graph):
             raise _infeasible(machine, reason)
         share = Effort.within(_REDUCTION * settings.time_limit)
