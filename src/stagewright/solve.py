@@ -36,12 +36,16 @@ _PRICING = 0.1  # seconds for the orders of stages before the search and at its 
 
 @dataclass(frozen=True)
 class Progress:
-    """A point on the way: seconds since the start, what is being done, both bounds in ps."""
+    """A point on the way: seconds since the start, what is being done, both bounds in ps, the round.
+
+    All points of a round but the last are the same in every run; the clock may end the last one in the middle.
+    """
 
     seconds: float
     phase: str
     upper: int
     lower: int
+    round: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +217,8 @@ class _Run:
 
     def _tell(self, phase: str) -> None:
         now = time.perf_counter() - self.start
-        point = Progress(now, phase, self.known.best.bottleneck, self.known.lower)
+        known = self.known
+        point = Progress(now, phase, known.best.bottleneck, known.lower, known.number)
         self.history.append(point)
         if self.report is not None:
             self.report(point)
