@@ -39,6 +39,7 @@ LAYERS = [
     "bound",
     "certificate",
     "portfolio",
+    "standing",
     "solve",
     "reserved",
     "ladder",

@@ -21,7 +21,7 @@ from .bound.wide import WideBound
 from .effort import Effort
 from .exact.must_link import contract_by_cuts
 from .exact.pricing import Pricing
-from .exact.program import ExactLimits, prove
+from .exact.program import ExactLimits, Listing, prove
 from .graph import CostGraph
 from .plans import Plan
 from .problem import Problem
@@ -33,7 +33,7 @@ from .search.multilevel import Multilevel, search_levels
 from .search.orders import Found, OrderSearch, search_orders
 from .search.windows import WindowSearch, search_windows
 
-__all__ = ["Known", "Outcome", "Portfolio", "Settings"]
+__all__ = ["Known", "Outcome", "Portfolio", "Settings", "Shared"]
 
 _SECOND = 10**9  # units of work
 _LARGE_BLOCK = 600  # nodes of a block from which on windows pay less than levels
@@ -155,6 +155,22 @@ class Outcome:
     more: bool = False
 
 
+@dataclass(eq=False)
+class Shared:
+    """What was found out for some number of stages and holds for any.
+
+    Attributes
+    ----------
+    listing
+        All ideals of the reduced problem, where they are few.
+    anchored
+        The anchor bound, which does not depend on the number of stages, is among the bounds that are given.
+    """
+
+    listing: Listing | None = None
+    anchored: bool = False
+
+
 class Portfolio:
     """The searches and the proofs for one graph on one machine.
 
@@ -164,11 +180,19 @@ class Portfolio:
         The compiled problem, not reduced.
     pricing
         True costs of plans of the reduced problem.
+    shared
+        What is known from other numbers of stages.
     """
 
     def __init__(
-        self, graph: CostGraph, problem: Problem, pricing: Pricing, settings: Settings
+        self,
+        graph: CostGraph,
+        problem: Problem,
+        pricing: Pricing,
+        settings: Settings,
+        shared: Shared | None = None,
     ) -> None:
+        self.shared = shared or Shared()
         self.graph, self.problem = graph, problem
         self.reduced = pricing.problem
         self.pricing, self.settings = pricing, settings
@@ -186,12 +210,13 @@ class Portfolio:
         if known.number == 1:
             anchor = min(self.settings.anchor_work, 0.1 * limit)
             quick = min(self.settings.quick_work, 0.4 * limit)
-            return [
+            tasks = [
                 self._task("anchor", 0, self._anchor, known, anchor),
                 self._task("exact", 1, self._quick_proof, known, quick),
                 # Where the quick proofs fail, large graphs have a good plan at once.
                 self._task("levels", 2, self._levels_anew, known, min(1.0, 0.05 * limit)),
             ]
+            return tasks[1:] if self.shared.anchored else tasks
         work = min(self.settings.first_round, 0.01 * limit) * 2 ** (known.number - 2)
         tasks = [
             self._task("windows", 0, self._improve, known, work),
@@ -313,7 +338,15 @@ class Portfolio:
         if (limits, known.best.bottleneck) in self._too_wide:
             return Outcome("exact")
         start = time.perf_counter()
-        proof = prove(self.pricing, known.best, known.lower, limits, effort, self.settings.seed)
+        proof = prove(
+            self.pricing,
+            known.best,
+            known.lower,
+            limits,
+            effort,
+            self.settings.seed,
+            self.shared.listing,
+        )
         if not proof.complete and not proof.more:
             self._too_wide.add((limits, known.best.bottleneck))
         seconds = time.perf_counter() - start

@@ -135,6 +135,15 @@ class Problem:
         penalty = self.limit.penalty(held) if self.limit else 0
         return penalty + self.machine.spill_time(held)
 
+    def for_stages(self, stages: int) -> Problem:
+        """Return the problem on a machine of another number of stages; nothing else depends on it."""
+        if stages == self.machine.stages:
+            return self
+        other = replace(self, machine=replace(self.machine, stages=stages))
+        # The native form does not know the number of stages.
+        other.__dict__["instance"] = self.instance
+        return other
+
     def with_less_memory(self, nbytes: int) -> Problem:
         """Return the problem on a machine with so many bytes less, for searches that underrate peaks."""
         memory, limit = self.machine.memory, self.limit

@@ -24,7 +24,7 @@ from ..search.orders import Found, OrderSearch, one_stage, search_orders
 from .must_link import contract_at
 from .pricing import Pricing
 
-__all__ = ["ExactLimits", "Proof", "prove"]
+__all__ = ["ExactLimits", "Listing", "Proof", "list_ideals", "prove"]
 
 _MANY = 5_000  # ideals from which on a question takes longer than a search
 # Shares of the work: for listing the ideals, for a better incumbent, for each question.
@@ -77,6 +77,25 @@ class Proof:
     more: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """The ideals of a problem, perhaps not all."""
+
+    problem: Problem
+    ideals: _native.IdealGraph
+
+
+def list_ideals(problem: Problem, limits: ExactLimits, effort: Effort) -> Listing:
+    """List the ideals of `problem`; where all are there, they answer for any number of stages."""
+    ideals = _native.IdealGraph(
+        problem.instance, limits.max_ideals, limits.max_bytes, **effort.native()
+    )
+    if ideals.complete and problem.flow is not None:
+        rows = Ragged.of(problem.members)
+        ideals.count_peaks(problem.flow.native, rows.offsets, rows.values, limits.order_states)
+    return Listing(problem, ideals)
+
+
 def prove(
     pricing: Pricing,
     incumbent: Found,
@@ -84,30 +103,28 @@ def prove(
     limits: ExactLimits,
     effort: Effort,
     seed: int = 0,
+    listing: Listing | None = None,
 ) -> Proof:
     """Improve `incumbent` until it is optimal or `effort` is spent; `lower` is any valid lower bound.
 
-    `incumbent` is a plan of the reduced problem of `pricing`, with its true cost.
+    `incumbent` is a plan of the reduced problem of `pricing`, with its true cost; `listing` holds all ideals
+    of that problem, for any number of stages, where they are known.
     """
     problem = pricing.problem
     # Only plans better than the incumbent matter from here on, so what they keep together
     # is contracted.
-    small = contract_at(problem, min(incumbent.bottleneck, problem.refusal) - 1, effort)
+    threshold = min(incumbent.bottleneck, problem.refusal) - 1
+    small = contract_at(problem, threshold, effort) if listing is None else listing.problem
     if small.num_nodes == 1:
         # Every better plan would be one block: then it is that block or there is none.
         whole = one_stage(problem)
         best = min(incumbent, pricing.true_cost(whole), key=lambda found: found.bottleneck)
         shown = min(best.bottleneck, pricing.least_cost_of_one_stage())
         return Proof(best, shown, 2, 1, complete=True)
-    ideals = _native.IdealGraph(
-        small.instance, limits.max_ideals, limits.max_bytes, **effort.share(_LISTING).native()
-    )
+    ideals = (listing or list_ideals(small, limits, effort.share(_LISTING))).ideals
     if not ideals.complete:
         more = not ideals.too_large
         return Proof(incumbent, 0, ideals.count, ideals.pairs, complete=False, more=more)
-    if small.flow is not None:
-        rows = Ragged.of(small.members)
-        ideals.count_peaks(small.flow.native, rows.offsets, rows.values, limits.order_states)
     interrupted = False
     if ideals.count > _MANY:
         # Every question is dear from here on; a better incumbent saves several.
