@@ -21,6 +21,7 @@ LAYERS = [
     "rounds",
     "files",
     "units",
+    "timeline",
     "topology",
     "graph",
     "machine",

@@ -22,7 +22,6 @@ from stagewright.simulation import (
     StageTimes,
     simulate,
     stage_times,
-    trace_text,
 )
 
 
@@ -177,15 +176,16 @@ def test_trace_file(plan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     names = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
     assert names == {1: "stage 0", 2: "stage 1", 3: "stage 2"}
     work = [e for e in events if e["ph"] == "X" and e["cat"] == "busy"]
-    flows = [e for e in events if e["ph"] in "stf"]
-    assert [e["ph"] for e in flows if e["id"] == 2] == ["s", "t", "f"]
+    flows = [e for e in events if e["ph"] in "sf"]
+    arrows = [(e["ph"], e["tid"]) for e in flows if e["args"] == {"item": 2}]
+    assert arrows == [("s", 1), ("f", 2), ("s", 2), ("f", 3)]
     for flow in flows:  # viewers tie an arrow to the slice of its track that is running then
         inside = [
             e
             for e in work
             if e["tid"] == flow["tid"] and e["ts"] <= flow["ts"] < e["ts"] + e["dur"]
         ]
-        assert [e["args"]["item"] for e in inside] == [flow["id"]]
+        assert [e["args"]["item"] for e in inside] == [flow["args"]["item"]]
     assert {e["tid"] for e in work if e["name"] == "work"} == {1, 2, 3}
 
 
@@ -212,6 +212,6 @@ def test_overflow_is_received() -> None:
     settings = Settings(items=1)
     only = Simulation((times,), settings, simulate([times], settings))
     assert only.period is None
-    assert json.loads(trace_text(only, "x"))["traceEvents"]
+    assert json.loads(only.trace("x").text())["traceEvents"]
     with pytest.raises(InputError, match="docs/plan_file"):
         stage_times({"stages": [{}]}, "plan")

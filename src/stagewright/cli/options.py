@@ -296,6 +296,15 @@ def machine_of(options: argparse.Namespace) -> Machine:
     )
 
 
+def require_folder_of(path: str | None) -> None:
+    """Refuse, before any work is done, a file that is to be written where there is no folder."""
+    from pathlib import Path
+
+    if path and not Path(path).parent.is_dir():
+        found = f"no folder '{Path(path).parent}'"
+        raise InputError(path, "a file in an existing folder", found)
+
+
 def show(*renderables: object) -> None:
     """Print to stdout with rich: colours on a terminal, plain text elsewhere."""
     from rich.console import Console

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from . import options as opt
@@ -59,6 +60,7 @@ def _add_run(parser: opt.Parser) -> None:
     )
     parser.add_argument("--depth", type=int, default=2, metavar="N", help="length of queues (2)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the inputs (0)")
+    parser.add_argument("--trace", metavar="OUT.json", help="write a trace for Perfetto")
     opt.add_json_option(parser)
     parser.set_defaults(command=run)
 
@@ -67,6 +69,7 @@ def run(options: argparse.Namespace) -> int:
     """Run, measure, compare; 1 when the outputs differ from the unsplit model's."""
     from .. import api
 
+    opt.require_folder_of(options.trace)
     report = api.run(
         options.folder,
         batches=options.items,
@@ -82,6 +85,11 @@ def run(options: argparse.Namespace) -> int:
         from ..reports.terminal import run_table
 
         opt.show(run_table(report.to_json()))
+    if options.trace and report.history is not None:
+        # Last, so that a full disk costs the trace and nothing else.
+        sys.stdout.flush()
+        report.history.save_trace(options.trace)
+        opt.note(f"written: {options.trace}")
     return 1 if report.outputs_equal is False else 0
 
 

@@ -45,8 +45,8 @@ def simulate(options: argparse.Namespace) -> int:
     """Run a plan in simulated time and show where the time goes."""
     from .. import api, simulation
     from ..certificate.build import dumps
-    from ..files import write_whole
 
+    opt.require_folder_of(options.trace)
     document, _ = api.read_plan(options.plan)
     stages = simulation.stage_times(document, options.plan)
     measured = None
@@ -62,8 +62,6 @@ def simulate(options: argparse.Namespace) -> int:
     )
     timeline = simulation.simulate(stages, settings)
     found = simulation.Simulation(tuple(stages), settings, timeline)
-    if options.trace:
-        write_whole(options.trace, simulation.trace_text(found, options.plan))
     content = found.to_json()
     if measured is not None:
         content["measured_period"] = measured
@@ -72,6 +70,9 @@ def simulate(options: argparse.Namespace) -> int:
     else:
         _show(found, document, measured)
     if options.trace:
+        sys.stdout.flush()
+        # Last, so that a full disk costs the trace and nothing else.
+        found.trace(options.plan).save(options.trace)
         opt.note(f"written: {options.trace}")
     return 0
 

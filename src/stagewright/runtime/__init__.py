@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from .history import RunHistory
 from .measure import measure, run_directory
 from .pipeline import Pipeline
 from .report import RunReport, StageReport
 
-__all__ = ["Pipeline", "RunReport", "StageReport", "measure", "run_directory"]
+__all__ = ["Pipeline", "RunHistory", "RunReport", "StageReport", "measure", "run_directory"]

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from threading import Condition
+from time import perf_counter
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,9 +40,10 @@ class ChannelClosedError(Exception):
 
 
 class Sender(Protocol):
-    """The giving end of a channel."""
+    """The giving end of a channel; `waited` sums the seconds it has waited for room."""
 
     route: Route
+    waited: float
 
     def send(self, values: Sequence[Any]) -> None:
         """Hand over the values of one item, in the route's order; wait while it is full."""
@@ -106,6 +108,7 @@ class RingSender:
         self._slots = _views(route, memory, start)
         self._items, self._credits_fd = items, credits_fd
         self._free, self._next = route.slots, 0
+        self.waited = 0.0
 
     def send(self, values: Sequence[Any]) -> None:
         """Hand over one item; wait while every slot is taken."""
@@ -128,10 +131,12 @@ class RingSender:
         self._next = (self._next + 1) % self.route.slots
 
     def _wait_for_slot(self) -> None:
+        start = perf_counter()
         try:
             given = len(os.read(self._credits_fd, 4096))
         except OSError:
             given = 0
+        self.waited += perf_counter() - start
         if not given:
             raise ChannelClosedError
         self._free += given
@@ -191,12 +196,15 @@ class LocalChannel:
         self._taken = 0
         self._changed = Condition()
         self._closed = False
+        self.waited = 0.0
 
     def send(self, values: Sequence[Any]) -> None:
         """Hand over one item; wait while the channel is full."""
+        start = perf_counter()
         with self._changed:
             while not self._closed and len(self._waiting) + self._taken >= self.route.slots:
                 self._changed.wait()
+            self.waited += perf_counter() - start
             if self._closed:
                 raise ChannelClosedError
             self._waiting.append(values)

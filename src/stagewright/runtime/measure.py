@@ -104,10 +104,11 @@ def measure(
         reason = reason or _first_run(sessions, feeds[0], manifest)
     sessions = [] if reason else sessions
     with Pipeline(folder, threads=threads, engine=engine, depth=depth, level=level) as pipeline:
-        outputs = list(pipeline.map(islice(cycle(feeds), max(warmup, len(feeds)))))
+        unmeasured = max(warmup, len(feeds))
+        outputs = list(pipeline.map(islice(cycle(feeds), unmeasured)))
         comparison = _compare(outputs[: len(feeds)], feeds, sessions, manifest, reason)
         intervals, whole = _rounds(pipeline, sessions, feeds, items)
-        stats = pipeline.stats()
+        stats, history = pipeline.stats(), pipeline.history(unmeasured)
     period = float(np.median(intervals)) if intervals else None
     predicted = [s.predicted or {} for s in manifest.stages]
     return RunReport(
@@ -116,7 +117,7 @@ def measure(
         throughput=len(intervals) / sum(intervals) if intervals else None,
         comparison=comparison,
         stages=tuple(
-            StageReport(s.file, t.compute, t.wait, t.send, p.get("total"), p.get("work"))
+            StageReport(s.file, t.compute, t.wait, t.send, t.blocked, p.get("total"), p.get("work"))
             for s, t, p in zip(manifest.stages, stats.stages, predicted, strict=True)
         ),
         whole=tuple(_whole(n, times, period) for n, times in whole.items()),
@@ -127,6 +128,7 @@ def measure(
         depth=depth,
         cores=usable_cores(),
         seed=seed,
+        history=history,
     )
 
 

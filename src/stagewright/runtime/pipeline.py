@@ -21,6 +21,7 @@ from ..errors import InputError
 from ..splitting.manifest import MODEL_INPUT, MODEL_OUTPUT, Manifest
 from .channels import ChannelClosedError
 from .engines import Engine, ThreadEngine
+from .history import RunHistory
 from .inputs import checked_inputs
 from .processes import ProcessEngine
 from .settings import stage_settings
@@ -127,7 +128,9 @@ class Pipeline:
         settings = stage_settings(self.manifest, Path(folder), threads, level, pin_cores=pin_cores)
         kind = ProcessEngine if engine == "process" else ThreadEngine
         self._copies_all = engine == "thread"
-        self._engine: Engine = kind(settings, routes_of(self.manifest, depth))
+        self._folder = str(folder)
+        self._routes = routes_of(self.manifest, depth)
+        self._engine: Engine = kind(settings, self._routes)
         # A pipeline that nobody closed still ends its workers.
         weakref.finalize(self, self._engine.kill)
 
@@ -291,6 +294,13 @@ class Pipeline:
     def stats(self) -> PipelineStats:
         """Return times of the last map or run, and of the last items of each stage."""
         return summary([t.last() for t in self._engine.times], list(self._done))
+
+    def history(self, skipped: int = 0) -> RunHistory:
+        """Return when each stage did what with the last items, but for the first `skipped` ever."""
+        files = [stage.file for stage in self.manifest.stages]
+        kept = [(t.count, t.last()) for t in self._engine.times]
+        numbered = [(count - len(rows), rows) for count, rows in kept]
+        return RunHistory.of(self._folder, files, self._routes, numbered, skipped)
 
     def close(self) -> None:
         """End every worker; idempotent."""

@@ -3,20 +3,26 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from .history import RunHistory
 
 __all__ = ["Comparison", "RunReport", "StageReport", "WholeModel"]
 
 
 @dataclass(frozen=True)
 class StageReport:
-    """One stage: measured medians in seconds beside the predicted total and work, if known."""
+    """One stage: measured medians in seconds beside the predicted total and work, if known.
+
+    `wait` is for inputs, `blocked` for room to send.
+    """
 
     file: str
     compute: float | None
     wait: float | None
     send: float | None
+    blocked: float | None
     predicted: float | None
     predicted_work: float | None
 
@@ -50,7 +56,8 @@ class RunReport:
     """A measured run; times in seconds.
 
     `period` is the median time between results of a full pipeline, `throughput` results per second
-    over the same stretch.  `whole` holds the unsplit model measured in turns with the pipeline.
+    over the same stretch.  `whole` holds the unsplit model measured in turns with the pipeline;
+    `history` when each stage did what, of the last items.
     """
 
     period: float | None
@@ -66,6 +73,7 @@ class RunReport:
     depth: int
     cores: int
     seed: int
+    history: RunHistory | None = field(default=None, repr=False, compare=False)
 
     @property
     def outputs_equal(self) -> bool | None:
@@ -74,7 +82,8 @@ class RunReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data: the documented keys first."""
-        data = asdict(self)
+        data = asdict(replace(self, history=None))
+        del data["history"]
         head = ("period", "predicted_period", "throughput")
         rest = {k: v for k, v in data.items() if k not in (*head, "stages")}
         return {

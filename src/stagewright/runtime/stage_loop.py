@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["RECORDS", "RECORDS_BYTES", "StageSettings", "Times", "open_session", "pin", "run_stage"]
 
 RECORDS: Final = 8192
-RECORDS_BYTES: Final = 8 * 4 * (RECORDS + 1)
+_COLUMNS: Final = 5
+RECORDS_BYTES: Final = 8 * _COLUMNS * (RECORDS + 1)
 
 
 @dataclass(frozen=True)
@@ -51,24 +52,32 @@ class StageSettings:
 class Times:
     """The last times of a stage, written by it and read by the caller; seconds of one clock.
 
-    Row 0 of `memory` (float64[RECORDS + 1, 4]) counts the items; the others are a ring of
-    (ready, received, computed, sent).
+    Row 0 of `memory` (float64[RECORDS + 1, 5]) counts the items; the others are a ring of
+    (ready, received, computed, cleared, sent).  What sending waited for room, on all routes together,
+    lies between computed and cleared, what it copied between cleared and sent.
     """
 
     def __init__(self, memory: Any, start: int = 0) -> None:
         self._rows: npt.NDArray[np.float64] = np.ndarray(
-            (RECORDS + 1, 4), np.float64, memory, start
+            (RECORDS + 1, _COLUMNS), np.float64, memory, start
         )
 
-    def add(self, ready: float, received: float, computed: float, sent: float) -> None:
+    def add(
+        self, ready: float, received: float, computed: float, cleared: float, sent: float
+    ) -> None:
         """Note one item."""
-        count = int(self._rows[0, 0])
-        self._rows[1 + count % RECORDS] = (ready, received, computed, sent)
+        count = self.count
+        self._rows[1 + count % RECORDS] = (ready, received, computed, cleared, sent)
         self._rows[0, 0] = count + 1
 
+    @property
+    def count(self) -> int:
+        """Items noted so far, those among them that are not kept any more."""
+        return int(self._rows[0, 0])
+
     def last(self) -> npt.NDArray[np.float64]:
-        """Return the kept rows, oldest first, as float64[items, 4]."""
-        count = int(self._rows[0, 0])
+        """Return the kept rows, oldest first, as float64[items, 5]."""
+        count = self.count
         kept = self._rows[1 : 1 + min(count, RECORDS)].copy()
         return np.roll(kept, -(count % RECORDS), axis=0) if count > RECORDS else kept
 
@@ -129,6 +138,8 @@ def run_stage(
         computed = perf_counter()
         for receiver in receivers:
             receiver.release()
+        waited = sum(sender.waited for sender in senders)
         for sender, pick in zip(senders, picks, strict=True):
             sender.send([results[i] for i in pick])
-        times.add(ready, received, computed, perf_counter())
+        waited = sum(sender.waited for sender in senders) - waited
+        times.add(ready, received, computed, computed + waited, perf_counter())

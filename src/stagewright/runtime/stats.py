@@ -17,19 +17,20 @@ _PERCENTILES = (50, 90, 99)
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Medians of one stage: computing, waiting for inputs, handing outputs on."""
+    """Medians of one stage: computing, waiting for inputs, handing outputs on, waiting for room."""
 
     compute: float | None
     wait: float | None
     send: float | None
+    blocked: float | None
 
     @classmethod
     def of(cls, rows: npt.NDArray[np.float64]) -> StageTimes:
-        """Summarise rows of (ready, received, computed, sent)."""
+        """Summarise rows of (ready, received, computed, cleared, sent)."""
         if not len(rows):
-            return cls(None, None, None)
-        wait, compute, send = np.median(np.diff(rows, axis=1), axis=0).tolist()
-        return cls(compute, wait, send)
+            return cls(None, None, None, None)
+        wait, compute, blocked, send = np.median(np.diff(rows, axis=1), axis=0).tolist()
+        return cls(compute, wait, send, blocked)
 
 
 @dataclass(frozen=True)

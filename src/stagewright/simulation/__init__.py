@@ -3,17 +3,14 @@
 
 from __future__ import annotations
 
-from .pipeline import Settings, Span, StageTimes, Timeline, simulate
+from .pipeline import Settings, StageTimes, Timeline, simulate
 from .report import Simulation, stage_times
-from .trace import trace_text
 
 __all__ = [
     "Settings",
     "Simulation",
-    "Span",
     "StageTimes",
     "Timeline",
     "simulate",
     "stage_times",
-    "trace_text",
 ]

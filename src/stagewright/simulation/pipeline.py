@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..errors import InputError
+from ..timeline import Span
 from .events import Clock, Process, Semaphore
 
-__all__ = ["Settings", "Span", "StageTimes", "Timeline", "simulate"]
+__all__ = ["Settings", "StageTimes", "Timeline", "simulate"]
 
 _MOST_SPANS: Final = 5_000_000
 
@@ -71,17 +72,6 @@ class Settings:
                 raise InputError(name, "a whole number >= 1", str(value))
         if not 0 <= self.jitter <= 10:
             raise InputError("jitter", "a fraction from 0 to 10 (0 % to 1000 %)", str(self.jitter))
-
-
-@dataclass(frozen=True)
-class Span:
-    """Something that a stage did with an item, from `start` to `end` in picoseconds."""
-
-    stage: int
-    item: int
-    what: str
-    start: int
-    end: int
 
 
 @dataclass(frozen=True)

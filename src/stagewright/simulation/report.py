@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from ..errors import CheckError
+from ..timeline import Trace
 from ..units import seconds_from_ps, to_ps
 from .pipeline import Settings, StageTimes, Timeline
 
@@ -71,6 +72,13 @@ class Simulation:
         return [
             {part: time / (sum(row.values()) or 1) for part, time in row.items()} for row in totals
         ]
+
+    def trace(self, name: str) -> Trace:
+        """Return the timeline to look at, of a plan of this name."""
+        count = len(self.stages)
+        names = [f"stage {number}" for number in range(count)]
+        hops = [(number, number + 1) for number in range(count - 1)]
+        return Trace(name, names, self.timeline.spans, hops)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data; times in seconds."""
