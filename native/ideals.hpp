@@ -7,6 +7,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "instance.hpp"
@@ -44,6 +45,19 @@ class IdealGraph {
     /// Blocks whose least peak stayed open in the last call of decide().
     [[nodiscard]] std::int64_t doubts() const { return doubts_; }
 
+    /// The ideals with one node more than `ideal`, and those nodes; ideals are numbered by size.
+    [[nodiscard]] std::span<const std::int32_t> above(std::int64_t ideal) const {
+        return {cover_ideal_.data() + cover_start_[ideal],
+                cover_ideal_.data() + cover_start_[ideal + 1]};
+    }
+    [[nodiscard]] std::span<const Node> added(std::int64_t ideal) const {
+        return {cover_node_.data() + cover_start_[ideal],
+                cover_node_.data() + cover_start_[ideal + 1]};
+    }
+    /// Block numbers of a chain of ideals that ends with V.
+    void blocks_of_chain(const std::vector<std::int32_t>& chain,
+                         std::vector<std::int32_t>& block) const;
+
     /// Searches for the best order of a block so far.
     [[nodiscard]] std::int64_t searches() const { return peaks_ ? peaks_->searches() : 0; }
 
@@ -56,9 +70,6 @@ class IdealGraph {
 
     Answer decide_by_scan(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block,
                           Stop& stop);
-    /// Block numbers of a chain of ideals that ends with V.
-    void blocks_of_chain(const std::vector<std::int32_t>& chain,
-                         std::vector<std::int32_t>& block) const;
 
     // With memory: ideal_memory.cpp.
     Answer decide_with_memory(std::int32_t k, Picoseconds threshold,

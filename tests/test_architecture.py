@@ -44,6 +44,7 @@ LAYERS = [
     "solve",
     "reserved",
     "ladder",
+    "placement",
     "robustness",
     "splitting",
     "runtime",
@@ -59,7 +60,16 @@ LAYERS = [
     "cli",
 ]
 # The native core is for what is hot; everything else reaches it through these layers.
-NATIVE_USERS = {"effort", "rounds", "problem", "search", "exact", "bound", "portfolio"}
+NATIVE_USERS = {
+    "effort",
+    "rounds",
+    "problem",
+    "search",
+    "exact",
+    "bound",
+    "portfolio",
+    "placement",
+}
 # The package's front door hands out names of every layer, and __main__ starts the last one.
 ABOVE_ALL = {"__init__.py", "__main__.py"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -123,4 +123,5 @@ void bind_problem(nb::module_& m);
 void bind_search(nb::module_& m);
 void bind_improve(nb::module_& m);
 void bind_exact(nb::module_& m);
+void bind_placement(nb::module_& m);
 void bind_bounds(nb::module_& m);

@@ -11,5 +11,6 @@ NB_MODULE(_native, m) {
     bind_search(m);
     bind_improve(m);
     bind_exact(m);
+    bind_placement(m);
     bind_bounds(m);
 }

@@ -10,8 +10,15 @@ from .graph import FIRST, LAST, CostGraph
 __all__ = ["merge_classes", "reachable", "stage_classes"]
 
 
-def stage_classes(graph: CostGraph) -> tuple[list[int], int, int]:
+def stage_classes(
+    graph: CostGraph, precedence: Sequence[Sequence[int]] | None = None
+) -> tuple[list[int], int, int]:
     """Return which nodes every plan puts into one stage.
+
+    Parameters
+    ----------
+    precedence
+        Per node those whose stage is the same or a later one; by default the consumers of its tensors.
 
     Returns
     -------
@@ -21,10 +28,9 @@ def stage_classes(graph: CostGraph) -> tuple[list[int], int, int]:
         Class of the nodes pinned to the first and last stage, -1 where there are none.
     """
     n = graph.num_nodes
-    successors: list[list[int]] = [[] for _ in range(n)]
+    successors = _consumers(graph) if precedence is None else precedence
     predecessors: list[list[int]] = [[] for _ in range(n)]
-    for p, users in zip(graph.tensor_producer.tolist(), graph.tensor_consumers.rows(), strict=True):
-        successors[p].extend(users)
+    for p, users in enumerate(successors):
         for u in users:
             predecessors[u].append(p)
     stage = graph.stage.tolist()
@@ -49,6 +55,14 @@ def stage_classes(graph: CostGraph) -> tuple[list[int], int, int]:
         last = reachable(successors, _class_of(last, label))
         if (len(first), len(last)) == sizes:
             return label, label[first[0]] if first else -1, label[last[0]] if last else -1
+
+
+def _consumers(graph: CostGraph) -> list[list[int]]:
+    """Return the nodes that read the tensors of each node."""
+    rows: list[list[int]] = [[] for _ in range(graph.num_nodes)]
+    for p, users in zip(graph.tensor_producer.tolist(), graph.tensor_consumers.rows(), strict=True):
+        rows[p].extend(users)
+    return rows
 
 
 def _class_of(nodes: Sequence[int], label: Sequence[int]) -> list[int]:

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// Plans for devices of several kinds.
+#include "common.hpp"
+
+#include "placement.hpp"
+
+void bind_placement(nb::module_& m) {
+    nb::class_<sw::Placement>(m, "Placement", "A problem for devices of several kinds.")
+        .def(
+            "__init__",
+            [](sw::Placement* self, std::int32_t nodes, const Int32Array& producer,
+               const Int64Array& consumer_offsets, const Int32Array& consumers,
+               const Int64Array& param_bytes, const Int64Array& param_offsets,
+               const Int32Array& params, const Int64Array& working_set, std::int32_t states,
+               const Int32Array& transitions, bool overlap) {
+                sw::Placement p;
+                p.n = nodes;
+                p.producer = as_vector(producer);
+                p.consumers = as_ragged(consumer_offsets, consumers);
+                p.param_bytes = as_vector(param_bytes);
+                p.params_of = as_ragged(param_offsets, params);
+                p.working_set = as_vector(working_set);
+                p.states = states;
+                p.overlap = overlap;
+                const auto flat = as_span(transitions);
+                if (flat.size() % 3 != 0)
+                    throw std::invalid_argument("transitions: expected rows of three");
+                for (std::size_t i = 0; i < flat.size(); i += 3) {
+                    p.transitions.push_back({flat[i], flat[i + 1], flat[i + 2]});
+                    if (flat[i + 2] < 0) throw std::invalid_argument("transitions: unknown type");
+                    p.types.resize(
+                        std::max(p.types.size(), static_cast<std::size_t>(flat[i + 2]) + 1));
+                }
+                new (self) sw::Placement(std::move(p));
+            },
+            "nodes"_a, "producer"_a.noconvert(), "consumer_offsets"_a.noconvert(),
+            "consumers"_a.noconvert(), "param_bytes"_a.noconvert(), "param_offsets"_a.noconvert(),
+            "params"_a.noconvert(), "working_set"_a.noconvert(), "states"_a,
+            "transitions"_a.noconvert(), "overlap"_a,
+            "producer: int32[t]. consumers: int32 rows per tensor. params: int32 rows per node. "
+            "working_set: int64[n] bytes.\n"
+            "transitions: int32[3 m], rows (from, to, type) sorted by from < to, below `states`.")
+        .def(
+            "set_type",
+            [](sw::Placement& self, std::size_t number, const Int64Array& work,
+               const Int64Array& receive, const Int64Array& send, std::int64_t capacity,
+               std::int64_t bandwidth, std::int64_t limit) {
+                if (number >= self.types.size())
+                    throw std::invalid_argument("type: no transition leads to it");
+                self.types[number] = {as_vector(work), as_vector(receive), as_vector(send),
+                                      capacity,        bandwidth,          limit};
+            },
+            "number"_a, "work"_a.noconvert(), "receive"_a.noconvert(), "send"_a.noconvert(),
+            "capacity"_a, "bandwidth"_a, "limit"_a,
+            "work: int64[n] ps, -1 where it cannot run. receive, send: int64[t] ps. capacity, "
+            "limit: bytes.")
+        .def(
+            "best",
+            [](sw::Placement& self, const sw::IdealGraph& ideals, std::int64_t below,
+               double seconds, const Cancel* cancel, std::int64_t work) {
+                sw::check_placement(self);
+                sw::PlacementPlan plan;
+                Signals signals(cancel, work);
+                {
+                    nb::gil_scoped_release release;
+                    auto stop = signals.stop(seconds);
+                    plan = sw::best_placement(self, ideals, below, stop);
+                }
+                static constexpr const char* kNames[] = {"yes", "no", "unknown"};
+                return std::make_tuple(std::string(kNames[static_cast<int>(plan.answer)]),
+                                       plan.bottleneck, as_array(std::move(plan.block)),
+                                       as_array(std::move(plan.transition)), plan.pairs,
+                                       signals.interrupted());
+            },
+            "ideals"_a, "below"_a, "seconds"_a = 1e9, "cancel"_a = nb::none(), "work"_a = kEndless,
+            "The best plan of bottleneck < `below`: ('yes' | 'no' | 'unknown', bottleneck ps, "
+            "block "
+            "of each\n"
+            "node, transition of each block, pairs of ideals looked at, interrupted). Memory "
+            "counts "
+            "parameters\n"
+            "and the largest working set of a stage.");
+}

@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+// From each ideal I that some state reaches, walk through the ideals J above it, one node at a time, and
+// keep the cost of the block J \ I on every type of device as nodes come and go.  Work and bytes only grow
+// along a walk, so it turns back where no type can hold the block within the threshold.  An ideal is left
+// out where even the fastest devices that a state has left could not take the rest of the work.
+#include "placement.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+namespace stagewright {
+
+namespace {
+
+constexpr Picoseconds kNever = std::numeric_limits<Picoseconds>::max();
+constexpr std::int64_t kStep = 25;  // work per step of a walk and type, see Stop::spend
+
+/// The block between two ideals while the walk adds and removes nodes.
+class Block {
+   public:
+    explicit Block(const Placement& p)
+        : p_(p),
+          reads_(p.consumers.transposed(p.n)),
+          writes_(writes_of(p)),
+          users_(p.producer.size(), 0),
+          made_(p.producer.size(), 0),
+          uses_(p.param_bytes.size(), 0),
+          sum_(p.types.size()) {}
+
+    struct Sums {
+        Picoseconds work = 0, receive = 0, send = 0;
+        std::int32_t unable = 0;  // nodes that the type cannot run
+    };
+
+    void add(Node v) {
+        for (std::size_t q = 0; q < sum_.size(); ++q) {
+            const auto work = p_.types[q].work[v];
+            if (work < 0)
+                ++sum_[q].unable;
+            else
+                sum_[q].work += work;
+        }
+        for (const auto t : reads_[v])
+            if (made_[t]) {
+                if (++users_[t] == consumers(t)) pay(t, 0, -1);
+            } else if (++users_[t] == 1) {
+                pay(t, 1, 0);
+            }
+        for (const auto t : writes_[v]) {
+            made_[t] = 1;
+            pay(t, users_[t] > 0 ? -1 : 0, users_[t] < consumers(t) ? 1 : 0);
+        }
+        for (const auto r : p_.params_of[v])
+            if (++uses_[r] == 1) params_ += p_.param_bytes[r];
+        sets_.push_back(std::max(sets_.empty() ? 0 : sets_.back(), p_.working_set[v]));
+    }
+
+    void remove(Node v) {
+        for (std::size_t q = 0; q < sum_.size(); ++q) {
+            const auto work = p_.types[q].work[v];
+            if (work < 0)
+                --sum_[q].unable;
+            else
+                sum_[q].work -= work;
+        }
+        for (const auto t : writes_[v]) {
+            made_[t] = 0;
+            pay(t, users_[t] > 0 ? 1 : 0, users_[t] < consumers(t) ? -1 : 0);
+        }
+        for (const auto t : reads_[v])
+            if (made_[t]) {
+                if (users_[t]-- == consumers(t)) pay(t, 0, 1);
+            } else if (--users_[t] == 0) {
+                pay(t, -1, 0);
+            }
+        for (const auto r : p_.params_of[v])
+            if (--uses_[r] == 0) params_ -= p_.param_bytes[r];
+        sets_.pop_back();
+    }
+
+    /// Compute and overflow on a type; kNever where it cannot run the block at all.
+    [[nodiscard]] Picoseconds compute(std::size_t q) const {
+        const auto& type = p_.types[q];
+        const auto held = params_ + (sets_.empty() ? 0 : sets_.back());
+        if (sum_[q].unable > 0 || held > type.limit) return kNever;
+        return sum_[q].work + type.overflow(held);
+    }
+
+    [[nodiscard]] Picoseconds total(std::size_t q, Picoseconds compute) const {
+        const auto& s = sum_[q];
+        return p_.overlap ? std::max({compute, s.receive, s.send}) : compute + s.receive + s.send;
+    }
+
+   private:
+    [[nodiscard]] std::int32_t consumers(Tensor t) const {
+        return static_cast<std::int32_t>(p_.consumers[t].size());
+    }
+    void pay(Tensor t, int receive, int send) {
+        for (std::size_t q = 0; q < sum_.size(); ++q) {
+            sum_[q].receive += receive * p_.types[q].receive[t];
+            sum_[q].send += send * p_.types[q].send[t];
+        }
+    }
+
+    static Ragged writes_of(const Placement& p) {
+        Ragged homes;
+        for (const auto v : p.producer) {
+            homes.values.push_back(v);
+            homes.offsets.push_back(static_cast<std::int64_t>(homes.values.size()));
+        }
+        return homes.transposed(p.n);
+    }
+
+    const Placement& p_;
+    Ragged reads_, writes_;            // node -> tensors
+    std::vector<std::int32_t> users_;  // consumers inside
+    std::vector<char> made_;           // producer inside
+    std::vector<std::int32_t> uses_;
+    std::vector<Sums> sum_;
+    Bytes params_ = 0;
+    std::vector<Bytes> sets_;  // largest working set after each node added
+};
+
+class Program {
+   public:
+    Program(const Placement& p, const IdealGraph& ideals, Picoseconds below, Stop& stop)
+        : p_(p),
+          ideals_(ideals),
+          below_(below),
+          stop_(stop),
+          states_(static_cast<std::size_t>(p.states)),
+          value_(static_cast<std::size_t>(ideals.count()) * states_, kNever),
+          came_(value_.size()),
+          seen_(static_cast<std::size_t>(ideals.count()), -1),
+          block_(p) {
+        list_least_work();
+        list_capacity();
+    }
+
+    PlacementPlan run() {
+        PlacementPlan plan;
+        value_[0] = 0;
+        const auto last = ideals_.count() - 1;
+        for (std::int64_t i = 0; i < last; ++i) {
+            if (!begin(i)) continue;
+            walk(i);
+            if (stop_.now()) return plan;
+        }
+        plan.pairs = pairs_;
+        const auto* ends = value_.data() + static_cast<std::size_t>(last) * states_;
+        const auto best = std::min_element(ends, ends + states_) - ends;
+        plan.answer = ends[best] == kNever ? Answer::no : Answer::yes;
+        if (plan.answer == Answer::yes) {
+            plan.bottleneck = ends[best];
+            trace(last, static_cast<std::int32_t>(best), plan);
+        }
+        return plan;
+    }
+
+   private:
+    /// The fewest picoseconds that each node, and the nodes behind each ideal, take on any type.
+    void list_least_work() {
+        const auto n = static_cast<std::size_t>(p_.n);
+        least_.assign(n, kNever);
+        Picoseconds all = 0;
+        for (std::size_t v = 0; v < n; ++v) {
+            for (const auto& type : p_.types)
+                if (type.work[v] >= 0) least_[v] = std::min(least_[v], type.work[v]);
+            if (least_[v] == kNever) least_[v] = 0;
+            all += least_[v];
+        }
+        rest_.assign(static_cast<std::size_t>(ideals_.count()), 0);
+        rest_[0] = all;
+        for (std::int64_t i = 0; i < ideals_.count(); ++i) {
+            const auto above = ideals_.above(i);
+            const auto added = ideals_.added(i);
+            for (std::size_t j = 0; j < above.size(); ++j)
+                rest_[above[j]] = rest_[i] - least_[added[j]];
+        }
+    }
+
+    /// The most least work that the devices left in each state can take below the threshold: a device that
+    /// runs no node in less than r times its least work takes at most (threshold - 1) / r.
+    void list_capacity() {
+        __extension__ using Wide = __int128;
+        std::vector<Picoseconds> of(p_.types.size(), 0);
+        for (std::size_t q = 0; q < p_.types.size(); ++q) {
+            Picoseconds num = 0, den = 1;  // the largest least / work
+            for (std::size_t v = 0; v < least_.size(); ++v) {
+                const auto work = p_.types[q].work[v];
+                if (work <= 0 || least_[v] == 0) continue;
+                if (static_cast<Wide>(least_[v]) * den > static_cast<Wide>(num) * work)
+                    num = least_[v], den = work;
+            }
+            // No more than all there is, so that sums stay small.
+            of[q] = static_cast<Picoseconds>(
+                std::min<Wide>(static_cast<Wide>(below_ - 1) * num / den, rest_[0]));
+        }
+        capacity_.assign(states_, 0);
+        for (auto t = p_.transitions.rbegin(); t != p_.transitions.rend(); ++t)
+            capacity_[t->from] = std::max(capacity_[t->from], capacity_[t->to] + of[t->type]);
+    }
+
+    /// Whether some state reaches the ideal from which the rest could still be done.
+    bool begin(std::int64_t ideal) {
+        auto* here = value_.data() + static_cast<std::size_t>(ideal) * states_;
+        open_.clear();
+        alive_.assign(p_.types.size(), 0);
+        for (std::int32_t k = 0; k < static_cast<std::int32_t>(p_.transitions.size()); ++k) {
+            const auto& t = p_.transitions[k];
+            if (here[t.from] == kNever || rest_[ideal] > capacity_[t.from]) continue;
+            open_.push_back(k);
+            alive_[t.type] = 1;
+        }
+        return !open_.empty();
+    }
+
+    struct Frame {
+        std::int64_t ideal;
+        std::size_t next;
+        Node added;
+    };
+
+    void walk(std::int64_t from) {
+        std::vector<Frame> path{{from, 0, -1}};
+        while (!path.empty()) {
+            auto& top = path.back();
+            const auto above = ideals_.above(top.ideal);
+            if (top.next == above.size()) {
+                if (top.added >= 0) block_.remove(top.added);
+                path.pop_back();
+                continue;
+            }
+            const std::int64_t to = above[top.next];
+            const auto v = ideals_.added(top.ideal)[top.next++];
+            if (seen_[to] == from) continue;
+            seen_[to] = static_cast<std::int32_t>(from);
+            block_.add(v);
+            ++pairs_;
+            stop_.spend(kStep * static_cast<std::int64_t>(alive_.size()));
+            if (stop_()) return;
+            if (arrive(from, to))
+                path.push_back({to, 0, v});
+            else
+                block_.remove(v);
+        }
+    }
+
+    /// Offers the block from..to to every open transition; false where no larger block can do.
+    bool arrive(std::int64_t from, std::int64_t to) {
+        bool more = false;
+        load_.assign(p_.types.size(), kNever);
+        for (std::size_t q = 0; q < p_.types.size(); ++q) {
+            if (!alive_[q]) continue;
+            const auto compute = block_.compute(q);
+            if (compute >= below_) continue;
+            more = true;
+            load_[q] = block_.total(q, compute);
+        }
+        const auto* here = value_.data() + static_cast<std::size_t>(from) * states_;
+        auto* there = value_.data() + static_cast<std::size_t>(to) * states_;
+        auto* came = came_.data() + static_cast<std::size_t>(to) * states_;
+        for (const auto k : open_) {
+            const auto& t = p_.transitions[k];
+            const auto value = std::max(here[t.from], load_[t.type]);
+            if (value < below_ && value < there[t.to]) {
+                there[t.to] = value;
+                came[t.to] = {static_cast<std::int32_t>(from), k};
+            }
+        }
+        return more;
+    }
+
+    void trace(std::int64_t ideal, std::int32_t state, PlacementPlan& plan) const {
+        std::vector<std::int32_t> chain;
+        while (ideal > 0) {
+            const auto step = came_[static_cast<std::size_t>(ideal) * states_ + state];
+            chain.push_back(static_cast<std::int32_t>(ideal));
+            plan.transition.push_back(step.transition);
+            ideal = step.ideal;
+            state = p_.transitions[step.transition].from;
+        }
+        std::reverse(chain.begin(), chain.end());
+        std::reverse(plan.transition.begin(), plan.transition.end());
+        ideals_.blocks_of_chain(chain, plan.block);
+    }
+
+    struct Step {
+        std::int32_t ideal = -1, transition = -1;
+    };
+
+    const Placement& p_;
+    const IdealGraph& ideals_;
+    Picoseconds below_;
+    Stop& stop_;
+    std::size_t states_;
+    std::vector<Picoseconds> value_;  // per ideal and state: the least bottleneck that reaches it
+    std::vector<Step> came_;
+    std::vector<std::int32_t> seen_;  // the ideal whose walk came here last
+    Block block_;
+    std::vector<Picoseconds> least_, rest_, capacity_, load_;
+    std::vector<std::int32_t> open_;  // transitions to take from the ideal of this walk
+    std::vector<char> alive_;         // types that they lead to
+    std::int64_t pairs_ = 0;
+};
+
+void require(bool right, const char* what) {
+    if (!right) throw std::invalid_argument(std::string("placement: ") + what);
+}
+
+}  // namespace
+
+void check_placement(const Placement& p) {
+    const auto n = static_cast<std::size_t>(p.n);
+    const auto tensors = p.producer.size();
+    const auto in_range = [](std::span<const std::int32_t> values, std::size_t limit) {
+        return std::all_of(values.begin(), values.end(), [&](std::int32_t v) {
+            return v >= 0 && static_cast<std::size_t>(v) < limit;
+        });
+    };
+    require(in_range(p.producer, n) && in_range(p.consumers.values, n), "unknown node");
+    require(static_cast<std::size_t>(p.consumers.size()) == tensors, "one row per tensor expected");
+    require(static_cast<std::size_t>(p.params_of.size()) == n && p.working_set.size() == n,
+            "one row of parameters and one working set per node expected");
+    require(in_range(p.params_of.values, p.param_bytes.size()), "unknown parameter");
+    require(p.states >= 1, "at least one state expected");
+    for (const auto& type : p.types)
+        require(type.work.size() == n && type.receive.size() == tensors &&
+                    type.send.size() == tensors && type.bandwidth > 0,
+                "work per node, prices per tensor and a bandwidth per type expected");
+    std::int32_t last = 0;
+    for (const auto& t : p.transitions) {
+        require(t.from >= last && t.from < t.to && t.to < p.states && t.type >= 0 &&
+                    static_cast<std::size_t>(t.type) < p.types.size(),
+                "transitions sorted by their start and leading upwards expected");
+        last = t.from;
+    }
+}
+
+PlacementPlan best_placement(const Placement& placement, const IdealGraph& ideals,
+                             Picoseconds below, Stop& stop) {
+    if (!ideals.complete()) throw std::invalid_argument("placement: the ideals are not complete");
+    if (below <= 0) {
+        PlacementPlan none;
+        none.answer = Answer::no;
+        return none;
+    }
+    return Program(placement, ideals, below, stop).run();
+}
+
+}  // namespace stagewright

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Plans for devices of several kinds: the exact program over ideals, its state extended by the devices used.
+//
+// Which devices are in use is a small acyclic automaton: its states say what is used so far, a transition
+// puts one more stage on a device.  In any order along the pipeline the states are the numbers used of each
+// kind; in a fixed order they are places.  The program knows only states and transitions.
+#pragma once
+
+#include <limits>
+#include <vector>
+
+#include "ideals.hpp"
+#include "instance.hpp"
+#include "stop.hpp"
+
+namespace stagewright {
+
+/// What a stage costs on one type of device between its two links.
+struct StageType {
+    std::vector<Picoseconds> work;                       // per node; -1 where it cannot run
+    std::vector<Picoseconds> receive, send;              // per tensor
+    Bytes capacity = std::numeric_limits<Bytes>::max();  // bytes above are streamed ...
+    Bytes bandwidth = 1;                                 // ... at this rate
+    Bytes limit = std::numeric_limits<Bytes>::max();     // more is refused
+
+    [[nodiscard]] Picoseconds overflow(Bytes held) const {
+        if (held <= capacity) return 0;
+        __extension__ using Wide = __int128;
+        const Wide spilled = static_cast<Wide>(held - capacity) * 1'000'000'000'000;
+        return static_cast<Picoseconds>((spilled + bandwidth - 1) / bandwidth);
+    }
+};
+
+struct Transition {
+    std::int32_t from, to, type;  // states are numbered so that from < to
+};
+
+/// Nodes, precedence and tensors; a tensor's producer need not come before its consumers (training).
+struct Placement {
+    Node n = 0;
+    std::vector<Node> producer;
+    Ragged consumers;  // tensor -> nodes, never its producer, never empty
+    std::vector<Bytes> param_bytes;
+    Ragged params_of;
+    std::vector<Bytes> working_set;  // bytes held at least while a node runs
+    std::vector<StageType> types;
+    std::vector<Transition> transitions;
+    std::int32_t states = 1;
+    bool overlap = false;  // a stage takes the longest of compute, receive, send; else their sum
+};
+
+/// Throws std::invalid_argument where rows, sizes or references do not fit together.
+void check_placement(const Placement& placement);
+
+/// A stage of the best plan: the transition it takes; `block` numbers them along the pipeline.
+struct PlacementPlan {
+    Answer answer = Answer::unknown;
+    Picoseconds bottleneck = 0;
+    std::vector<std::int32_t> block;       // per node
+    std::vector<std::int32_t> transition;  // per stage
+    std::int64_t pairs = 0;                // pairs of ideals looked at
+};
+
+/// The best plan of bottleneck < `below`: yes with it, no if there is none, unknown if stopped.
+///
+/// Memory counts the parameters of a stage and its largest working set, a lower bound of what it holds.
+PlacementPlan best_placement(const Placement& placement, const IdealGraph& ideals,
+                             Picoseconds below, Stop& stop);
+
+}  // namespace stagewright

@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The method for devices of several kinds: compile, reduce, search near orders, prove by ideals.
+
+Thresholds rise from the simple bound until there is a plan below one of them.  The program over ideals returns the
+best such plan, so the first one is an optimum and every "none" before it is a lower bound.  Where there are
+too many ideals, only those near an order are listed, again and again near the best plan, wider each time.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from .. import _native
+from ..bound.types import Bound
+from ..effort import Effort
+from ..errors import InfeasibleError, LimitError
+from ..problem import Flow
+from .bounds import ceiling, simple_bound
+from .devices import UNABLE, Fleet
+from .program import Found, Listed, linked, near_order
+from .task import Task, compile_task, reduce_task
+from .workload import PlacedPlan, Workload, problems_of, stage_cost
+
+__all__ = ["PlacedSolution", "solve_placed"]
+
+_FIRST_SLACK: Final = 64
+"""The first threshold is the simple bound and a 64th of it."""
+
+_STALE: Final = 6
+"""Rounds without a better plan after which a search with the same width ends."""
+
+_STATES: Final = 20_000
+"""Sets of nodes that the search for the order of least peak of a stage may look at."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedSolution:
+    """A plan, its bottleneck in picoseconds, lower bounds, and why the search stopped.
+
+    `classes`, `reduced` and `ideals` say how large the problem was: nodes that share a stage counted
+    once, what was left after the reductions, and the ideals of the last proof (None without one).
+    """
+
+    plan: PlacedPlan
+    bottleneck: int
+    bounds: tuple[Bound, ...]
+    stopped_because: str
+    seconds: float
+    classes: int
+    reduced: int
+    ideals: int | None
+
+    @property
+    def lower_bound(self) -> int:
+        """The best lower bound in picoseconds."""
+        return max(bound.value for bound in self.bounds)
+
+
+def solve_placed(
+    workload: Workload, fleet: Fleet, *, time_limit: float = 60.0, seed: int = 0
+) -> PlacedSolution:
+    """Return the best plan for `workload` on `fleet` that is found, with lower bounds.
+
+    Parameters
+    ----------
+    time_limit
+        Seconds; the first plan of all is not held to it.
+    seed
+        Of the orders that are drawn where there are too many ideals.
+
+    Raises
+    ------
+    InputError
+        If something is missing, such as the bandwidth of a kind.
+    InfeasibleError
+        If no plan fits, and that is proven.
+    LimitError
+        If no plan that fits was found in time, and none was shown not to exist.
+    """
+    run = _Run(workload, fleet, time.perf_counter(), time_limit)
+    _require_seats(run)
+    run.search(width=1, draws=3, generator=random.Random(seed))
+    if run.prove():
+        width = 2
+        while run.open() and run.search(width, _STALE, random.Random(seed)):
+            width *= 2
+    return run.finish()
+
+
+class _Run:
+    """The state of one call."""
+
+    def __init__(self, workload: Workload, fleet: Fleet, start: float, limit: float) -> None:
+        self.workload, self.fleet, self.start = workload, fleet, start
+        self.effort = Effort.within(limit)
+        self.whole = compile_task(workload, fleet)
+        self.task = reduce_task(self.whole)
+        self.bounds = [simple_bound(self.whole)]
+        self.best: tuple[int, PlacedPlan] | None = None
+        self.nothing_above = ceiling(self.task) + 1
+        self.ideals: int | None = None
+        self.interrupted = False
+
+    @property
+    def lower(self) -> int:
+        return max(bound.value for bound in self.bounds)
+
+    @property
+    def upper(self) -> int:
+        """The bottleneck of the best plan, or what no plan reaches."""
+        return self.best[0] if self.best else self.nothing_above
+
+    def open(self) -> bool:
+        """Whether there is a gap, and time to close it."""
+        return self.upper > self.lower and not self.interrupted and not self.effort.over()
+
+    # --- search ---------------------------------------------------------------------------------
+
+    def search(self, width: int, draws: int, generator: random.Random) -> bool:
+        """Look near orders; False when the ideals near an order are too many, or there are no others."""
+        stale = 0
+        while stale < draws and (self.open() or self.best is None):
+            order = self._order(generator)
+            effort = self.effort if self.best else Effort.within(3600)
+            listed = Listed(self.task, effort, near_order(order, width))
+            if not listed.complete:
+                return False
+            stale = 0 if self._take(listed, self.upper, effort) else stale + 1
+            if self.interrupted or (self.best is None and stale >= draws):
+                break
+        return width < self.task.size
+
+    def _order(self, generator: random.Random) -> list[int]:
+        """Return an order that is topological and keeps the stages of the best plan together."""
+        home = self._stage_of_best()
+        waiting = [0] * self.task.size
+        for row in self.task.after:
+            for w in row:
+                waiting[w] += 1
+        # Depth first in a random order of what is ready, stage by stage.
+        ready = [(home[v], generator.random(), v) for v in range(self.task.size) if not waiting[v]]
+        order: list[int] = []
+        while ready:
+            first = min(row[0] for row in ready)
+            number = next(i for i in range(len(ready) - 1, -1, -1) if ready[i][0] == first)
+            v = ready.pop(number)[2]
+            order.append(v)
+            new = []
+            for w in self.task.after[v]:
+                waiting[w] -= 1
+                if not waiting[w]:
+                    new.append((home[w], generator.random(), w))
+            ready += sorted(new)
+        return order
+
+    def _stage_of_best(self) -> list[int]:
+        if self.best is None:
+            return [0] * self.task.size
+        stage = {v: i for i, nodes in enumerate(self.best[1].stages) for v in nodes}
+        # A class that the best plan divides (by what thresholds united) goes to the later stage.
+        home = [max(stage[v] for v in nodes) for nodes in self.task.members]
+        for v, row in enumerate(self.task.after):
+            for w in row:
+                home[w] = max(home[w], home[v])
+        return home
+
+    def _take(self, listed: Listed, below: int, effort: Effort) -> bool:
+        """Keep the best plan below a threshold at its true cost; whether it is better than the best so far.
+
+        What a stage truly holds may exceed the working set that the program counts.  Then the memory is
+        made smaller by as much, a few times over.
+        """
+        margin, better = 0, False
+        for _ in range(4):
+            found = listed.best(below, effort, margin)
+            self.interrupted = self.interrupted or found.interrupted
+            if found.answer != "yes":
+                return better
+            plan = self._ordered(found)
+            true, excess = self._judge(plan, margin)
+            if true is not None and true < self.upper:
+                self.best, better = (true, plan), True
+            if true == found.bottleneck or not excess:
+                return better
+            margin += excess
+            below = min(below, self.upper)
+        return better
+
+    def _ordered(self, found: Found) -> PlacedPlan:
+        """Return the plan with nodes in an order that works; of least peak where memory binds."""
+        place = np.empty(self.workload.graph.num_nodes, np.int64)
+        place[self.workload.graph.topological_order] = np.arange(len(place))
+        backward = self.workload.backward or (False,) * len(place)
+        stages = []
+        for nodes in found.stages:
+            row = tuple(sorted(nodes, key=lambda v: (backward[v], int(place[v]))))
+            if any(self.task.working_set) and not any(backward):
+                flow = Flow.of(self.workload.graph).native
+                _, order, _ = _native.order_stage(flow, np.array(row, np.int32), max_states=_STATES)
+                row = tuple(order.tolist()) or row
+            stages.append(row)
+        return PlacedPlan(tuple(stages), found.devices)
+
+    def _judge(self, plan: PlacedPlan, margin: int) -> tuple[int | None, int]:
+        """Return the bottleneck of a plan, None if it does not fit, and how many bytes were underrated."""
+        costs = [
+            stage_cost(self.workload, self.fleet, device, nodes)
+            for device, nodes in zip(plan.devices, plan.stages, strict=True)
+        ]
+        working_set = dict(self._working_sets())
+        excess = max(
+            cost.peak_bytes - max(working_set[v] for v in nodes)
+            for cost, nodes in zip(costs, plan.stages, strict=True)
+        )
+        fits = not problems_of(self.workload, self.fleet, plan)
+        return max(cost.total for cost in costs) if fits else None, max(0, excess - margin)
+
+    def _working_sets(self) -> list[tuple[int, int]]:
+        rows = zip(self.whole.members, self.whole.working_set, strict=True)
+        return [(v, size) for nodes, size in rows for v in nodes]
+
+    # --- proof ----------------------------------------------------------------------------------
+
+    def prove(self) -> bool:
+        """Raise the threshold until the best plan is proven; False where that is done, or cannot be."""
+        slack, start = max(1, self.lower // _FIRST_SLACK), time.perf_counter()
+        task: Task | None = None
+        while self.open():
+            below = min(self.lower + slack, self.upper)
+            contracted = linked(self.task, below)
+            if task is None or contracted.members != task.members:
+                task, listed = contracted, Listed(contracted, self.effort)
+            if not listed.complete:
+                return True
+            self.ideals = listed.count
+            found = listed.best(below, self.effort)
+            self.interrupted = self.interrupted or found.interrupted
+            if found.answer == "unknown":
+                return True
+            value = found.bottleneck if found.answer == "yes" else below
+            seconds = time.perf_counter() - start
+            self.bounds[1:] = [Bound("exact", value, seconds, "exhaustive")]
+            if found.answer == "yes":
+                self._take(listed, self.upper, self.effort)
+                return False
+            slack *= 4
+        return self.upper > self.lower
+
+    # --- the end --------------------------------------------------------------------------------
+
+    def finish(self) -> PlacedSolution:
+        """Return the solution, or say why there is none."""
+        if self.best is None:
+            if self.lower >= self.nothing_above:
+                raise InfeasibleError(
+                    "no plan fits the memory limits of the devices: the search over all plans shows that"
+                )
+            if self.interrupted:
+                raise KeyboardInterrupt
+            raise LimitError(
+                "no plan that fits the memory of the devices was found, and none was shown not to exist; "
+                "give more time (--time-limit), more devices or more memory"
+            )
+        if self.upper == self.lower:
+            why = "the gap is closed"
+        elif self.interrupted:
+            why = "interrupted"
+        elif self.effort.over():
+            why = "the time limit"
+        elif self.ideals is not None and len(self.bounds) > 1:
+            why = "the order within stages decides the rest of the gap (peak memory)"
+        else:
+            why = "there are too many ideals"
+        return PlacedSolution(
+            plan=self.best[1],
+            bottleneck=self.best[0],
+            bounds=tuple(replace(bound) for bound in self.bounds),
+            stopped_because=why,
+            seconds=time.perf_counter() - self.start,
+            classes=self.whole.size,
+            reduced=self.task.size,
+            ideals=self.ideals,
+        )
+
+
+def _require_seats(run: _Run) -> None:
+    """Refuse what no device can run or hold, by name."""
+    task, names = run.whole, run.workload.graph.node_names
+    for v, nodes in enumerate(task.members):
+        held = sum(task.param_bytes[p] for p in task.params_of[v]) + task.working_set[v]
+        able = [s for s in range(len(task.work)) if task.work[s][v] != UNABLE]
+        who = f"node '{names[nodes[0]]}'"
+        if len(nodes) > 1:
+            who += f" and the {len(nodes) - 1} that share its stage"
+        if not able:
+            raise InfeasibleError(f"no kind of device can run {who}")
+        kinds = [run.fleet.kinds[run.fleet.seats[s].kind] for s in able]
+        if not any(kind.fits(held) for kind in kinds):
+            raise InfeasibleError(
+                f"{who} hold {held} bytes, more than any device that can run them"
+            )

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The exact program over ideals and devices, for one threshold after another.
+
+Only plans below a threshold are asked for, so tensors that cost a block too much are never cut: their classes
+are contracted, and the graph is reduced again before its ideals are listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from .. import _native
+from ..effort import Effort
+from ..graph import Ragged
+from .task import Task, reduce_task
+
+__all__ = ["Found", "Listed", "linked", "near_order"]
+
+_MOST_BYTES: Final = 2**30
+_BYTES_PER_STATE: Final = 16
+_NO_LIMIT: Final = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Found:
+    """The answer of the program: ``yes`` with the best plan below the threshold, ``no`` if there is none.
+
+    `stages` lists the nodes of the cost graph in each stage, unordered, and `devices` what each takes.
+    """
+
+    answer: str
+    bottleneck: int = 0
+    stages: tuple[tuple[int, ...], ...] = ()
+    devices: tuple[int, ...] = ()
+    pairs: int = 0
+    interrupted: bool = False
+
+
+class Listed:
+    """A task with the ideals of its precedence, or of that precedence and more."""
+
+    def __init__(self, task: Task, effort: Effort, more: Iterable[tuple[int, int]] = ()) -> None:
+        self.task = task
+        pairs = [(v, w) for v, row in enumerate(task.after) for w in row] + list(more)
+        edges = np.array(sorted(set(pairs)), np.int32).reshape(-1, 2)
+        none64, none32 = np.zeros(0, np.int64), np.zeros(0, np.int32)
+        self._instance = _native.Instance(
+            np.zeros(task.size, np.int64),
+            none32,
+            none64,
+            np.zeros(1, np.int64),
+            none32,
+            np.ascontiguousarray(edges[:, 0]),
+            np.ascontiguousarray(edges[:, 1]),
+        )
+        most = _MOST_BYTES // (_BYTES_PER_STATE * task.fleet.states + 64)
+        self._ideals = _native.IdealGraph(
+            self._instance, max_ideals=most, max_bytes=_MOST_BYTES, **effort.native()
+        )
+
+    @property
+    def complete(self) -> bool:
+        """Whether all ideals were listed: there are few enough, and there was time."""
+        return self._ideals.complete
+
+    @property
+    def count(self) -> int:
+        """The number of ideals listed."""
+        return self._ideals.count
+
+    def best(self, below: int, effort: Effort, margin: int = 0) -> Found:
+        """Return the best plan of bottleneck < `below` picoseconds, every memory smaller by `margin` bytes."""
+        transitions = list(self.task.fleet.transitions())
+        native = _native_task(self.task, transitions, margin)
+        answer, bottleneck, block, taken, pairs, interrupted = native.best(
+            self._ideals, below, **effort.native()
+        )
+        if answer != "yes":
+            return Found(answer, pairs=pairs, interrupted=interrupted)
+        stages: list[list[int]] = [[] for _ in taken.tolist()]
+        for v, number in enumerate(block.tolist()):
+            stages[number].extend(self.task.members[v])
+        devices = tuple(transitions[t][3] for t in taken.tolist())
+        return Found(answer, bottleneck, tuple(map(tuple, stages)), devices, pairs, interrupted)
+
+
+def _native_task(
+    task: Task, transitions: Sequence[tuple[int, int, int, int]], margin: int
+) -> _native.Placement:
+    users, params = Ragged.of(task.consumers), Ragged.of(task.params_of)
+    native = _native.Placement(
+        task.size,
+        np.array(task.producer, np.int32),
+        users.offsets,
+        users.values,
+        np.array(task.param_bytes, np.int64),
+        params.offsets,
+        params.values,
+        np.array(task.working_set, np.int64),
+        task.fleet.states,
+        np.array([number for row in transitions for number in row[:3]], np.int32),
+        task.fleet.overlap,
+    )
+    for s, seat in enumerate(task.fleet.seats):
+        kind = task.fleet.kinds[seat.kind]
+        native.set_type(
+            s,
+            np.array(task.work[s], np.int64),
+            np.array(task.receive[s], np.int64),
+            np.array(task.send[s], np.int64),
+            _NO_LIMIT if kind.memory is None else max(0, kind.memory - margin),
+            kind.link.bandwidth or 1,
+            _NO_LIMIT if kind.memory_limit is None else max(-1, kind.memory_limit - margin),
+        )
+    return native
+
+
+def near_order(order: Sequence[int], width: int) -> list[tuple[int, int]]:
+    """Return precedence that lets only classes less than `width` places apart change places.
+
+    With width 1 the order is the only one left.
+    """
+    last = len(order)
+    return [
+        (order[i], order[j])
+        for i in range(last)
+        for j in range(i + width, min(i + 2 * width, last))
+    ]
+
+
+def linked(task: Task, below: int) -> Task:
+    """Unite what no plan of bottleneck < `below` puts into different blocks, and reduce the rest.
+
+    A tensor that is cut is paid by its sender and by each receiver, beside the work of the node at that end.
+    One of two different blocks may be on a device whose transfers are free if there is one such
+    device; with more of them both may.
+    """
+    free = sum(
+        kind.count
+        for q, kind in enumerate(task.fleet.kinds)
+        if all(seat.receive.free and seat.send.free for seat in task.fleet.seats if seat.kind == q)
+    )
+    mixed = any(seat.receive.free != seat.send.free for seat in task.fleet.seats)
+    if free > 1 or mixed:
+        return task
+    seats = [
+        s for s, seat in enumerate(task.fleet.seats) if not (seat.receive.free and seat.send.free)
+    ]
+    if not seats:
+        return task
+    least = task.least_work()
+
+    def dearer(v: int, price: int) -> bool:
+        return (max if task.fleet.overlap else sum)((least[v], price)) >= below
+
+    together: list[Sequence[int]] = []
+    for t, (p, users) in enumerate(zip(task.producer, task.consumers, strict=True)):
+        sent = dearer(p, min(task.send[s][t] for s in seats))
+        price = min(task.receive[s][t] for s in seats)
+        for user in users:
+            received = dearer(user, price)
+            if (sent and received) if free else (sent or received):
+                together.append((p, user))
+    return reduce_task(task.contract(together)) if together else task

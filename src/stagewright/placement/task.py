@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The problem as the algorithms see it: classes of nodes, work per seat, tensors priced per link.
+
+**Merges that never lose the optimum.**  Let u and x be classes, x a successor of u from which all other successors of
+u can be reached (or, mirrored, a predecessor that all other predecessors reach).  Take any plan in which they
+are in different blocks, A with u and B with x, and move u to B: by the choice of x no precedence breaks, for
+what u has to come before comes not before B, and what has to come before u is in A or earlier.  Of the tensors of
+u let E be those between u and x alone, and O those that x has no part in.  Blocks other than A and B are
+cut by the same tensors as before.  A tensor that x has a part in was cut by both A and B, so it costs
+neither more.  Those of E are no longer cut by either, and those of O may now be cut by both.  So no block costs
+more if, on every seat,
+
+    work(u) + the dearest end of all of O <= the cheapest end of all of E
+
+where x can run (B), and the same without work(u) where u can (A); on seats where x can run u must be able to run.
+Tensors keep their direction at both ends: along the pipeline u passes no consumer of its tensors.  In training,
+where it could, both ends of a seat cost the same.  Where receiving, sending and computing overlap, the sum says
+nothing, so there O must be empty, u without work, and nothing run backward.  Where memory binds, u must
+hold nothing: no parameters, and no bytes while it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..classes import merge_classes, stage_classes
+from .devices import UNABLE, Fleet
+from .workload import Workload
+
+__all__ = ["Task", "compile_task", "reduce_task"]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Classes of nodes with costs per seat.
+
+    Attributes
+    ----------
+    fleet
+        The devices; `work[s]` belongs to its s-th seat.
+    work
+        Picoseconds per seat and class, `UNABLE` where the seat cannot run it.
+    producer, consumers
+        Per tensor: the class that makes it and the other classes that read it, sorted.
+    receive, send
+        Picoseconds per seat and tensor.
+    after
+        Per class those whose block is the same or a later one, sorted; acyclic.
+    param_bytes, params_of, working_set
+        As in :class:`..problem.Problem`; zero and empty where memory cannot bind.
+    members
+        The nodes of each class.
+    training
+        Whether some nodes run backward.
+    """
+
+    fleet: Fleet
+    work: tuple[tuple[int, ...], ...]
+    producer: tuple[int, ...]
+    consumers: tuple[tuple[int, ...], ...]
+    receive: tuple[tuple[int, ...], ...]
+    send: tuple[tuple[int, ...], ...]
+    after: tuple[tuple[int, ...], ...]
+    param_bytes: tuple[int, ...]
+    params_of: tuple[tuple[int, ...], ...]
+    working_set: tuple[int, ...]
+    members: tuple[tuple[int, ...], ...]
+    training: bool
+
+    @property
+    def size(self) -> int:
+        """The number of classes."""
+        return len(self.members)
+
+    def least_work(self) -> list[int]:
+        """Return the fewest picoseconds that each class takes anywhere, 0 where nothing can run it."""
+        return [
+            min((row[v] for row in self.work if row[v] != UNABLE), default=0)
+            for v in range(self.size)
+        ]
+
+    def contract(self, together: Sequence[Sequence[int]]) -> Task:
+        """Unite each set of classes, and what acyclicity adds; classes are in topological order."""
+        label = merge_classes(self.after, together, range(self.size))
+        count = max(label) + 1
+        rows: list[set[int]] = [set() for _ in range(count)]
+        for v, above in enumerate(self.after):
+            rows[label[v]].update(label[w] for w in above if label[w] != label[v])
+        place = _positions(rows)
+        label = [place[v] for v in label]
+        after: list[tuple[int, ...]] = [()] * count
+        for v, row in enumerate(rows):
+            after[place[v]] = tuple(sorted(place[w] for w in row))
+        homes: list[list[int]] = [[] for _ in range(count)]
+        for v, new in enumerate(label):
+            homes[new].append(v)
+        merged: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+        for t, (p, users) in enumerate(zip(self.producer, self.consumers, strict=True)):
+            outside = tuple(sorted({label[u] for u in users} - {label[p]}))
+            if outside:
+                merged.setdefault((label[p], outside), []).append(t)
+
+        def summed(row: tuple[int, ...]) -> tuple[int, ...]:
+            return tuple(sum(row[t] for t in tensors) for tensors in merged.values())
+
+        def added(row: tuple[int, ...]) -> tuple[int, ...]:
+            return tuple(
+                UNABLE if any(row[v] == UNABLE for v in home) else sum(row[v] for v in home)
+                for home in homes
+            )
+
+        return replace(
+            self,
+            work=tuple(map(added, self.work)),
+            producer=tuple(p for p, _ in merged),
+            consumers=tuple(users for _, users in merged),
+            receive=tuple(map(summed, self.receive)),
+            send=tuple(map(summed, self.send)),
+            after=tuple(after),
+            params_of=tuple(
+                tuple(sorted({p for v in home for p in self.params_of[v]})) for home in homes
+            ),
+            working_set=tuple(max(self.working_set[v] for v in home) for home in homes),
+            members=tuple(tuple(m for v in home for m in self.members[v]) for home in homes),
+        )
+
+
+def _positions(rows: Sequence[set[int]]) -> list[int]:
+    """Return the place of each class in a topological order that keeps to the numbers where it can."""
+    import heapq
+
+    waiting = [0] * len(rows)
+    for row in rows:
+        for v in row:
+            waiting[v] += 1
+    ready = [v for v, count in enumerate(waiting) if not count]
+    place, number = [0] * len(rows), 0
+    while ready:
+        v = heapq.heappop(ready)
+        place[v] = number
+        number += 1
+        for w in rows[v]:
+            waiting[w] -= 1
+            if not waiting[w]:
+                heapq.heappush(ready, w)
+    return place
+
+
+def compile_task(workload: Workload, fleet: Fleet) -> Task:
+    """Price everything and contract the constraints.
+
+    Raises
+    ------
+    InputError
+        If some tensor is given in bytes and a kind has no bandwidth, or a kind's work is of another graph.
+    """
+    graph = workload.graph
+    n = graph.num_nodes
+    precedence = workload.precedence()
+    label, first, last = stage_classes(graph, precedence)
+    nbytes, times = graph.tensor_bytes.tolist(), graph.tensor_time.tolist()
+    consumers = graph.tensor_consumers.rows()
+    producer, replicable = graph.tensor_producer.tolist(), graph.replicable.tolist()
+    sizes = [max(0, size) for size in nbytes]
+    everything = sum(sizes) + int(graph.param_bytes.sum())
+    limits = [m for kind in fleet.kinds for m in (kind.memory, kind.memory_limit) if m is not None]
+    binds = everything > min(limits, default=everything)
+    working_set, params_of = [0] * n, [()] * n if not binds else _users(workload)
+    if binds:
+        for p, users, size in zip(producer, consumers, sizes, strict=True):
+            for v in (p, *users):
+                working_set[v] += size
+    prices = {
+        link: tuple(
+            0 if replicable[p] else link.price(size, time)
+            for p, size, time in zip(producer, nbytes, times, strict=True)
+        )
+        for link in {link for seat in fleet.seats for link in (seat.receive, seat.send)}
+    }
+    work = {q: workload.work_on(fleet, q) for q in range(len(fleet.kinds))}
+    plain = Task(
+        fleet=fleet,
+        work=tuple(work[seat.kind] for seat in fleet.seats),
+        producer=tuple(producer),
+        consumers=tuple(map(tuple, consumers)),
+        receive=tuple(prices[seat.receive] for seat in fleet.seats),
+        send=tuple(prices[seat.send] for seat in fleet.seats),
+        after=tuple(tuple(sorted(set(row))) for row in precedence),
+        param_bytes=tuple(graph.param_bytes.tolist()) if binds else (),
+        params_of=tuple(params_of),
+        working_set=tuple(working_set),
+        members=tuple((v,) for v in range(n)),
+        training=any(workload.backward),
+    )
+    groups: list[list[int]] = [[] for _ in range(max(label) + 1)]
+    for v, number in enumerate(label):
+        groups[number].append(v)
+    task = plain.contract(groups)
+    pinned = [-1 if c < 0 else groups[c][0] for c in (first, last)]
+    home = {m: c for c, nodes in enumerate(task.members) for m in nodes}
+    return _pinned(task, *(-1 if v < 0 else home[v] for v in pinned))
+
+
+def _users(workload: Workload) -> list[tuple[int, ...]]:
+    rows: list[list[int]] = [[] for _ in range(workload.graph.num_nodes)]
+    for parameter, users in enumerate(workload.graph.param_users.rows()):
+        for u in users:
+            rows[u].append(parameter)
+    return list(map(tuple, rows))
+
+
+def _pinned(task: Task, first: int, last: int) -> Task:
+    """Put the class `first` into every non-empty ideal and `last` into none but the full one."""
+    if first < 0 and last < 0:
+        return task
+    rows = [set(row) for row in task.after]
+    for v, row in enumerate(rows):
+        if first >= 0 and v != first:
+            rows[first].add(v)
+        if last >= 0 and v != last:
+            row.add(last)
+    return replace(task, after=tuple(tuple(sorted(row)) for row in rows)).contract([])
+
+
+def reduce_task(task: Task) -> Task:
+    """Merge classes until no rule of this module's docstring applies."""
+    while True:
+        merges = _Merges(task)
+        if not merges.found:
+            return task
+        task = task.contract(merges.found)
+
+
+class _Merges:
+    """Pairs of classes to merge, no class in two of them: each is safe after the others."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.seats = range(len(task.work))
+        self.tensors: list[list[int]] = [[] for _ in range(task.size)]
+        for t, (p, users) in enumerate(zip(task.producer, task.consumers, strict=True)):
+            for v in (p, *users):
+                self.tensors[v].append(t)
+        before: list[list[int]] = [[] for _ in range(task.size)]
+        for v, row in enumerate(task.after):
+            for w in row:
+                before[w].append(v)
+        self.found: list[tuple[int, int]] = []
+        if task.fleet.overlap and task.training:
+            return
+        below, above = _closures(task.after, before)
+        taken: set[int] = set()
+        for u in range(task.size):
+            ahead, behind = task.after[u], before[u]
+            # Classes are in topological order: the first successor is the only one that may reach all.
+            candidates = [
+                (ahead[0], below, ahead) if ahead else None,
+                (behind[-1], above, behind) if behind else None,
+            ]
+            for candidate in filter(None, candidates):
+                x, reach, neighbours = candidate
+                if (
+                    u in taken
+                    or x in taken
+                    or any(not reach[x] >> w & 1 for w in neighbours if w != x)
+                ):
+                    continue
+                if self._safe(u, x):
+                    taken |= {u, x}
+                    self.found.append((u, x))
+
+    def _safe(self, u: int, x: int) -> bool:
+        task = self.task
+        if task.working_set[u] or task.params_of[u]:
+            return False
+        among = [(t, {task.producer[t], *task.consumers[t]}) for t in self.tensors[u]]
+        own = [t for t, pins in among if pins == {u, x}]
+        others = [t for t, pins in among if x not in pins]
+        if task.fleet.overlap and others:
+            return False
+        for s in self.seats:
+            receive, send = task.receive[s], task.send[s]
+            saved = sum(min(receive[t], send[t]) for t in own)
+            paid = sum(max(receive[t], send[t]) for t in others)
+            runs_u, runs_x = task.work[s][u] != UNABLE, task.work[s][x] != UNABLE
+            if runs_x and not runs_u:
+                return False
+            if runs_x and task.work[s][u] + paid > (0 if task.fleet.overlap else saved):
+                return False
+            if runs_u and paid > saved:
+                return False
+        return True
+
+
+def _closures(
+    after: Sequence[Sequence[int]], before: Sequence[Sequence[int]]
+) -> tuple[list[int], list[int]]:
+    """Return the classes that each reaches, and those that reach it, as bits; it counts among both."""
+    n = len(after)
+    below, above = [0] * n, [0] * n
+    for v in range(n - 1, -1, -1):
+        below[v] = 1 << v
+        for w in after[v]:
+            below[v] |= below[w]
+    for v in range(n):
+        above[v] = 1 << v
+        for w in before[v]:
+            above[v] |= above[w]
+    return below, above

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans for devices of several kinds, and the plain reference of what they cost.
+
+This module is the specification, as :mod:`..plans` is for identical stages: short, slow, exact.
+
+**Training.**  A graph may hold the backward pass as well; `backward` says which nodes belong to it.  Forward
+nodes run along the pipeline, backward ones against it, so a stage takes part in both: a tensor between
+forward nodes goes to the same or a later stage, one between backward nodes to the same or an earlier
+one, and what the forward pass leaves for the backward pass may go anywhere.  A stage is convex in each
+of the two passes, and its cost counts both.  Nodes that must share a device (a layer's forward and
+backward part) are a group (Tarnawski, Phanishayee, Devanur, Mahajan and Nina Paravecino, Efficient
+Algorithms for Device Placement of DNN Graph Operators, NeurIPS 2020, with PipeDream's schedule).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from ..errors import GraphError, InputError
+from ..graph import FIRST, LAST, CostGraph
+from ..plans import StageCost
+from .devices import UNABLE, Fleet
+
+__all__ = ["PlacedPlan", "PlacedStage", "Workload", "evaluate", "problems_of", "stage_cost"]
+
+
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """A cost graph, which of its nodes run backward, and work of its nodes by name.
+
+    Attributes
+    ----------
+    graph
+        Its own work is that of kinds that name no other.
+    backward
+        Per node; empty for inference.
+    along
+        Whether the backward pass runs along the pipeline too, as some published files have it.
+    rows
+        Work in picoseconds per node, `UNABLE` where it cannot run, by names that machine files use.
+
+    Raises
+    ------
+    GraphError
+        If a forward node needs a tensor of a backward one.
+    """
+
+    graph: CostGraph
+    backward: tuple[bool, ...] = ()
+    along: bool = False
+    rows: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = self.graph.num_nodes
+        for name, row in {"backward": self.backward or (False,) * n, **self.rows}.items():
+            if len(row) != n:
+                raise GraphError(f"workload: {name}", f"{n} values, one per node", str(len(row)))
+        if not self.backward:
+            return
+        for producer, users in self._tensors():
+            for user in users:
+                if self.backward[producer] and not self.backward[user]:
+                    names = self.graph.node_names
+                    raise GraphError(
+                        f"node '{names[user]}'",
+                        "tensors of forward nodes, since it runs forward",
+                        f"one of '{names[producer]}', which runs backward",
+                    )
+
+    def _tensors(self) -> list[tuple[int, list[int]]]:
+        rows = self.graph.tensor_consumers.rows()
+        return list(zip(self.graph.tensor_producer.tolist(), rows, strict=True))
+
+    def precedence(self) -> list[list[int]]:
+        """Return per node those whose stage is the same or a later one."""
+        after: list[list[int]] = [[] for _ in range(self.graph.num_nodes)]
+        for producer, users in self._tensors():
+            for user in users:
+                if not self.backward or not self.backward[user]:
+                    after[producer].append(user)
+                elif self.backward[producer]:
+                    first, then = (producer, user) if self.along else (user, producer)
+                    after[first].append(then)
+        return after
+
+    def work_on(self, fleet: Fleet, kind: int) -> tuple[int, ...]:
+        """Return the picoseconds of each node on a kind, `UNABLE` where it cannot run.
+
+        Raises
+        ------
+        InputError
+            If the kind's work is that of another graph.
+        """
+        work = fleet.kinds[kind].work
+        if work is None:
+            return tuple(self.graph.work.tolist())
+        if len(work) != self.graph.num_nodes:
+            item = f"device '{fleet.kinds[kind].name}': work"
+            raise InputError(item, f"{self.graph.num_nodes} numbers", str(len(work)))
+        return work
+
+
+@dataclass(frozen=True)
+class PlacedPlan:
+    """Stages in pipeline order: nodes in the order they run, and the device of each.
+
+    A device is a place of the fleet's order, or a kind where stages take devices in any order.
+    """
+
+    stages: tuple[tuple[int, ...], ...]
+    devices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PlacedStage(StageCost):
+    """The parts of a stage's cost; picoseconds and bytes."""
+
+    overlap: bool = False
+
+    @property
+    def total(self) -> int:
+        """Return the sum of all, or the longest of computing, receiving, sending."""
+        compute = self.work + self.overflow
+        if self.overlap:
+            return max(compute, self.io_in, self.io_out)
+        return compute + self.io_in + self.io_out
+
+
+def stage_cost(workload: Workload, fleet: Fleet, device: int, nodes: Sequence[int]) -> PlacedStage:
+    """Return the cost of one stage that runs `nodes` in the given order on a device.
+
+    Tensors and memory are counted as in :func:`..plans.stage_cost`; the stage pays a tensor once when
+    it receives it and once when it sends it, at the prices of its links.
+
+    Raises
+    ------
+    InputError
+        If the device cannot run a node.
+    """
+    graph, seat = workload.graph, fleet.seat_at(device)
+    kind = fleet.kinds[seat.kind]
+    work = workload.work_on(fleet, seat.kind)
+    for node in nodes:
+        if work[node] == UNABLE:
+            raise InputError(
+                f"node '{graph.node_names[node]}'", "a device that can run it", f"'{kind.name}'"
+            )
+    replicable, inside = graph.replicable.tolist(), set(nodes)
+    position = {node: i for i, node in enumerate(nodes)}
+    io_in = io_out = 0
+    alive = [0] * (len(nodes) + 1)  # differences of the bytes alive while the i-th node runs
+    for tensor, producer in enumerate(graph.tensor_producer.tolist()):
+        consumers = graph.tensor_consumers[tensor]
+        within = [position[c] for c in consumers if c in inside]
+        size, time = int(graph.tensor_bytes[tensor]), int(graph.tensor_time[tensor])
+        free, leaves = replicable[producer], len(within) < len(consumers)
+        if producer in inside:
+            io_out += seat.send.price(size, time) if leaves and not free else 0
+            start = position[producer]
+            end = len(nodes) - 1 if leaves else max(within, default=start)
+        elif within:
+            io_in += 0 if free else seat.receive.price(size, time)
+            start, end = 0, max(within)
+        else:
+            continue
+        alive[start] += max(0, size)
+        alive[end + 1] -= max(0, size)
+    params = sum(
+        int(graph.param_bytes[p])
+        for p in range(len(graph.param_bytes))
+        if not inside.isdisjoint(graph.param_users[p])
+    )
+    peak = now = 0
+    for change in alive:
+        now += change
+        peak = max(peak, now)
+    return PlacedStage(
+        sum(work[v] for v in nodes),
+        io_in,
+        io_out,
+        kind.spill_time(params + peak),
+        params,
+        peak,
+        fleet.overlap,
+    )
+
+
+def evaluate(workload: Workload, fleet: Fleet, plan: PlacedPlan) -> list[PlacedStage]:
+    """Return the cost of every stage.
+
+    Raises
+    ------
+    InputError
+        If the plan is not valid (see :func:`problems_of`).
+    """
+    problems = problems_of(workload, fleet, plan)
+    if problems:
+        raise InputError("plan", "a valid plan", problems[0])
+    stages = zip(plan.devices, plan.stages, strict=True)
+    return [stage_cost(workload, fleet, device, nodes) for device, nodes in stages]
+
+
+def problems_of(workload: Workload, fleet: Fleet, plan: PlacedPlan) -> list[str]:
+    """Return every way in which `plan` breaks the rules, in words; empty when it is valid."""
+    problems = _device_problems(fleet, plan)
+    graph = workload.graph
+    names = graph.node_names
+    position: dict[int, tuple[int, int]] = {}
+    for number, nodes in enumerate(plan.stages):
+        if not nodes:
+            problems.append(f"stage {number} is empty")
+        for i, node in enumerate(nodes):
+            if node in position:
+                first = position[node][0]
+                problems.append(f"node '{names[node]}' is in stages {first} and {number}")
+            position[node] = (number, i)
+    missing = [names[v] for v in range(graph.num_nodes) if v not in position]
+    if missing:
+        problems.append(f"{len(missing)} nodes are in no stage, first '{missing[0]}'")
+    if problems:
+        return problems
+    problems += _order_problems(workload, position)
+    home: dict[int, int] = {}
+    for node, group in enumerate(graph.group.tolist()):
+        if group >= 0 and position[home.setdefault(group, node)][0] != position[node][0]:
+            problems.append(f"group '{graph.group_names[group]}' is cut at node '{names[node]}'")
+    for a, b in graph.uncuttable.tolist():
+        if position[a][0] != position[b][0]:
+            problems.append(f"uncuttable pair '{names[a]}', '{names[b]}' is cut")
+    for node, stage in enumerate(graph.stage.tolist()):
+        if stage == FIRST and position[node][0] != 0:
+            problems.append(f"node '{names[node]}' is pinned to the first stage")
+        if stage == LAST and position[node][0] != len(plan.stages) - 1:
+            problems.append(f"node '{names[node]}' is pinned to the last stage")
+    return problems or _stage_problems(workload, fleet, plan)
+
+
+def _device_problems(fleet: Fleet, plan: PlacedPlan) -> list[str]:
+    """Return what is wrong with the devices that the stages take."""
+    if len(plan.devices) != len(plan.stages):
+        return [f"{len(plan.stages)} stages on {len(plan.devices)} devices"]
+    if fleet.order is not None:
+        ends = [-1, *plan.devices, len(fleet.order)]
+        if any(a >= b for a, b in pairwise(ends)):
+            return [f"places {list(plan.devices)} do not grow within 0..{len(fleet.order) - 1}"]
+        return []
+    unknown = [device for device in plan.devices if not 0 <= device < len(fleet.kinds)]
+    if unknown:
+        return [f"kind {unknown[0]} of device does not exist"]
+    return [
+        f"{used} stages on {kind.count} devices '{kind.name}'"
+        for q, kind in enumerate(fleet.kinds)
+        if (used := plan.devices.count(q)) > kind.count
+    ]
+
+
+def _order_problems(workload: Workload, position: Mapping[int, tuple[int, int]]) -> list[str]:
+    """Return the tensors that go the wrong way along the pipeline, or against the order of a stage."""
+    graph, problems = workload.graph, []
+    names, backward = graph.node_names, workload.backward or (False,) * graph.num_nodes
+    for tensor, producer in enumerate(graph.tensor_producer.tolist()):
+        for consumer in graph.tensor_consumers[tensor]:
+            (a, i), (b, j) = position[producer], position[consumer]
+            if a == b:
+                wrong = i >= j
+            elif backward[consumer] and not workload.along:
+                wrong = backward[producer] and a < b
+            else:
+                wrong = a > b and backward[producer] == backward[consumer]
+            if wrong:
+                problems.append(
+                    f"node '{names[consumer]}' (stage {b}) needs a tensor of '{names[producer]}' "
+                    f"(stage {a}), which runs later"
+                )
+    return problems
+
+
+def _stage_problems(workload: Workload, fleet: Fleet, plan: PlacedPlan) -> list[str]:
+    """Return the stages that their devices cannot run, or cannot hold."""
+    problems = []
+    for number, (device, nodes) in enumerate(zip(plan.devices, plan.stages, strict=True)):
+        kind = fleet.kinds[fleet.seat_at(device).kind]
+        work = workload.work_on(fleet, fleet.seat_at(device).kind)
+        unable = [v for v in nodes if work[v] == UNABLE]
+        if unable:
+            name = workload.graph.node_names[unable[0]]
+            problems.append(f"stage {number}: device '{kind.name}' cannot run node '{name}'")
+            continue
+        held = stage_cost(workload, fleet, device, nodes).held_bytes
+        if not kind.fits(held):
+            problems.append(
+                f"stage {number} holds {held} bytes, the limit of '{kind.name}' is {kind.memory_limit}"
+            )
+    return problems

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The method for devices of several kinds against all plans of small workloads."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from tests.placement.instances import MODES, brute_force, random_fleet, random_workload
+
+from stagewright.errors import InfeasibleError, LimitError
+from stagewright.placement.method import solve_placed
+from stagewright.placement.workload import evaluate, problems_of
+
+
+def compare(mode: str, seeds: range) -> int:
+    """Hold the method against brute force; return how many instances had a plan."""
+    planned = 0
+    for seed in seeds:
+        rng = random.Random(f"{mode} {seed}")
+        workload = random_workload(rng, mode)
+        fleet = random_fleet(rng, workload.graph, mode)
+        right = brute_force(workload, fleet)
+        try:
+            found = solve_placed(workload, fleet, time_limit=20)
+        except InfeasibleError:
+            assert right is None, (mode, seed)
+            continue
+        except LimitError:
+            # Working sets fit and peaks did not: possible, but then memory is limited.
+            assert mode == "limit", (mode, seed)
+            continue
+        planned += 1
+        assert right is not None, (mode, seed)
+        assert not problems_of(workload, fleet, found.plan), (mode, seed)
+        costs = evaluate(workload, fleet, found.plan)
+        assert max(cost.total for cost in costs) == found.bottleneck, (mode, seed)
+        assert found.lower_bound <= right <= found.bottleneck, (mode, seed)
+        if mode not in ("spill", "limit"):
+            assert found.lower_bound == right == found.bottleneck, (mode, seed)
+    return planned
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_small_workloads(mode: str) -> None:
+    assert compare(mode, range(40)) > 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+def test_many_small_workloads(mode: str) -> None:
+    assert compare(mode, range(1000, 6000)) > 2500
