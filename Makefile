@@ -2,7 +2,7 @@
 # Nothing lives here: every target is a command of tools/dev.py, which works without make as well.
 DEV := python3 tools/dev.py
 
-.PHONY: help env build demo test bench sweep lint format clean
+.PHONY: help env build demo test bench sweep docs lint format clean
 
 help: ; @$(DEV) --help
 env: ; @$(DEV) env
@@ -11,6 +11,7 @@ demo: ; @$(DEV) demo
 test: ; @$(DEV) test $(ARGS)
 bench: ; @$(DEV) bench $(ARGS)
 sweep: ; @$(DEV) sweep $(ARGS)
+docs: ; @$(DEV) docs
 lint: ; @$(DEV) lint
 format: ; @$(DEV) format
 clean: ; @$(DEV) clean

@@ -61,14 +61,12 @@ def ensure_environment() -> None:
 
 
 def ensure_torch() -> None:
-    """Install what tests of readers and exports need, torch before anything that depends on it."""
-    extras = toolchain.project_table()["project"]
-    assert isinstance(extras, dict)
-    optional = extras["optional-dependencies"]
+    """Install what tests of readers, exports and the manual need, torch before what depends on it."""
+    optional = extras()
     torch = [str(r) for r in optional["torch"]]
     others = [
         str(r)
-        for extra in ("hf", "interop", "jax", "consumers")
+        for extra in ("hf", "interop", "jax", "consumers", "docs")
         for r in optional[extra]
         if not str(r).startswith("stagewright[")
     ]
@@ -82,6 +80,22 @@ def ensure_torch() -> None:
             call([*pip, *torch])
             call([*pip, *torch, *others])
         _write_stamps({**stamps, "torch": wanted})
+
+
+def extras() -> dict[str, list[str]]:
+    """Return the optional dependencies by name."""
+    project = toolchain.project_table()["project"]
+    assert isinstance(project, dict)
+    optional: dict[str, list[str]] = project["optional-dependencies"]
+    return optional
+
+
+def ensure_manual() -> None:
+    """Install what builds the manual."""
+    if not (BIN / "mkdocs").exists():
+        with step("installing what builds the manual"):
+            install = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
+            call([*install, *map(str, extras()["docs"])])
 
 
 def create_venv() -> None:
@@ -279,6 +293,13 @@ def bench(args: list[str]) -> None:
     call([str(PYTHON), "-m", "benchmarks", *args])
 
 
+def docs(_: list[str]) -> None:
+    """Build the manual into build/manual; a warning is an error."""
+    ensure_manual()
+    call([str(BIN / "mkdocs"), "build", "--strict", "--quiet"])
+    print("[dev] the manual: build/manual/index.html", file=sys.stderr)
+
+
 def clean(_: list[str]) -> None:
     """Remove .venv, build trees, the in-place module and caches."""
     package = ROOT / "src" / "stagewright"
@@ -308,6 +329,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "format": format_sources,
     "demo": demo,
     "bench": bench,
+    "docs": docs,
     "clean": clean,
 }
 

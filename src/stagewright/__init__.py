@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from .plans import Plan
     from .runtime import Pipeline
     from .shipping import export
-    from .tuning import tune
 
 __all__ = [
     "CostGraph",
@@ -44,7 +43,6 @@ __all__ = [
     "robust",
     "run",
     "split",
-    "tune",
 ]
 
 _HOMES = {
@@ -57,7 +55,6 @@ _HOMES = {
     "robust": "judging",
     "run": "api",
     "split": "api",
-    "tune": "tuning",
     "CostGraph": "graph",
     "GraphBuilder": "graph",
     "Machine": "machine",

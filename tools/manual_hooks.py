@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What MkDocs does beyond its own while it builds the manual: options, Python names, stray pages."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from manual_options import commands, with_options
+
+API = "<!-- public names -->"
+ROLE = re.compile(r":(?:func|class|mod|meth|attr|data|exc):<code>[~.]?([^<]*)</code>")
+MORE = "More"
+# Search from the file system needs this small script; the theme would fetch it from a network.
+SHIM, OUR_SHIM = "https://unpkg.com/iframe-worker/shim", "assets/iframe-worker.js"
+
+
+def on_config(config: Any) -> Any:
+    """Give pages that the navigation does not name a place, so that none is lost."""
+    docs = Path(config["docs_dir"])
+    named = set(_named(config["nav"]))
+    for entry in config["nav"]:
+        if "Commands" in entry:
+            pages = {name: f"commands/{name}.md" for name in commands()}
+            entry["Commands"] += [{n: p} for n, p in pages.items() if (docs / p).exists()]
+            named.update(pages.values())
+    stray = sorted({path.relative_to(docs).as_posix() for path in docs.rglob("*.md")} - named)
+    stray = [page for page in stray if not page.startswith("pictures/")]
+    if stray:
+        config["nav"].append({MORE: stray})
+    return config
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Write the options of commands and the public names of the package where a page wants them."""
+    return with_options(markdown).replace(API, public_names())
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Show Sphinx's roles in docstrings as the names that they mean."""
+    return ROLE.sub(r"<code>\1</code>", html)
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Take the theme's one foreign script from the manual itself."""
+    return output.replace(SHIM, "../" * page.url.count("/") + OUR_SHIM)
+
+
+def on_post_template(output_content: str, **_: Any) -> str:
+    """Do the same for pages that are not Markdown (404.html, at the top)."""
+    return output_content.replace(SHIM, OUR_SHIM)
+
+
+def public_names() -> str:
+    """Return what makes mkdocstrings describe every public name, functions first."""
+    import stagewright
+
+    homes = stagewright._HOMES
+    ordered = sorted(homes, key=lambda name: (name[0].isupper(), name.lower()))
+    return "\n\n".join(f"::: stagewright.{homes[name]}.{name}" for name in ordered)
+
+
+def _named(entries: Any) -> list[str]:
+    if isinstance(entries, str):
+        return [entries]
+    if isinstance(entries, dict):
+        entries = entries.values()
+    return [page for entry in entries for page in _named(entry)]
