@@ -57,6 +57,7 @@ LAYERS = [
     "api",
     "judging",
     "shipping",
+    "tuning",
     "cli",
 ]
 # The native core is for what is hot; everything else reaches it through these layers.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .plans import Plan
     from .runtime import Pipeline
     from .shipping import export
+    from .tuning import tune
 
 __all__ = [
     "CostGraph",
@@ -43,6 +44,7 @@ __all__ = [
     "robust",
     "run",
     "split",
+    "tune",
 ]
 
 _HOMES = {
@@ -55,6 +57,7 @@ _HOMES = {
     "robust": "judging",
     "run": "api",
     "split": "api",
+    "tune": "tuning",
     "CostGraph": "graph",
     "GraphBuilder": "graph",
     "Machine": "machine",

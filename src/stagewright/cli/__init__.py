@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import exporting, measuring, planning, robust, running, simulating
+    from . import exporting, measuring, planning, robust, running, simulating, tuning
 
     parser = argparse.ArgumentParser(
         prog="stagewright",
@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     exporting.add_commands(commands)
     simulating.add_commands(commands)
     measuring.add_commands(commands)
+    tuning.add_commands(commands)
     return parser
 
 

@@ -176,6 +176,18 @@ def add_search_options(parser: Parser) -> None:
     group.add_argument("--threads", type=int, metavar="N", help="threads to use (all cores)")
 
 
+def add_run_options(parser: Parser) -> None:
+    """Add how a pipeline runs: --items, --threads-per-stage, --engine, --depth."""
+    parser.add_argument("--items", type=int, default=80, metavar="N", help="inferences (80)")
+    parser.add_argument(
+        "--threads-per-stage", type=int, default=1, metavar="N", help="threads of each stage (1)"
+    )
+    parser.add_argument(
+        "--engine", choices=("process", "thread"), default="process", help="what a worker is"
+    )
+    parser.add_argument("--depth", type=int, default=2, metavar="N", help="length of queues (2)")
+
+
 def add_json_option(parser: Parser) -> None:
     """Add --json."""
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else to stdout")
@@ -275,10 +287,19 @@ def graph_of(source: Source, options: argparse.Namespace, *, shaped: bool = True
 
 
 def machine_options(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of the machine as the API names them."""
+    """Return the options of the machine as the API names them; the hops of a tuned profile else."""
+    bandwidth, latency = options.bandwidth, options.latency
+    profile = getattr(options, "profile", None)
+    if profile and not (bandwidth or options.link or options.device):
+        from ..cost.profile_file import Profile
+
+        known = Profile.load(profile)
+        if known.bandwidth:
+            bandwidth = known.bandwidth
+            latency = latency or f"{known.latency}ps"
     return {
-        "bandwidth": options.bandwidth,
-        "latency": options.latency,
+        "bandwidth": bandwidth,
+        "latency": latency,
         "memory": options.memory,
         "memory_limit": options.memory_limit,
         "device": options.device,

@@ -51,14 +51,7 @@ def split(options: argparse.Namespace) -> int:
 def _add_run(parser: opt.Parser) -> None:
     parser.add_argument("folder", metavar="DIR", help="what `stagewright split` wrote")
     parser.add_argument("--model", metavar="MODEL", help="the unsplit model, for comparison")
-    parser.add_argument("--items", type=int, default=80, metavar="N", help="inferences (80)")
-    parser.add_argument(
-        "--threads-per-stage", type=int, default=1, metavar="N", help="threads of each stage (1)"
-    )
-    parser.add_argument(
-        "--engine", choices=("process", "thread"), default="process", help="what a worker is"
-    )
-    parser.add_argument("--depth", type=int, default=2, metavar="N", help="length of queues (2)")
+    opt.add_run_options(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the inputs (0)")
     parser.add_argument("--trace", metavar="OUT.json", help="write a trace for Perfetto")
     opt.add_json_option(parser)

@@ -66,6 +66,11 @@ class Profile:
         programs kept busy meanwhile.  Older files lack both.
     provider
         Where the runtime ran: ``cpu`` or ``cuda``.
+    tuned
+        How many measured pipelines corrected the node times (``stagewright tune``); they no longer add up to
+        `session` then, for they hold while other stages run.
+    bandwidth, latency
+        Bytes per second and picoseconds of the hops in those pipelines; 0 bandwidth for unknown.
     """
 
     model_sha256: str
@@ -88,6 +93,9 @@ class Profile:
     pinned: str = "free"
     others: float = 0.0
     provider: str = "cpu"
+    tuned: int = 0
+    bandwidth: int = 0
+    latency: int = 0
 
     @property
     def kernels(self) -> int:

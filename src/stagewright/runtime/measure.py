@@ -41,6 +41,7 @@ def run_directory(
     model: str | Path | None = None,
     engine: Literal["process", "thread"] = "process",
     depth: int = 2,
+    compare: bool = True,
 ) -> RunReport:
     """Run seeded random inputs through a folder of stage files and report; see :func:`measure`."""
     return measure(
@@ -51,6 +52,7 @@ def run_directory(
         seed=seed,
         engine=engine,
         depth=depth,
+        compare=compare,
     )
 
 
@@ -66,6 +68,7 @@ def measure(
     depth: int = 2,
     level: str = "all",
     dims: Mapping[str, int] | None = None,
+    compare: bool = True,
 ) -> RunReport:
     """Measure a pipeline and the unsplit model in turns, so that both meet the same machine.
 
@@ -84,6 +87,8 @@ def measure(
         As of :class:`~stagewright.runtime.Pipeline`.
     seed, dims
         As of :func:`~stagewright.runtime.inputs.random_inputs`.
+    compare
+        Whether the unsplit model is run at all.
 
     Raises
     ------
@@ -96,7 +101,7 @@ def measure(
         raise InputError("items", f"at least {_ROUNDS}", str(items))
     manifest = Manifest.load(folder)
     feeds = [random_inputs(manifest.inputs, seed + i, dims) for i in range(_DIFFERENT_INPUTS)]
-    path, reason = _find_model(manifest, model_path)
+    path, reason = _find_model(manifest, model_path) if compare else (None, "not asked for")
     total = threads * len(manifest.stages)
     sessions: list[tuple[int, onnxruntime.InferenceSession]] = []
     if path is not None:
