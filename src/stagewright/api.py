@@ -188,11 +188,41 @@ class Result:
 
         save(self.to_json(), path)
 
-    def report(self, path: str | Path) -> None:
-        """Write the report page, one self-contained HTML file."""
-        from .reports.page import save_page
+    def report(
+        self,
+        path: str | Path,
+        *,
+        run: RunReport | Mapping[str, Any] | None = None,
+        what_if: float = 0.0,
+        verify: bool = False,
+    ) -> None:
+        """Write the report page, one self-contained HTML file.
 
-        save_page(self.to_json(), path)
+        Parameters
+        ----------
+        path
+            Where to.
+        run
+            What :func:`run` measured, to be compared with the prediction.
+        what_if
+            Seconds to spend on plans for other bandwidths and numbers of stages, for the page's sliders.
+        verify
+            Whether the page is to say what the independent checker finds.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written.
+        """
+        from .files import write_whole
+
+        write_whole(path, self._page(run=run, what_if=what_if, verify=verify))
+
+    def _page(self, *, run: Any = None, what_if: float = 0.0, verify: bool = False) -> str:
+        from .reporting import Extras, report_text
+
+        measured = run if run is None or isinstance(run, Mapping) else run.to_json()
+        return report_text(self.to_json(), self.graph, Extras(measured, what_if, verify))
 
     def __repr__(self) -> str:
         from .units import format_time

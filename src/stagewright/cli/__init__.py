@@ -46,7 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import exporting, measuring, planning, robust, running, simulating, tuning
+    from . import (
+        exporting,
+        measuring,
+        planning,
+        reporting,
+        robust,
+        running,
+        simulating,
+        tuning,
+    )
 
     parser = argparse.ArgumentParser(
         prog="stagewright",
@@ -57,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     planning.add_commands(commands)
     robust.add_commands(commands)
     running.add_commands(commands)
+    reporting.add_commands(commands)
     exporting.add_commands(commands)
     simulating.add_commands(commands)
     measuring.add_commands(commands)

@@ -188,6 +188,26 @@ def add_run_options(parser: Parser) -> None:
     parser.add_argument("--depth", type=int, default=2, metavar="N", help="length of queues (2)")
 
 
+def add_what_if_option(parser: Parser) -> None:
+    """Add --what-if."""
+    parser.add_argument(
+        "--what-if",
+        type=_seconds,
+        nargs="?",
+        const=20.0,
+        default=0.0,
+        metavar="S",
+        help="let the page show plans for other bandwidths and stages, made within S seconds (20)",
+    )
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected seconds >= 0, got {text}")
+    return value
+
+
 def add_json_option(parser: Parser) -> None:
     """Add --json."""
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else to stdout")

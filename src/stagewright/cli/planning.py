@@ -37,6 +37,7 @@ def _add_plan(parser: opt.Parser) -> None:
     parser.add_argument("--start", metavar="PLAN.json", help="start from this plan")
     parser.add_argument("-o", "--output", metavar="PLAN.json", help="write the plan file")
     parser.add_argument("--report", metavar="PAGE.html", help="write the report page")
+    opt.add_what_if_option(parser)
     opt.add_json_option(parser)
     parser.set_defaults(command=plan)
 
@@ -66,7 +67,7 @@ def plan(options: argparse.Namespace) -> int:
     if options.output:
         result.save(options.output)
     if options.report:
-        result.report(options.report)
+        result.report(options.report, what_if=options.what_if)
     if options.json:
         from ..certificate.build import dumps
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands split, run, report, devices."""
+"""The commands split, run, devices."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ def add_commands(commands: Any) -> None:
     """Add this module's commands to the parser."""
     _add_split(commands.add_parser("split", help="write one model file per stage"))
     _add_run(commands.add_parser("run", help="run the stage files as a pipeline and measure"))
-    _add_report(commands.add_parser("report", help="write a plan as a page"))
     _add_devices(commands.add_parser("devices", help="list the catalogue of devices and links"))
 
 
@@ -84,35 +83,6 @@ def run(options: argparse.Namespace) -> int:
         report.history.save_trace(options.trace)
         opt.note(f"written: {options.trace}")
     return 1 if report.outputs_equal is False else 0
-
-
-def _add_report(parser: opt.Parser) -> None:
-    parser.add_argument("plan", metavar="PLAN.json", help="the plan file")
-    parser.add_argument("-o", "--output", required=True, metavar="PAGE.html", help="page to write")
-    parser.add_argument("--run", metavar="RUN.json", help="what `stagewright run --json` printed")
-    parser.set_defaults(command=report)
-
-
-def report(options: argparse.Namespace) -> int:
-    """Write the report page."""
-    from pathlib import Path
-
-    from .. import api
-    from ..errors import InputError
-    from ..reports.page import save_page
-
-    document, _ = api.read_plan(options.plan)
-    measured = None
-    if options.run:
-        try:
-            measured = json.loads(Path(options.run).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                options.run, "what `stagewright run --json` printed", str(error)
-            ) from None
-    save_page(document, options.output, run=measured)
-    opt.note(f"written: {options.output}")
-    return 0
 
 
 def _add_devices(parser: opt.Parser) -> None:

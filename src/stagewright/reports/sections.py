@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..units import PS_PER_SECOND, format_bytes, format_rate, format_time
 from . import words
 from .charts import stacked_bar, steps, swatch
@@ -160,8 +163,8 @@ def _shorten(name: str, most: int = 40) -> str:
     return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-most // 2 :]}"
 
 
-def bounds_section(plan: PlanView) -> Html:
-    """Return the ladder of lower bounds, each with how it is known."""
+def bounds_section(plan: PlanView, verified: Mapping[str, Any] | None = None) -> Html:
+    """Return the ladder of lower bounds, each with how it is known, and what the checker said."""
     if not plan.bounds:
         return Html("")
     rows = [
@@ -179,12 +182,40 @@ def bounds_section(plan: PlanView) -> Html:
     best = [i for i, b in enumerate(plan.bounds) if b.value == plan.lower_bound]
     words_for_all = (
         "A lower bound is a time that the bottleneck of no plan whatsoever can go below. The plan is "
-        "proven optimal when a bound reaches 100 %. The command stagewright check verifies the bounds "
-        "with a program that shares no code with the solver."
+        "proven optimal when a bound reaches 100 %."
     )
     head = ["Method", "Bound", "Of ours", "", "Took", "What it rests on", "How it is known"]
     ladder = table("Lower bounds", head, rows, numeric=(1, 2, 4), marked=best)
-    return section("bounds", "How good it is, and how that is known", h("p", words_for_all), ladder)
+    title = "How good it is, and how that is known"
+    return section("bounds", title, h("p", words_for_all), ladder, _certificate(verified))
+
+
+def _certificate(verified: Mapping[str, Any] | None) -> Html:
+    """Return the status of the certificate in plain words."""
+    if verified is None:
+        return h(
+            "p",
+            "Certificate: not verified when this page was written. The command ",
+            h("code", "stagewright check MODEL plan.json"),
+            " verifies the stages, their costs and the bounds with a program that shares no code with the solver.",
+        )
+    if not verified["valid"]:
+        verdict, kind = "Certificate: INVALID. The checker found faults.", "feasible"
+    elif verified["not_verified"]:
+        verdict, kind = "Certificate: valid as far as it was verified.", "bounded"
+    else:
+        verdict, kind = "Certificate: valid, everything was verified.", "optimal"
+    said = "By a program that shares no code with the solver, when this page was written."
+    lists = (
+        h("details", h("summary", f"{title}: {len(lines)}"), h("ul", *(h("li", x) for x in lines)))
+        for title, lines in (
+            ("Faults", verified["problems"]),
+            ("Verified", verified["verified"]),
+            ("Not verified", verified["not_verified"]),
+        )
+        if lines
+    )
+    return join([h("p", h("b", verdict, class_=kind), " ", said), *lists])
 
 
 def timeline_section(plan: PlanView) -> Html:
@@ -202,7 +233,8 @@ def timeline_section(plan: PlanView) -> Html:
     figure = h(
         "figure",
         legend([("upper", "best plan so far"), ("lower", "best lower bound so far")]),
-        steps(plan.history),
+        # The script puts the same with axes in its place.
+        h("div", steps(plan.history), h("output", ""), id="search-plot"),
         h("figcaption", f"From the start to {end}; the scale starts at 0."),
     )
     content = h("details", h("summary", "The numbers"), numbers)
@@ -238,8 +270,11 @@ def machine_section(plan: PlanView) -> Html:
     )
 
 
-def memory_section(plan: PlanView) -> Html:
-    """Return parameters and activations of every stage against the limit, if sizes are known."""
+def memory_section(plan: PlanView, *, curves: bool = False) -> Html:
+    """Return parameters and activations of every stage against the limit, if sizes are known.
+
+    With `curves`, the script draws how they change while each stage runs.
+    """
     if not plan.has_sizes:
         return Html("")
     limit = plan.machine.least_memory
@@ -261,7 +296,16 @@ def memory_section(plan: PlanView) -> Html:
     head = ["Stage", "", "Parameters", "Activations", "Together", "Fast memory"]
     numbers = table("Memory", head, rows, numeric=(2, 3, 4), marked=over, notes=line)
     keys = [("params", "parameters"), ("peak", "most activations alive at once")]
-    return section("memory", "Memory", legend(keys), numbers)
+    over_run = join(
+        [
+            h(
+                "p",
+                "While a stage runs, from its first node to its last, with parameters below and activations above:",
+            ),
+            h("div", id="memory-plot", class_="many"),
+        ]
+    )
+    return section("memory", "Memory", legend(keys), numbers, over_run if curves else Html(""))
 
 
 def _fit(total: int, limit: int | None) -> str:
@@ -272,8 +316,8 @@ def _fit(total: int, limit: int | None) -> str:
     return f"{format_bytes(total - limit)} too much, streamed"
 
 
-def nodes_section(plan: PlanView) -> Html:
-    """Return all node names by stage, with a search field."""
+def nodes_section(plan: PlanView, *, searchable: bool = True) -> Html:
+    """Return all node names by stage, with a search field where there is no other."""
     field = h(
         "div",
         h("label", "Find a node", for_="node-search"),
@@ -292,7 +336,7 @@ def nodes_section(plan: PlanView) -> Html:
         )
         for s in plan.stages
     )
-    return section("nodes", "Nodes", field, join(lists))
+    return section("nodes", "Nodes", field if searchable else Html(""), join(lists))
 
 
 def origin_section(plan: PlanView) -> Html:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Search in the node lists. The page is complete without it.
 "use strict";
-(() => {
+function startNodeSearch() {
   const box = document.getElementById("search");
   if (!box) return;
   const field = box.querySelector("input"), found = box.querySelector("output"), shown = box.querySelector("pre");
@@ -16,4 +16,4 @@
     shown.hidden = !hits.length;
     shown.textContent = hits.slice(0, most).map((entry) => `stage ${entry[2]}  ${entry[0]}`).join("\n");
   });
-})();
+}
