@@ -6,13 +6,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.runtime.helpers import SLOW, slow
 from tests.splitting.helpers import split
 
 from stagewright.cli import main
@@ -58,16 +58,12 @@ def test_the_trace_of_a_run(tmp_path: Path, engine: Any) -> None:
 
 
 def test_waiting_for_room_is_not_sending(tmp_path: Path) -> None:
-    """A caller who takes nothing stops the stages; they wait for room, and sending stays short."""
-    _, folder, _ = split(DIAMOND, tmp_path, *STAGES)
-    item = {"x": np.ones((1, 3), np.float32)}
+    """A slow stage stops the one before; that waits for room, and sending stays short."""
+    _, folder, _ = split(SLOW, tmp_path, ["a"], ["b"], ["d"])
     with Pipeline(folder, engine="thread", depth=1) as pipeline:
-        results = pipeline.map(item for _ in range(30))
-        next(results)
-        waited = 0.25
-        time.sleep(waited)
-        assert sum(1 for _ in results) == 29
+        assert len(list(pipeline.map(slow(20_000) for _ in range(6)))) == 6
         history, stats = pipeline.history(), pipeline.stats()
+    waited = float((history.rows[1][:, 2] - history.rows[1][:, 1]).max())
     blocked = max(float((rows[:, 3] - rows[:, 2]).max()) for rows in history.rows)
     assert blocked > waited / 2
     longest_send = max(float((rows[:, 4] - rows[:, 3]).max()) for rows in history.rows)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import subprocess
@@ -17,56 +16,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.runtime.helpers import ENGINES, FAULTY, HEAD, SKIP, inside, item, nothing_is_left
 from tests.splitting.helpers import assert_same, run_whole, split
 
 from stagewright.errors import InputError, RunError
 from stagewright.runtime import Pipeline
 
-HEAD = '<ir_version: 8, opset_import: ["" : 17]>'
-SKIP = f"""{HEAD} skip (float[1, 3] x, float[1, 3] z) => (float[1, 3] y, float[1, 3] p) {{
-    [a] p = Relu(x)
-    [b] q = Exp(p)
-    [c] r = Add(q, z)
-    [d] y = Add(p, r)
-}}"""
-ENGINES = ["process", "thread"]
-
-
-def inside(pipeline: Pipeline) -> Any:
-    """Return the engine, whose private parts these tests break on purpose."""
-    return pipeline._engine
-
-
-def item(i: int) -> dict[str, Any]:
-    return {
-        "x": np.array([[i, -i, i / 7]], np.float32),
-        "z": np.array([[1, 2, i]], np.float32),
-    }
-
-
-def children() -> set[int]:
-    """Running child processes of this one."""
-    text = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
-    return {int(pid) for pid in text.split()}
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
-    """No test leaves processes, shared memory, threads or descriptors."""
-    if not Path("/proc/self/fd").is_dir():
-        yield
-        return
-    before = children(), len(list(Path("/proc/self/fd").iterdir()))
-    threads = threading.active_count()
-    yield
-    deadline = time.monotonic() + 2
-    while threading.active_count() > threads and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert threading.active_count() <= threads
-    gc.collect()
-    assert children() == before[0]
-    assert len(list(Path("/proc/self/fd").iterdir())) <= before[1]
-    assert "memfd:stagewright" not in Path("/proc/self/maps").read_text()
+__all__ = ["nothing_is_left"]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -197,13 +153,6 @@ def test_one_name_is_one_size(tmp_path: Path) -> None:
             pipeline.run({"x": three, "z": four})
 
 
-FAULTY = f"""{HEAD} faulty (float[3] x, int64[1] i) => (float[1] y) {{
-    [a] p = Relu(x)
-    [b] q = Gather(p, i)
-    [c] y = Exp(q)
-}}"""
-
-
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_fault_in_a_stage_reaches_the_caller(tmp_path: Path, engine: Any) -> None:
     _, folder, _ = split(FAULTY, tmp_path, ["a"], ["b"], ["c"])
@@ -214,8 +163,7 @@ def test_a_fault_in_a_stage_reaches_the_caller(tmp_path: Path, engine: Any) -> N
         with pytest.raises(RunError, match=r"stage 1 failed: .*indices element out of data bounds"):
             list(pipeline.map(feeds))
         assert time.monotonic() - start < 2
-        with pytest.raises(RunError, match="stage 1 failed"):
-            pipeline.run({"x": x, "i": np.array([0])})
+        assert pipeline.run({"x": x, "i": np.array([1])})["y"] == pytest.approx(np.e)
 
 
 def test_a_killed_stage_is_named_soon(tmp_path: Path) -> None:
@@ -224,7 +172,7 @@ def test_a_killed_stage_is_named_soon(tmp_path: Path) -> None:
         with Pipeline(folder) as pipeline:
             results = pipeline.map(item(i) for i in count())
             list(islice(results, 5))
-            os.kill(inside(pipeline)._processes[victim].pid, signal.SIGKILL)
+            os.kill(inside(pipeline).processes[victim], signal.SIGKILL)
             start = time.monotonic()
             with pytest.raises(RunError, match=f"^stage {victim} died: killed by SIGKILL$"):
                 list(results)
@@ -235,7 +183,7 @@ def test_a_stage_killed_at_rest_is_named_at_the_next_item(tmp_path: Path) -> Non
     _, folder, _ = split(SKIP, tmp_path, ["a"], ["b", "c"], ["d"])
     with Pipeline(folder) as pipeline:
         pipeline.run(item(0))
-        os.kill(inside(pipeline)._processes[1].pid, signal.SIGKILL)
+        os.kill(inside(pipeline).processes[1], signal.SIGKILL)
         with pytest.raises(RunError, match="stage 1 died: killed by SIGKILL"):
             pipeline.run(item(1))
 
@@ -259,8 +207,7 @@ def test_a_map_can_be_left_early(tmp_path: Path, engine: Any) -> None:
     with Pipeline(folder, engine=engine) as pipeline:
         results = pipeline.map(item(i) for i in count())
         next(results)
-        with pytest.raises(InputError, match="one map or run at a time, got a second one"):
-            pipeline.run(item(1))
+        assert pipeline.run(item(7))["p"][0, 0] == 7
         results.close()
         assert pipeline.run(item(9))["p"][0, 0] == 9
 
@@ -302,7 +249,7 @@ def test_workers_end_when_the_caller_is_killed(tmp_path: Path) -> None:
     program = (
         "import sys, time; from stagewright.runtime import Pipeline\n"
         f"p = Pipeline({str(folder)!r})\n"
-        "print(*[w.pid for w in p._engine._processes], flush=True)\ntime.sleep(60)"
+        "print(*p._engine.processes, flush=True)\ntime.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as caller:
         assert caller.stdout is not None
@@ -351,7 +298,7 @@ def test_a_death_is_told_while_the_callers_iterator_waits(tmp_path: Path) -> Non
     with Pipeline(folder) as pipeline:
         results = pipeline.map(items())
         next(results)
-        os.kill(inside(pipeline)._processes[2].pid, signal.SIGKILL)
+        os.kill(inside(pipeline).processes[2], signal.SIGKILL)
         with pytest.raises(RunError, match="stage 2 died: killed by SIGKILL"):
             next(results)
         go_on.set()
@@ -378,7 +325,7 @@ def test_interrupted_from_the_keyboard_nothing_stays(tmp_path: Path) -> None:
         "import numpy as np, itertools; from stagewright.runtime import Pipeline\n"
         "x = np.ones((1, 3), np.float32)\n"
         f"with Pipeline({str(folder)!r}) as p:\n"
-        "  print(*[w.pid for w in p._engine._processes], flush=True)\n"
+        "  print(*p._engine.processes, flush=True)\n"
         "  for y in p.map({'x': x, 'z': x} for _ in itertools.count()): pass"
     )
     with subprocess.Popen(

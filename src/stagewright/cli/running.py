@@ -51,6 +51,24 @@ def _add_run(parser: opt.Parser) -> None:
     parser.add_argument("folder", metavar="DIR", help="what `stagewright split` wrote")
     parser.add_argument("--model", metavar="MODEL", help="the unsplit model, for comparison")
     opt.add_run_options(parser)
+    parser.add_argument(
+        "--restart",
+        type=int,
+        nargs="?",
+        const=3,
+        default=0,
+        metavar="N",
+        help="start a stage that died or stalled again, at most N times in a row (0; alone: 3)",
+    )
+    parser.add_argument(
+        "--stall-after",
+        type=float,
+        metavar="S",
+        help="end a stage that could move and does not for S seconds (60, or 1000 predictions)",
+    )
+    parser.add_argument(
+        "--provider", choices=("cpu", "cuda"), default="cpu", help="where stages compute (cpu)"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the inputs (0)")
     parser.add_argument("--trace", metavar="OUT.json", help="write a trace for Perfetto")
     opt.add_json_option(parser)
@@ -70,6 +88,9 @@ def run(options: argparse.Namespace) -> int:
         model=options.model,
         engine=options.engine,
         depth=options.depth,
+        restart=options.restart,
+        stall_after=options.stall_after,
+        provider=options.provider,
     )
     if options.json:
         print(json.dumps(report.to_json(), indent=1))

@@ -4,6 +4,9 @@
 Across processes an item of fixed size is copied once, by the sender, into a slot of a ring that both
 sides map; a byte in a pipe says that it is there, a byte in a second pipe gives the slot back.  The
 kernel closes the pipes of a process however it ends, so the other side never waits for the dead.
+
+An item that failed travels too, as the text that says why: every channel carries one message per
+item, so the n-th of each always belong together.
 """
 
 from __future__ import annotations
@@ -11,8 +14,9 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import select
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from threading import Condition
 from time import perf_counter
@@ -21,10 +25,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .wiring import Route, array_dtype, shared_layout
+from .wiring import Route, array_element, shared_layout, stored_shape
 
 __all__ = [
     "ChannelClosedError",
+    "ItemFailedError",
     "LocalChannel",
     "Receiver",
     "RingReceiver",
@@ -33,32 +38,56 @@ __all__ = [
 ]
 
 _NOTHING_LOOSE = b"."
+_FAILED = b"!"
 
 
 class ChannelClosedError(Exception):
     """The other side has gone."""
 
 
+class ItemFailedError(Exception):
+    """The item that was to come failed on its way; the text names the stage and the cause."""
+
+
 class Sender(Protocol):
-    """The giving end of a channel; `waited` sums the seconds it has waited for room."""
+    """The giving end of a channel.
+
+    `sent` counts the items handed over, `waited` sums the seconds it has waited for room.
+    """
 
     route: Route
+    sent: int
     waited: float
+
+    def room(self) -> Mapping[str, npt.NDArray[Any]]:
+        """Return where the next item's tensors may be written in place, by name; never wait."""
 
     def send(self, values: Sequence[Any]) -> None:
         """Hand over the values of one item, in the route's order; wait while it is full."""
+
+    def fail(self, text: str) -> None:
+        """Hand over the news that an item failed in place of its values."""
 
     def close(self) -> None:
         """Let go of this end; the other side learns of it."""
 
 
 class Receiver(Protocol):
-    """The taking end of a channel."""
+    """The taking end of a channel; `released` counts the items done with."""
 
     route: Route
+    released: int
 
     def recv(self) -> list[Any]:
-        """Wait for the next item; its values hold until :meth:`release`."""
+        """Wait for the next item; its values hold until :meth:`release`.
+
+        Raises
+        ------
+        ItemFailedError
+            If the item failed on its way; it is to be released like any other.
+        ChannelClosedError
+            If the other side has gone.
+        """
 
     def release(self) -> None:
         """Give the item's place back."""
@@ -70,20 +99,18 @@ class Receiver(Protocol):
 def _views(route: Route, memory: Any, start: int) -> list[list[npt.NDArray[Any] | None]]:
     """Return, for each slot, the array of each tensor of fixed size."""
     offsets, stride = shared_layout(route)
-    return [
-        [
-            None
-            if offset is None
-            else np.ndarray(
-                tuple(d for d in tensor.shape or () if isinstance(d, int)),
-                array_dtype(tensor),
-                memory,
-                start + slot * stride + offset,
-            )
-            for tensor, offset in zip(route.tensors, offsets, strict=True)
-        ]
-        for slot in range(route.slots)
-    ]
+    slots: list[list[npt.NDArray[Any] | None]] = []
+    for slot in range(route.slots):
+        views: list[npt.NDArray[Any] | None] = []
+        for tensor, offset in zip(route.tensors, offsets, strict=True):
+            element, shape = array_element(tensor), stored_shape(tensor)
+            if offset is None or element is None or shape is None:
+                views.append(None)
+            else:
+                place = start + slot * stride + offset
+                views.append(np.ndarray(shape, element.dtype, memory, place))
+        slots.append(views)
+    return slots
 
 
 class RingSender:
@@ -107,28 +134,54 @@ class RingSender:
         self.route = route
         self._slots = _views(route, memory, start)
         self._items, self._credits_fd = items, credits_fd
+        self._credits = select.poll()
+        self._credits.register(credits_fd, select.POLLIN)
         self._free, self._next = route.slots, 0
         self.waited = 0.0
+        self.sent = 0
+
+    def room(self) -> Mapping[str, npt.NDArray[Any]]:
+        """Return the arrays of the next slot, by name; none while every slot is taken."""
+        if not self._free:
+            if not self._credits.poll(0):
+                return {}
+            self._wait_for_slot()
+        slot = zip(self.route.names, self._slots[self._next], strict=True)
+        return {name: view for name, view in slot if view is not None}
 
     def send(self, values: Sequence[Any]) -> None:
-        """Hand over one item; wait while every slot is taken."""
+        """Hand over one item; wait while every slot is taken.
+
+        Values that lie in the slot already, as :meth:`room` offered it, are not copied.
+        """
         if not self._free:
             self._wait_for_slot()
         loose: list[tuple[int, Any]] = []
         for i, view in enumerate(self._slots[self._next]):
             value = values[i]
             # A size that differs from what the model file promised travels like an unknown one.
+            if value is view:
+                continue
             if view is not None and value.shape == view.shape and value.dtype == view.dtype:
                 np.copyto(view, value)
             else:
                 loose.append((i, value))
-        message = pickle.dumps(loose, protocol=5) if loose else _NOTHING_LOOSE
+        self._tell(pickle.dumps(loose, protocol=5) if loose else _NOTHING_LOOSE)
+
+    def fail(self, text: str) -> None:
+        """Hand over why an item failed; it takes a slot like any other."""
+        if not self._free:
+            self._wait_for_slot()
+        self._tell(_FAILED + text.encode(errors="replace"))
+
+    def _tell(self, message: bytes) -> None:
         try:
             self._items.send_bytes(message)
         except OSError:
             raise ChannelClosedError from None
         self._free -= 1
         self._next = (self._next + 1) % self.route.slots
+        self.sent += 1
 
     def _wait_for_slot(self) -> None:
         start = perf_counter()
@@ -158,7 +211,7 @@ class RingReceiver:
         self.route = route
         self._slots = _views(route, memory, start)
         self._items, self._credits_fd = items, credits_fd
-        self._next = 0
+        self._next = self.released = 0
 
     def recv(self) -> list[Any]:
         """Wait for the next item."""
@@ -167,14 +220,17 @@ class RingReceiver:
         except (EOFError, OSError):
             raise ChannelClosedError from None
         values: list[Any] = list(self._slots[self._next])
+        self._next = (self._next + 1) % self.route.slots
+        if message.startswith(_FAILED):
+            raise ItemFailedError(message[1:].decode())
         if message != _NOTHING_LOOSE:
             for i, value in pickle.loads(message):
                 values[i] = value
-        self._next = (self._next + 1) % self.route.slots
         return values
 
     def release(self) -> None:
         """Give the slot back."""
+        self.released += 1
         # A sender that has gone needs no slot; that it has is noticed at the next item.
         with contextlib.suppress(OSError):
             os.write(self._credits_fd, b".")
@@ -192,14 +248,25 @@ class LocalChannel:
 
     def __init__(self, route: Route) -> None:
         self.route = route
-        self._waiting: deque[Sequence[Any]] = deque()
-        self._taken = 0
+        self._waiting: deque[Sequence[Any] | ItemFailedError] = deque()
+        self._taken = self.sent = self.released = 0
         self._changed = Condition()
         self._closed = False
         self.waited = 0.0
 
+    def room(self) -> Mapping[str, npt.NDArray[Any]]:
+        """Return nothing: arrays are handed over as they are."""
+        return {}
+
     def send(self, values: Sequence[Any]) -> None:
         """Hand over one item; wait while the channel is full."""
+        self._put(values)
+
+    def fail(self, text: str) -> None:
+        """Hand over why an item failed."""
+        self._put(ItemFailedError(text))
+
+    def _put(self, values: Sequence[Any] | ItemFailedError) -> None:
         start = perf_counter()
         with self._changed:
             while not self._closed and len(self._waiting) + self._taken >= self.route.slots:
@@ -208,6 +275,7 @@ class LocalChannel:
             if self._closed:
                 raise ChannelClosedError
             self._waiting.append(values)
+            self.sent += 1
             self._changed.notify_all()
 
     def recv(self) -> list[Any]:
@@ -218,12 +286,16 @@ class LocalChannel:
             if self._closed:
                 raise ChannelClosedError
             self._taken += 1
-            return list(self._waiting.popleft())
+            values = self._waiting.popleft()
+        if isinstance(values, ItemFailedError):
+            raise values
+        return list(values)
 
     def release(self) -> None:
         """Give the item's place back."""
         with self._changed:
             self._taken -= 1
+            self.released += 1
             self._changed.notify_all()
 
     def close(self) -> None:

@@ -10,13 +10,13 @@ import numpy as np
 
 from ..errors import InputError
 from ..splitting.manifest import TensorType
-from .wiring import array_dtype
+from .wiring import array_element
 
 __all__ = ["checked_inputs", "random_inputs"]
 
 
 def checked_inputs(expected: Sequence[TensorType], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the inputs in the model's order.
+    """Return the inputs in the model's order, as they travel (:mod:`.element_types`).
 
     Raises
     ------
@@ -37,7 +37,7 @@ def checked_inputs(expected: Sequence[TensorType], given: Mapping[str, Any]) -> 
 
 def _checked(tensor: TensorType, value: Any, sizes: dict[str, int]) -> Any:
     item = f"input '{tensor.name}'"
-    dtype = array_dtype(tensor)
+    element = array_element(tensor)
     if tensor.type.startswith("optional("):
         return value
     if tensor.type.startswith("seq("):
@@ -47,12 +47,12 @@ def _checked(tensor: TensorType, value: Any, sizes: dict[str, int]) -> Any:
     if not isinstance(value, np.ndarray | np.generic):
         raise InputError(item, "a numpy array", type(value).__name__)
     array = np.asarray(value)
-    if dtype is None and array.dtype.kind not in "OUST":
+    if element is None and array.dtype.kind not in "OUST":
         raise InputError(item, "an array of strings", f"{array.dtype}")
-    if dtype is not None and array.dtype != dtype:
-        raise InputError(item, f"elements of type {np.dtype(dtype)}", f"{array.dtype}")
+    if element is not None and array.dtype != element.outside:
+        raise InputError(item, f"elements of type {element.outside}", f"{array.dtype}")
     _check_shape(item, tensor, array.shape, sizes)
-    return array
+    return array if element is None else element.store(array)
 
 
 def _check_shape(
@@ -93,16 +93,16 @@ def random_inputs(
     chosen = dims or {}
     values: dict[str, Any] = {}
     for tensor in expected:
-        dtype = array_dtype(tensor)
-        if dtype is None or tensor.shape is None:
+        element = array_element(tensor)
+        if element is None or tensor.shape is None:
             raise InputError(
                 f"input '{tensor.name}'",
                 "a tensor of numbers with a known rank, to fill at random",
-                tensor.type if dtype is None else "an unknown rank",
+                tensor.type if element is None else "an unknown rank",
                 "Use Pipeline and give the inputs.",
             )
         shape = [d if isinstance(d, int) else chosen.get(d or "", 1) for d in tensor.shape]
-        kind = np.dtype(dtype).kind
-        numbers = rng.standard_normal(shape) if kind == "f" else rng.integers(0, 2, shape)
-        values[tensor.name] = np.asarray(numbers).astype(dtype)
+        real = element.dtype.kind == "f" or "float" in element.foreign
+        numbers = rng.standard_normal(shape) if real else rng.integers(0, 2, shape)
+        values[tensor.name] = np.asarray(numbers).astype(element.outside)
     return values

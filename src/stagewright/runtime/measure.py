@@ -42,6 +42,9 @@ def run_directory(
     engine: Literal["process", "thread"] = "process",
     depth: int = 2,
     compare: bool = True,
+    restart: int = 0,
+    stall_after: float | None = None,
+    provider: str = "cpu",
 ) -> RunReport:
     """Run seeded random inputs through a folder of stage files and report; see :func:`measure`."""
     return measure(
@@ -53,6 +56,9 @@ def run_directory(
         engine=engine,
         depth=depth,
         compare=compare,
+        restart=restart,
+        stall_after=stall_after,
+        provider=provider,
     )
 
 
@@ -69,6 +75,9 @@ def measure(
     level: str = "all",
     dims: Mapping[str, int] | None = None,
     compare: bool = True,
+    restart: int = 0,
+    stall_after: float | None = None,
+    provider: str = "cpu",
 ) -> RunReport:
     """Measure a pipeline and the unsplit model in turns, so that both meet the same machine.
 
@@ -83,7 +92,7 @@ def measure(
         many threads as the pipeline uses in total, then with one.
     warmup
         Items that go before, unmeasured.
-    threads, engine, depth, level
+    threads, engine, depth, level, restart, stall_after, provider
         As of :class:`~stagewright.runtime.Pipeline`.
     seed, dims
         As of :func:`~stagewright.runtime.inputs.random_inputs`.
@@ -108,7 +117,16 @@ def measure(
         sessions, reason = _whole_sessions(path, total, level)
         reason = reason or _first_run(sessions, feeds[0], manifest)
     sessions = [] if reason else sessions
-    with Pipeline(folder, threads=threads, engine=engine, depth=depth, level=level) as pipeline:
+    with Pipeline(
+        folder,
+        threads=threads,
+        engine=engine,
+        depth=depth,
+        level=level,
+        restart=restart,
+        stall_after=stall_after,
+        provider=provider,
+    ) as pipeline:
         unmeasured = max(warmup, len(feeds))
         outputs = list(pipeline.map(islice(cycle(feeds), unmeasured)))
         comparison = _compare(outputs[: len(feeds)], feeds, sessions, manifest, reason)

@@ -6,43 +6,46 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from time import perf_counter
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, RunError
 from ..splitting.manifest import MODEL_INPUT, MODEL_OUTPUT, Manifest
-from .channels import ChannelClosedError
-from .engines import Engine, ThreadEngine
+from .batching import Batches, joined
+from .engines import Engine, MakeEngine, ThreadEngine
 from .history import RunHistory
 from .inputs import checked_inputs
 from .processes import ProcessEngine
+from .requests import Requests
 from .settings import stage_settings
 from .stats import PipelineStats, summary
-from .wiring import routes_of
+from .wiring import array_element, routes_of
+
+if TYPE_CHECKING:
+    from .asynchronous import AsyncSide
 
 __all__ = ["Pipeline"]
 
-# How long a closed channel waits for the news of what closed it.
-_CAUSE_SECONDS: Final = 2.0
 _KEPT_ITEMS: Final = 65536
 # How often someone who waits for the caller's iterator looks whether the pipeline still works.
 _LOOK_SECONDS: Final = 0.1
+_CLOSE_SECONDS: Final = 2.0
 
-
-@dataclass(frozen=True)
-class _Entered:
-    """An item on its way: when it entered, and the outputs that are inputs handed through."""
-
-    at: float
-    through: dict[str, Any]
+Outputs = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -53,21 +56,24 @@ class _End:
 
 
 class _Stream:
-    """What a map and its feeder share.
+    """What a map and its feeder share: items fed in order, and how many more may be."""
 
-    `sending` is held while an item enters; once `stop` is set, none does.
-    """
+    def __init__(self, window: int) -> None:
+        self.fed: SimpleQueue[Future[Outputs] | _End] = SimpleQueue()
+        self.room = threading.Semaphore(window)
+        self.stopped = threading.Event()
 
-    def __init__(self) -> None:
-        self.entered: SimpleQueue[_Entered | _End] = SimpleQueue()
-        self.stop = threading.Event()
-        self.sending = threading.Lock()
+    def stop(self) -> None:
+        """Feed nothing more, though the caller's iterator may never give another item."""
+        self.stopped.set()
+        self.room.release()
 
 
 class Pipeline:
     """Runs a folder of stage files, several items at a time.
 
-    Use it as a context manager: leaving it ends every worker.
+    Use it as a context manager: leaving it ends every worker.  All methods may be called from several
+    threads; items enter in the order of the calls.
 
     Parameters
     ----------
@@ -76,13 +82,25 @@ class Pipeline:
     threads
         Threads per stage for one operator.
     engine
-        ``process``: one process per stage; ``thread``: one thread per stage.
+        ``process``: one process per stage; ``thread``: one thread per stage; or what makes another
+        engine (:data:`.engines.MakeEngine`).
     depth
         Items that may wait between neighbouring stages, >= 1.
     level
         Graph optimisation level of onnxruntime.
     pin_cores
         Keep stage i on core i (modulo their number), where the system can.
+    restart
+        How often in a row a stage that died or stalled is started again, and how often an item may be in
+        its hands then; what was inside is computed again.  0: every item inside fails, and the pipeline
+        is down.
+    stall_after
+        Seconds after which a stage that could move and does not is ended; None for 60, or 1000 times
+        its predicted time if that is more.
+    microbatch
+        Cut each request along its first axis into parts of so many rows; None: one part.
+    provider
+        Where stages compute: ``cpu``, or ``cuda`` where onnxruntime has it.
 
     Raises
     ------
@@ -104,35 +122,58 @@ class Pipeline:
         folder: str | Path,
         *,
         threads: int = 1,
-        engine: Literal["process", "thread"] = "process",
+        engine: Literal["process", "thread"] | MakeEngine = "process",
         depth: int = 2,
         level: str = "all",
         pin_cores: bool = True,
+        restart: int = 0,
+        stall_after: float | None = None,
+        microbatch: int | None = None,
+        provider: str = "cpu",
     ) -> None:
-        for what, value in (("threads", threads), ("depth", depth)):
-            if not isinstance(value, int) or value < 1:
-                raise InputError(what, "a whole number >= 1", repr(value))
-        if engine not in ("process", "thread"):
-            raise InputError("engine", "'process' or 'thread'", repr(engine))
+        _check_whole("threads", threads, 1)
+        _check_whole("depth", depth, 1)
+        _check_whole("restart", restart, 0)
+        if stall_after is not None and not stall_after > 0:
+            raise InputError("stall_after", "seconds > 0", repr(stall_after))
+        make = _maker(engine)
         self.manifest = Manifest.load(folder)
-        self._output_names = [t.name for t in self.manifest.outputs]
+        self._types = {t.name: t for t in self.manifest.outputs}
         self._through = [
             t.name
             for t in self.manifest.tensors
             if t.source == MODEL_INPUT and MODEL_OUTPUT in t.targets
         ]
-        self._busy = threading.Lock()
-        self._feeder: threading.Thread | None = None
+        self._inputs = self.manifest.inputs
+        self._batches: Batches | None = None
+        if microbatch is not None:
+            _check_whole("microbatch", microbatch, 1)
+            self._batches = Batches(self._inputs, self.manifest.outputs, microbatch)
+            self._inputs = self._batches.inputs
         self._closed = False
+        self._streams: weakref.WeakSet[_Stream] = weakref.WeakSet()
+        self._feeders: list[threading.Thread] = []
+        self._async: AsyncSide | None = None
         self._done: deque[tuple[float, float]] = deque(maxlen=_KEPT_ITEMS)
-        settings = stage_settings(self.manifest, Path(folder), threads, level, pin_cores=pin_cores)
-        kind = ProcessEngine if engine == "process" else ThreadEngine
-        self._copies_all = engine == "thread"
+        settings = stage_settings(
+            self.manifest,
+            Path(folder),
+            threads,
+            level,
+            pin_cores=pin_cores,
+            provider=provider,
+            stall_after=stall_after,
+        )
+        # Other processes get copies anyway, unless an item may have to go in twice.
+        self._copies_all = engine == "thread" or restart > 0
         self._folder = str(folder)
         self._routes = routes_of(self.manifest, depth)
-        self._engine: Engine = kind(settings, self._routes)
+        # More than fits inside, so that this alone keeps no stage waiting.
+        self._window = depth * (len(settings) + 1) + len(settings) + 2
+        self._engine: Engine = make(settings, self._routes, restart)
+        self._requests = Requests(self._engine, restart, self._done.append)
         # A pipeline that nobody closed still ends its workers.
-        weakref.finalize(self, self._engine.kill)
+        weakref.finalize(self, self._requests.abandon)
 
     def __enter__(self) -> Self:
         return self
@@ -147,7 +188,12 @@ class Pipeline:
             self._engine.kill()
         self.close()
 
-    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What went wrong so far, one line per stage that died or stalled."""
+        return tuple(news.text for news in self._requests.news)
+
+    def run(self, inputs: Mapping[str, Any]) -> Outputs:
         """Send one item through and return the model's outputs by name.
 
         Raises
@@ -155,169 +201,180 @@ class Pipeline:
         InputError
             If the inputs do not fit the model; the pipeline stays usable.
         RunError
-            If a stage failed or died, now or before.
+            If a stage raised at this item, failed or died; the text names stage and cause.  After
+            a stage raised the pipeline stays usable.
         """
-        with self._alone():
-            values = self._values(inputs)
-            self._done.clear()
-            token = self._token(values)
-            try:
-                self._send(values)
-                outputs = self._collect(token)
-            except ChannelClosedError:
-                raise self._engine.failure.error(_CAUSE_SECONDS) from None
-            except BaseException:
-                self._engine.failure.set("an earlier run was interrupted")
-                raise
-            self._done.append((token.at, perf_counter()))
-            return outputs
+        self._forget_times()
+        return self.submit(inputs).result()
 
-    def map(self, items: Iterable[Mapping[str, Any]]) -> Generator[dict[str, Any], None, None]:
+    def submit(self, inputs: Mapping[str, Any]) -> Future[Outputs]:
+        """Send one item in, waiting while the pipeline is full; return the future of its outputs.
+
+        Errors are those of :meth:`run`; those of stages come from the future.
+        """
+        self._check_open()
+        values = checked_inputs(self._inputs, inputs)
+        if self._batches is None:
+            return self._submit(values)
+        return joined([self._submit(part) for part in self._batches.parts(values)])
+
+    def _submit(self, values: Mapping[str, Any]) -> Future[Outputs]:
+        # What goes in must stay as it is, whatever the caller does with his arrays.
+        kept = values if self._copies_all else self._through
+        values = {**values, **{name: _copy(values[name]) for name in kept}}
+        through = {name: values[name] for name in self._through}
+        return self._requests.submit(values, through, self._outputs)
+
+    def _outputs(self, values: Mapping[str, Any]) -> Outputs:
+        """Return the model's outputs in its order, as the caller sees them."""
+        outputs = {}
+        for name, tensor in self._types.items():
+            element = array_element(tensor)
+            value = values[name]
+            if element is not None and element.number is not None:
+                sizes = [d for d in tensor.shape or () if isinstance(d, int)]
+                value = element.load(value, sizes)
+            outputs[name] = value
+        return outputs
+
+    def map(
+        self, items: Iterable[Mapping[str, Any]], *, on_error: Literal["raise", "yield"] = "raise"
+    ) -> Generator[Any, None, None]:
         """Send items through and yield the outputs of each, in order, as they come.
 
         `items` is read in a thread of its own, as far ahead as the pipeline has room.
 
+        Parameters
+        ----------
+        items
+            Inputs by name.
+        on_error
+            ``raise`` ends the stream at the first item that failed; ``yield`` gives the error in the
+            place of its outputs and goes on, unless the pipeline is down.
+
         Raises
         ------
         InputError
-            If an item does not fit the model, after the outputs of those before it; or if another
-            `map` or `run` is under way.
+            If an item does not fit the model, after the outputs of those before it.
         RunError
-            If a stage failed or died, now or before.
+            As of :meth:`run`.
         """
-        with self._alone():
-            stream = _Stream()
-            self._done.clear()
-            self._feeder = threading.Thread(
-                target=self._feed, args=(iter(items), stream), name="feeder", daemon=True
-            )
-            self._feeder.start()
-            try:
-                while isinstance(token := self._next_token(stream), _Entered):
-                    outputs = self._collect(token)
-                    self._done.append((token.at, perf_counter()))
-                    yield outputs
-            except GeneratorExit:
-                self._drain(stream)
-                raise
-            except BaseException:
-                # Items may still be inside, so no later one could be told from them.
-                self._engine.failure.set("an earlier run was interrupted")
-                stream.stop.set()
-                raise
-            if token.fault is not None:
-                raise token.fault
-
-    def _next_token(self, stream: _Stream) -> _Entered | _End:
-        """Wait for the feeder, but not past a fault of the pipeline."""
-        while True:
-            try:
-                return stream.entered.get(timeout=_LOOK_SECONDS)
-            except Empty:
-                self._engine.failure.check()
-
-    def _drain(self, stream: _Stream) -> None:
-        """Take out what has entered, or the next item would meet its outputs.
-
-        The caller's iterator may never give another item, so its thread is not waited for.
-        """
-        stream.stop.set()
-        while True:
-            try:
-                token = stream.entered.get(timeout=_LOOK_SECONDS)
-            except Empty:
-                if stream.sending.acquire(blocking=False):
-                    stream.sending.release()
-                    if stream.entered.empty():
-                        return
-                continue
-            if isinstance(token, _End):
-                return
-            self._collect(token)
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Refuse work on a closed or failed pipeline, and two streams at once."""
-        if self._closed:
-            raise InputError("pipeline", "an open pipeline", "a closed one")
-        self._engine.failure.check()
-        if not self._busy.acquire(blocking=False):
-            raise InputError("pipeline", "one map or run at a time", "a second one")
+        if on_error not in ("raise", "yield"):
+            raise InputError("on_error", "'raise' or 'yield'", repr(on_error))
+        self._check_open()
+        self._forget_times()
+        stream = _Stream(self._window)
+        self._streams.add(stream)
+        feeder = threading.Thread(
+            target=self._feed, args=(iter(items), stream), name="feeder", daemon=True
+        )
+        self._feeders = [t for t in self._feeders if t.is_alive()] + [feeder]
+        feeder.start()
         try:
-            yield
+            while isinstance(token := self._next_token(stream), Future):
+                fault = token.exception()
+                if fault is not None and (on_error == "raise" or not isinstance(fault, RunError)):
+                    raise fault
+                stream.room.release()
+                yield token.result() if fault is None else fault
         finally:
-            self._busy.release()
+            stream.stop()
+        if token.fault is not None:
+            raise token.fault
 
-    def _send(self, values: Mapping[str, Any]) -> None:
-        for sender in self._engine.feeds:
-            sender.send([values[name] for name in sender.route.names])
+    def _next_token(self, stream: _Stream) -> Future[Outputs] | _End:
+        """Wait for the feeder, but not past the end of the pipeline."""
+        while True:
+            try:
+                return stream.fed.get(timeout=_LOOK_SECONDS)
+            except Empty:
+                self._check_open()
 
     def _feed(self, items: Iterator[Mapping[str, Any]], stream: _Stream) -> None:
-        """Send items until they end, the caller stops, or the pipeline fails; runs in a thread."""
+        """Send items until they end, the caller stops, or the pipeline is down; runs in a thread."""
         try:
             for item in items:
-                values = self._values(item)
-                with stream.sending:
-                    if stream.stop.is_set():
-                        break
-                    stream.entered.put(self._token(values))
-                    self._send(values)
-        except ChannelClosedError:
-            # The collector meets the same closed pipeline and says why.
-            stream.entered.put(_End(self._engine.failure.error(_CAUSE_SECONDS)))
+                stream.room.acquire()
+                if stream.stopped.is_set():
+                    break
+                stream.fed.put(self.submit(item))
         except BaseException as fault:  # noqa: BLE001  # it is raised again where map is used
-            stream.entered.put(_End(fault))
+            stream.fed.put(_End(fault))
         else:
-            stream.entered.put(_End())
+            stream.fed.put(_End())
 
-    def _values(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return checked inputs that stay as they are, whatever the caller does with their arrays."""
-        values = checked_inputs(self.manifest.inputs, inputs)
-        # Other processes get copies anyway.
-        kept = values if self._copies_all else self._through
-        return {**values, **{name: _copy(values[name]) for name in kept}}
+    async def run_async(self, inputs: Mapping[str, Any]) -> Outputs:
+        """Send one item through, as :meth:`run`, from a coroutine."""
+        return await self._async_side().run(inputs)
 
-    def _token(self, values: Mapping[str, Any]) -> _Entered:
-        return _Entered(perf_counter(), {name: values[name] for name in self._through})
+    def map_async(
+        self, items: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
+    ) -> AsyncGenerator[Outputs, None]:
+        """Send items through, as :meth:`map`, from a coroutine: ``async for outputs in ...``."""
+        self._check_open()
+        return self._async_side().map(items, self._window)
 
-    def _collect(self, token: _Entered) -> dict[str, Any]:
-        outputs = dict(token.through)
-        try:
-            for receiver in self._engine.results:
-                values = receiver.recv()
-                outputs.update(zip(receiver.route.names, map(_own, values), strict=True))
-                receiver.release()
-        except ChannelClosedError:
-            raise self._engine.failure.error(_CAUSE_SECONDS) from None
-        return {name: outputs[name] for name in self._output_names}
+    def _async_side(self) -> AsyncSide:
+        if self._async is None:
+            from .asynchronous import AsyncSide
+
+            self._async = AsyncSide(self.submit)
+        return self._async
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InputError("pipeline", "an open pipeline", "a closed one")
+        self._requests.check()
+
+    def _forget_times(self) -> None:
+        if not self._requests.count:
+            self._done.clear()
 
     def stats(self) -> PipelineStats:
         """Return times of the last map or run, and of the last items of each stage."""
         return summary([t.last() for t in self._engine.times], list(self._done))
 
     def history(self, skipped: int = 0) -> RunHistory:
-        """Return when each stage did what with the last items, but for the first `skipped` ever."""
+        """Return when each stage did what with the last items, but for the first `skipped` ever.
+
+        After a restart items are counted anew.
+        """
         files = [stage.file for stage in self.manifest.stages]
         kept = [(t.count, t.last()) for t in self._engine.times]
         numbered = [(count - len(rows), rows) for count, rows in kept]
         return RunHistory.of(self._folder, files, self._routes, numbered, skipped)
 
+    def drain(self) -> None:
+        """Wait until every item that was sent in has come out or failed."""
+        self._requests.drain()
+
     def close(self) -> None:
-        """End every worker; idempotent."""
+        """End every worker; items inside fail.  Idempotent."""
         if self._closed:
             return
         self._closed = True
-        if self._feeder is not None and self._feeder.is_alive():
-            # It may be waiting for room; ends may not be closed under a thread that uses them.
-            self._engine.kill()
-            self._feeder.join(_CAUSE_SECONDS)
-        self._engine.close()
+        for stream in list(self._streams):
+            stream.stop()
+        self._requests.close()
+        for feeder in self._feeders:
+            # It may be waiting for the caller's iterator, for ever.
+            feeder.join(_CLOSE_SECONDS if feeder is not threading.current_thread() else 0)
+        if self._async is not None:
+            self._async.close()
+
+
+def _maker(engine: str | MakeEngine) -> MakeEngine:
+    if callable(engine):
+        return engine
+    if engine not in ("process", "thread"):
+        raise InputError("engine", "'process' or 'thread'", repr(engine))
+    return ProcessEngine if engine == "process" else ThreadEngine
+
+
+def _check_whole(what: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(what, f"a whole number >= {least}", repr(value))
 
 
 def _copy(value: Any) -> Any:
     return value.copy() if isinstance(value, np.ndarray) else value
-
-
-def _own(value: Any) -> Any:
-    """Copy what lies in a slot that is about to be given back."""
-    return value.copy() if isinstance(value, np.ndarray) and value.base is not None else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
 
 from ..errors import InputError
 from ..splitting.manifest import Manifest
@@ -12,11 +13,24 @@ from .stage_loop import StageSettings
 
 __all__ = ["stage_settings"]
 
+_LEAST_STALL: Final = 60.0
+_STALL_FACTOR: Final = 1000.0
+
 
 def stage_settings(
-    manifest: Manifest, folder: Path, threads: int, level: str, *, pin_cores: bool
+    manifest: Manifest,
+    folder: Path,
+    threads: int,
+    level: str,
+    *,
+    pin_cores: bool,
+    provider: str = "cpu",
+    stall_after: float | None = None,
 ) -> list[StageSettings]:
     """Return the settings of every stage.
+
+    A stage stalls after `stall_after` seconds; None for 60, or 1000 times its predicted total if that
+    is more.
 
     Raises
     ------
@@ -32,8 +46,11 @@ def stage_settings(
         if not path.is_file():
             raise InputError(str(path), "a stage file, as the manifest says", "no file")
         mine = {cores[(number * threads + i) % len(cores)] for i in range(threads)} if cores else ()
-        outputs = tuple(t.name for t in entry.outputs)
-        stages.append(StageSettings(str(path.resolve()), outputs, threads, level, tuple(mine)))
+        predicted = (entry.predicted or {}).get("total") or 0.0
+        limit = max(_LEAST_STALL, _STALL_FACTOR * predicted) if stall_after is None else stall_after
+        stages.append(
+            StageSettings(str(path.resolve()), threads, level, tuple(mine), provider, limit)
+        )
     if not stages:
         raise InputError(str(folder), "at least one stage", "none")
     return stages

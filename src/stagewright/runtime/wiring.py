@@ -11,27 +11,14 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
 from ..errors import InputError
 from ..splitting.manifest import MODEL_INPUT, MODEL_OUTPUT, Manifest, TensorType
+from .element_types import Element, element_of
 
-__all__ = ["OUTSIDE", "Route", "array_dtype", "routes_of", "shared_layout"]
+__all__ = ["OUTSIDE", "Route", "array_element", "routes_of", "shared_layout", "stored_shape"]
 
 OUTSIDE: Final = -1
 _ALIGNMENT: Final = 64
-_DTYPES: Final[dict[str, str]] = {
-    "tensor(float)": "float32",
-    "tensor(double)": "float64",
-    "tensor(float16)": "float16",
-    "tensor(bool)": "bool",
-    **{
-        f"tensor({sign}int{bits})": f"{sign}int{bits}"
-        for sign in ("", "u")
-        for bits in (8, 16, 32, 64)
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -52,24 +39,47 @@ class Route:
         return tuple(t.name for t in self.tensors)
 
 
-def array_dtype(tensor: TensorType) -> npt.DTypeLike | None:
-    """Return the numpy type of a tensor's elements; None for strings, sequences and the like.
+def array_element(tensor: TensorType) -> Element | None:
+    """Return the type of a tensor's elements; None for strings, sequences and the like.
 
     Raises
     ------
     InputError
-        If numpy has no such type, so that Python cannot hand it on.
+        If such a tensor cannot be handed from one stage to the next.
     """
-    if tensor.type in _DTYPES:
-        return np.dtype(_DTYPES[tensor.type])
-    if tensor.type.startswith(("seq(", "optional(")) or tensor.type == "tensor(string)":
-        return None
+    element = element_of(tensor.type)
+    if element and element.packed and _sizes(tensor) is None:
+        raise InputError(
+            f"tensor '{tensor.name}'",
+            f"a fixed shape, since it is of {tensor.type} and crosses between stages",
+            "sizes that are not known",
+            "Split with --shape or --dim, or cut the model where another tensor crosses.",
+        )
+    if element or tensor.type.startswith(("seq(", "optional(")) or tensor.type == "tensor(string)":
+        return element
     raise InputError(
         f"tensor '{tensor.name}'",
-        "a type that numpy has, since it crosses between stages",
+        "a type that onnxruntime hands out, since it crosses between stages",
         tensor.type,
         "Cut the model where another tensor crosses.",
     )
+
+
+def _sizes(tensor: TensorType) -> tuple[int, ...] | None:
+    """Return the shape if every size is a number."""
+    if tensor.shape is None:
+        return None
+    sizes = tuple(d for d in tensor.shape if isinstance(d, int))
+    return sizes if len(sizes) == len(tensor.shape) else None
+
+
+def stored_shape(tensor: TensorType) -> tuple[int, ...] | None:
+    """Return the shape of the array that holds the tensor on its way; None if it is not fixed."""
+    element, sizes = array_element(tensor), _sizes(tensor)
+    # A wrong number of bytes in the manifest means that somebody does not trust the shape.
+    if element is None or sizes is None or tensor.nbytes is None:
+        return None
+    return element.stored_shape(sizes)
 
 
 def routes_of(manifest: Manifest, depth: int) -> list[Route]:
@@ -109,13 +119,11 @@ def shared_layout(route: Route) -> tuple[list[int | None], int]:
     offsets: list[int | None] = []
     end = 0
     for tensor in route.tensors:
-        dtype = array_dtype(tensor)
-        sizes = [size for size in tensor.shape or () if isinstance(size, int)]
-        fixed = tensor.shape is not None and len(sizes) == len(tensor.shape)
-        if dtype is None or tensor.nbytes is None or not fixed:
+        element, shape = array_element(tensor), stored_shape(tensor)
+        if element is None or shape is None:
             offsets.append(None)
             continue
         offsets.append(end)
         # Not the manifest's number of bytes: a wrong one would let tensors overlap.
-        end += -(-math.prod(sizes) * np.dtype(dtype).itemsize // _ALIGNMENT) * _ALIGNMENT
+        end += -(-math.prod(shape) * element.dtype.itemsize // _ALIGNMENT) * _ALIGNMENT
     return offsets, end

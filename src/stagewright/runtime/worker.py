@@ -1,85 +1,131 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process that runs one stage.  Started by the process engine with inherited descriptors."""
+"""A process that runs one stage.  Started by the process engine with one inherited socket."""
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import signal
+import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from .channels import ChannelClosedError, RingReceiver, RingSender
-from .stage_loop import StageSettings, Times, open_session, pin, run_stage
+from .session import StageSession
+from .stage_loop import StageSettings, Times, pin, run_stage
 from .wiring import Route
 
-__all__ = ["End", "WorkerSetup", "main"]
+__all__ = ["End", "Wiring", "WorkerSetup", "main", "send_with_descriptors"]
 
-
-@dataclass(frozen=True)
-class End:
-    """One end of a ring: its route, where it lies in the shared memory, and its descriptors."""
-
-    route: Route
-    start: int
-    items_fd: int
-    credits_fd: int
+# What one message on a socket may carry, less than every system's limit.
+_DESCRIPTORS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """All that a worker is told, through its control pipe."""
+    """All that a worker is told at first; the shared memory's descriptor comes with it."""
 
+    number: int
     settings: StageSettings
-    memory_fd: int
     memory_bytes: int
     times_start: int
+
+
+@dataclass(frozen=True)
+class End:
+    """One end of a ring: its route, and where it lies in the shared memory."""
+
+    route: Route
+    start: int
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """The ends that a worker gets; two descriptors come for each, for items and for credits."""
+
     receivers: tuple[End, ...]
     senders: tuple[End, ...]
 
 
-def main(control_fd: int) -> None:
-    """Run a stage until a neighbour closes; tell the caller of any fault.
+def send_with_descriptors(control: Connection, message: object, fds: Sequence[int]) -> None:
+    """Send a message and then descriptors, which the system copies into the other process."""
+    control.send(message)
+    with socket.socket(fileno=os.dup(control.fileno())) as channel:
+        for first in range(0, len(fds), _DESCRIPTORS_AT_ONCE):
+            socket.send_fds(channel, [b"f"], fds[first : first + _DESCRIPTORS_AT_ONCE])
 
-    The messages are ``("ready",)``, ``("closed",)`` and ``("error", text)``.
+
+def _descriptors(control: Connection, count: int) -> list[int]:
+    fds: list[int] = []
+    with socket.socket(fileno=os.dup(control.fileno())) as channel:
+        while len(fds) < count:
+            wanted = min(count - len(fds), _DESCRIPTORS_AT_ONCE)
+            message, received, _, _ = socket.recv_fds(channel, 1, wanted)
+            if not message:
+                raise EOFError
+            fds += received
+    return fds
+
+
+def main(control_fd: int) -> None:
+    """Run a stage until the caller goes; tell it of any fault.
+
+    The messages are ``("ready",)`` when wired, ``("closed",)`` when a neighbour has gone and the worker
+    waits to be wired anew, and ``("error", text)``.
     """
     # Ctrl-C reaches every process of the terminal; the caller decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = Connection(control_fd)
     try:
-        setup: WorkerSetup = control.recv()
-        _work(setup, control)
-    except (ChannelClosedError, EOFError, BrokenPipeError):
-        message: tuple[str, ...] = ("closed",)
-    except BaseException as fault:  # noqa: BLE001  # whatever it is, the caller must learn of it
-        message = ("error", f"{type(fault).__name__}: {fault}".strip())
-    try:
-        control.send(message)
-        control.close()
-    except OSError:
+        _work(control)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
+    except BaseException as fault:  # noqa: BLE001  # whatever it is, the caller must learn of it
+        with contextlib.suppress(OSError):
+            control.send(("error", f"{type(fault).__name__}: {fault}".strip()))
     # Neither the runtime's threads nor its destructors may keep a finished worker alive.
     os._exit(0)
 
 
-def _work(setup: WorkerSetup, control: Connection) -> None:
+def _work(control: Connection) -> None:
+    setup: WorkerSetup = control.recv()
     settings = setup.settings
+    (memory_fd,) = _descriptors(control, 1)
     pin(settings.cores)
-    memory = mmap.mmap(setup.memory_fd, setup.memory_bytes)
-    os.close(setup.memory_fd)
-    receivers = [
-        RingReceiver(e.route, memory, e.start, Connection(e.items_fd, writable=False), e.credits_fd)
-        for e in setup.receivers
-    ]
-    senders = [
-        RingSender(e.route, memory, e.start, Connection(e.items_fd, readable=False), e.credits_fd)
-        for e in setup.senders
-    ]
-    session = open_session(settings.path, settings.threads, settings.level)
-    control.send(("ready",))
+    memory = mmap.mmap(memory_fd, setup.memory_bytes)
+    os.close(memory_fd)
     times = Times(memory, setup.times_start)
-    run_stage(session.run, settings.outputs, receivers, senders, times)
+    session = StageSession(
+        settings.path, settings.threads, settings.level, settings.provider, reuse=True
+    )
+    while True:
+        wiring: Wiring = control.recv()
+        fds = _descriptors(control, 2 * (len(wiring.receivers) + len(wiring.senders)))
+        pairs = list(zip(fds[::2], fds[1::2], strict=True))
+        count = len(wiring.receivers)
+        receivers = [
+            RingReceiver(e.route, memory, e.start, Connection(items, writable=False), credits_fd)
+            for e, (items, credits_fd) in zip(wiring.receivers, pairs[:count], strict=True)
+        ]
+        senders = [
+            RingSender(e.route, memory, e.start, Connection(items, readable=False), credits_fd)
+            for e, (items, credits_fd) in zip(wiring.senders, pairs[count:], strict=True)
+        ]
+        control.send(("ready",))
+        try:
+            run_stage(setup.number, session, receivers, senders, times)
+        except ChannelClosedError:
+            pass
+        finally:
+            # What goes wrong must reach the neighbours, whose ends close with these.
+            for receiver in receivers:
+                receiver.close()
+            for sender in senders:
+                sender.close()
+        control.send(("closed",))
 
 
 if __name__ == "__main__":
