@@ -22,6 +22,9 @@ SMALL = {
     "costs": "--models encoder --seconds 0.001 --repetitions 2 --calibration cpu-core",
     "peak": "--models squeezenet",
     "instances": "",
+    "hops": "--smallest 10 --largest 16 --seconds 0.001",
+    "pipeline": "--models squeezenet --items 24 --rounds 1",
+    "tuning": "--models squeezenet --stages 2 --items 16 --rounds 2 --costs cpu-core",
     "robust": "--only zfnet --stages 4 --samples 4",
     "search": "--synthetic 80 --stages 4 --seconds 0.1 --nodes 80 --parts time speed",
     "wide": "--instances layered-n50 --k 16 --seconds 1",
@@ -37,6 +40,8 @@ def test_command_prints_whole_tables(name: str, tmp_path: Path) -> None:
         pytest.importorskip("onnxruntime")
         if not shutil.which("c++"):
             pytest.skip("counting bytes needs a compiler")
+    if name in ("pipeline", "tuning"):
+        pytest.importorskip("onnxruntime")
     if name in ("ladder", "integrality"):
         pytest.importorskip("highspy")
     arguments = [word.replace("~", " ") for word in SMALL[name].split()]
