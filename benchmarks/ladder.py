@@ -2,8 +2,8 @@
 """The ladder of lower bounds on random DAGs: how much of the best plan found each of them reaches.
 
 For every graph and number of stages one plan is searched, then every bound is computed alone, one thread
-each.  Bounds that a solver has to find (and the skeleton relaxation, when it is alone) are slow, so
-they are computed for a sample of the graphs, the first of each topology; the other tables
+each.  Bounds that a solver has to find (and the covering bound and the skeleton relaxation, each alone) are
+slow, so they are computed for a sample of the graphs, the first of each topology; the other tables
 hold the quick ones on all graphs.  A cell that a time limit touched says so: `~n` marks n values that
 are the solver's best bound at its limit, `*n` n cases where it had none, for which the simple bound stands in.
 
@@ -35,7 +35,7 @@ from stagewright.reduce import reduce_problem
 from stagewright.solve import Settings, solve
 
 QUICK = ("simple", "anchor", "solve")
-SLOW = ("bottleneck", "superblock", "guess", "lp", "mip", "skeleton")
+SLOW = ("bottleneck", "superblock", "guess", "lp", "mip", "cover", "skeleton")
 METHODS = (
     "simple",
     "anchor",
@@ -44,6 +44,7 @@ METHODS = (
     "guess",
     "lp",
     "mip",
+    "cover",
     "skeleton",
     "solve",
 )
@@ -140,7 +141,7 @@ class Ladder:
             solver = "highs" if cannot else self.options.solver
             return solve_program(problem, method, solver=solver, seconds=limit)
         found = api.bound(graph, machine, method, time_limit=limit, seed=self.options.seed)
-        return found, method != "skeleton" or found.seconds < 0.9 * limit
+        return found, method not in ("cover", "skeleton") or found.seconds < 0.9 * limit
 
 
 def _share(bound: int, top: int) -> float:
