@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from .graph import FIRST, LAST, CostGraph
 
 __all__ = ["merge_classes", "reachable", "stage_classes"]
@@ -28,6 +30,10 @@ def stage_classes(
         Class of the nodes pinned to the first and last stage, -1 where there are none.
     """
     n = graph.num_nodes
+    if precedence is None and not graph.has_constraints:
+        rank = np.empty(n, np.int64)
+        rank[graph.topological_order] = np.arange(n)
+        return rank.tolist(), -1, -1
     successors = _consumers(graph) if precedence is None else precedence
     predecessors: list[list[int]] = [[] for _ in range(n)]
     for p, users in enumerate(successors):

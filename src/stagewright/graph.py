@@ -63,6 +63,10 @@ class Ragged:
     def __getitem__(self, row: int) -> list[int]:
         return self.values[self.offsets[row] : self.offsets[row + 1]].tolist()  # type: ignore[no-any-return]  # numpy types tolist() as Any
 
+    def row_of(self) -> Int64Array:
+        """Return the number of the row that holds each value."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.offsets))
+
     def rows(self) -> list[list[int]]:
         """Unpack to a list of lists."""
         bounds, values = self.offsets.tolist(), self.values.tolist()
@@ -168,6 +172,11 @@ class CostGraph:
     def total_work(self) -> int:
         """Sum of the work of all nodes in picoseconds."""
         return int(self.work.sum())
+
+    @property
+    def has_constraints(self) -> bool:
+        """Whether some nodes must share a stage, or the first or last one."""
+        return bool(len(self.uncuttable) or self.stage.any() or (self.group >= 0).any())
 
     @property
     def topological_order(self) -> Int32Array:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+
+import numpy as np
+import numpy.typing as npt
 
 from .errors import InputError
 from .graph import FIRST, LAST, CostGraph
@@ -143,52 +145,73 @@ def stage_cost(graph: CostGraph, machine: Machine, nodes: Sequence[int]) -> Stag
 def evaluate_all(graph: CostGraph, machine: Machine, plan: Plan) -> list[StageCost]:
     """Return the cost of every stage of a valid plan in one pass over the tensors.
 
-    The same numbers as :func:`stage_cost` per stage, in time linear in the size of the graph.
+    The same numbers as :func:`stage_cost` per stage, in time linear in the size of the graph but for a sort.
     """
-    stage_of = [0] * graph.num_nodes
-    position = [0] * graph.num_nodes
-    for number, nodes in enumerate(plan.stages):
-        for i, node in enumerate(nodes):
-            stage_of[node], position[node] = number, i
     count = len(plan.stages)
-    io_in, io_out, params = [0] * count, [0] * count, [0] * count
-    alive = [[0] * (len(nodes) + 1) for nodes in plan.stages]
-    costs, nbytes = tensor_costs(graph, machine), graph.tensor_bytes.tolist()
-    rows = graph.tensor_consumers.rows()
-    for tensor, producer in enumerate(graph.tensor_producer.tolist()):
-        home, start = stage_of[producer], position[producer]
-        last: dict[int, int] = {home: start}  # last position that needs the tensor, per stage
-        for consumer in rows[tensor]:
-            stage = stage_of[consumer]
-            last[stage] = max(last.get(stage, 0), position[consumer])
-        if len(last) > 1:
-            io_out[home] += costs[tensor]
-            last[home] = len(plan.stages[home]) - 1
-        size = max(0, nbytes[tensor])
-        for stage, end in last.items():
-            if stage != home:
-                io_in[stage] += costs[tensor]
-            alive[stage][start if stage == home else 0] += size
-            alive[stage][end + 1] -= size
+    sizes = np.array([len(nodes) for nodes in plan.stages], np.int64)
+    stage_of, position = _places(graph, plan)
+    # One entry per tensor and stage that holds it: its producer's first, then those of its consumers.
+    producer = graph.tensor_producer
+    tensor = np.concatenate([np.arange(graph.num_tensors), graph.tensor_consumers.row_of()])
+    node = np.concatenate([producer, graph.tensor_consumers.values])
+    stage, end = stage_of[node], position[node]
+    by_place = np.lexsort((end, stage, tensor))
+    tensor, stage, end = tensor[by_place], stage[by_place], end[by_place]
+    last = np.ones(len(tensor), np.bool_)  # the last position of a tensor in a stage
+    last[:-1] = (tensor[1:] != tensor[:-1]) | (stage[1:] != stage[:-1])
+    tensor, stage, end = tensor[last], stage[last], end[last]
+    home = stage_of[producer]
+    at_home = stage == home[tensor]
+    leaves = np.bincount(tensor, minlength=graph.num_tensors) > 1
+    end = np.where(at_home & leaves[tensor], sizes[stage] - 1, end)
+    costs = np.array(tensor_costs(graph, machine), np.int64)
+    io_out = _sums(count, home[leaves], costs[leaves])
+    io_in = _sums(count, stage[~at_home], costs[tensor[~at_home]])
+    # Differences of the bytes alive; the stages lie one behind the other, each with a place for its end.
+    offset = np.concatenate([[0], np.cumsum(sizes + 1)])
+    held = np.maximum(graph.tensor_bytes, 0)[tensor]
+    start = np.where(at_home, position[producer][tensor], 0)
+    alive = _sums(int(offset[-1]), offset[stage] + start, held)
+    alive -= _sums(int(offset[-1]), offset[stage] + end + 1, held)
+    params = [0] * count
     for size, users in zip(graph.param_bytes.tolist(), graph.param_users.rows(), strict=True):
-        for stage in {stage_of[user] for user in users}:
-            params[stage] += size
-    work = graph.work.tolist()
+        for number in {int(stage_of[user]) for user in users}:
+            params[number] += size
+    work = _sums(count, stage_of, graph.work)
     result = []
-    for number, nodes in enumerate(plan.stages):
-        peak = max(accumulate(alive[number]), default=0)
+    for number in range(count):
+        peak = int(np.cumsum(alive[offset[number] : offset[number + 1]]).max(initial=0))
         overflow = machine.at(number).spill_time(params[number] + peak)
-        result.append(
-            StageCost(
-                sum(work[v] for v in nodes),
-                io_in[number],
-                io_out[number],
-                overflow,
-                params[number],
-                peak,
-            )
-        )
+        times = int(work[number]), int(io_in[number]), int(io_out[number]), overflow
+        result.append(StageCost(*times, params[number], peak))
     return result
+
+
+def _runs_backward(graph: CostGraph, plan: Plan) -> bool:
+    """Whether some node of a plan that lists all of them runs before what it reads."""
+    order = [v for nodes in plan.stages for v in nodes]
+    rank = np.empty(graph.num_nodes, np.int64)
+    rank[order] = np.arange(len(order))
+    consumers = graph.tensor_consumers
+    return bool((rank[graph.tensor_producer][consumers.row_of()] >= rank[consumers.values]).any())
+
+
+def _places(graph: CostGraph, plan: Plan) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the stage of every node and its position in it."""
+    stage_of = np.zeros(graph.num_nodes, np.int64)
+    position = np.zeros(graph.num_nodes, np.int64)
+    for number, nodes in enumerate(plan.stages):
+        where = list(nodes)
+        stage_of[where], position[where] = number, np.arange(len(nodes))
+    return stage_of, position
+
+
+def _sums(
+    count: int, place: npt.NDArray[np.int64], value: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    sums = np.zeros(count, np.int64)
+    np.add.at(sums, place, value)
+    return sums
 
 
 def evaluate(graph: CostGraph, machine: Machine, plan: Plan) -> list[StageCost]:
@@ -224,9 +247,11 @@ def problems_of(graph: CostGraph, machine: Machine, plan: Plan) -> list[str]:
     missing = [names[v] for v in range(graph.num_nodes) if v not in position]
     if missing:
         return [*problems, f"{len(missing)} nodes are in no stage, first '{missing[0]}'"]
-    for tensor, producer in enumerate(graph.tensor_producer.tolist()):
-        for consumer in graph.tensor_consumers[tensor]:
-            if position[producer] >= position[consumer]:
+    if _runs_backward(graph, plan):
+        for tensor, producer in enumerate(graph.tensor_producer.tolist()):
+            for consumer in graph.tensor_consumers[tensor]:
+                if position[producer] < position[consumer]:
+                    continue
                 problems.append(
                     f"node '{names[consumer]}' (stage {position[consumer][0]}) needs a tensor of "
                     f"'{names[producer]}' (stage {position[producer][0]}), which runs later"

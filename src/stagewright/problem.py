@@ -232,25 +232,24 @@ class Problem:
         whose cost is the sum, since the same stages pay them.
         """
         count = max(label) + 1
-        work = [0] * count
-        working_set = [0] * count
-        params: list[set[int]] = [set() for _ in range(count)]
-        members: list[list[int]] = [[] for _ in range(count)]
+        rows: list[list[int]] = [[] for _ in range(count)]
         for v, new in enumerate(label):
-            work[new] += self.work[v]
-            working_set[new] = max(working_set[new], self.working_set[v])
-            params[new].update(self.params_of[v])
-            members[new].extend(self.members[v])
+            rows[new].append(v)
         merged: dict[tuple[int, tuple[int, ...]], int] = {}
         for producer, users, cost in zip(self.producer, self.consumers, self.cost, strict=True):
             home = label[producer]
-            outside = tuple(sorted({label[u] for u in users} - {home}))
+            if len(users) == 1:  # most are
+                outside: tuple[int, ...] = (label[users[0]],)
+                if outside[0] == home:
+                    continue
+            else:
+                outside = tuple(sorted({label[u] for u in users} - {home}))
             if outside:
                 key = (home, outside)
                 merged[key] = merged.get(key, 0) + cost
         return Problem(
             machine=self.machine,
-            work=tuple(work),
+            work=tuple(sum(self.work[v] for v in row) for row in rows),
             producer=tuple(home for home, _ in merged),
             consumers=tuple(users for _, users in merged),
             cost=tuple(merged.values()),
@@ -258,12 +257,23 @@ class Problem:
                 sorted({(label[a], label[b]) for a, b in self.edges if label[a] != label[b]})
             ),
             param_bytes=self.param_bytes,
-            params_of=tuple(tuple(sorted(p)) for p in params),
-            working_set=tuple(working_set),
-            members=tuple(tuple(m) for m in members),
+            params_of=tuple(_united(self.params_of, row) for row in rows),
+            working_set=tuple(max(self.working_set[v] for v in row) for row in rows),
+            members=tuple(
+                self.members[row[0]]
+                if len(row) == 1
+                else tuple(m for v in row for m in self.members[v])
+                for row in rows
+            ),
             flow=self.flow,
             limit=self.limit,
         )
+
+
+def _united(sets: Sequence[tuple[int, ...]], row: Sequence[int]) -> tuple[int, ...]:
+    if len(row) == 1:
+        return sets[row[0]]
+    return tuple(sorted({p for v in row for p in sets[v]}))
 
 
 def compile_problem(graph: CostGraph, machine: Machine) -> Problem:

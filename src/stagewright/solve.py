@@ -80,9 +80,14 @@ class Prepared:
         start = time.perf_counter()
         problem = rounds.alone(lambda _: compile_problem(graph, machine))
         # To price and to write the plan at the end takes about as long as to compile the problem.
-        rounds.deadline -= min(time.perf_counter() - start, time_limit / 4)
-        share = Effort.within(_REDUCTION * time_limit)
-        reduced = rounds.alone(lambda e: reduce_problem(problem, e.until(share.deadline)))
+        compiling = time.perf_counter() - start
+        rounds.deadline -= min(compiling, time_limit / 4)
+        share = _REDUCTION * time_limit
+        if compiling > share:
+            # To reduce takes longer than to compile, so a short time on a large graph goes to the search.
+            return cls(graph, problem, problem)
+        until = Effort.within(share).deadline
+        reduced = rounds.alone(lambda e: reduce_problem(problem, e.until(until)))
         return cls(graph, problem, reduced)
 
     def for_stages(self, stages: int) -> Prepared:
