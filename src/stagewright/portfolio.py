@@ -252,7 +252,8 @@ class Portfolio:
         seconds: float,
     ) -> Task[Outcome]:
         def guarded(effort: Effort) -> Outcome:
-            return Outcome(name, more=True) if effort.over() else run(known, effort)
+            late = known.number > 0 and effort.over()
+            return Outcome(name, more=True) if late else run(known, effort)
 
         return Task(name, guarded, int(seconds * _SECOND), rank)
 

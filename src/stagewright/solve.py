@@ -59,7 +59,10 @@ def solve(
         standing = Standing(
             prepared.problem, prepared.pricing(), settings, report=progress, start=start
         )
-        while standing.is_open() and not rounds.over():
+        # The first look is brief, and without it there is no plan but that of one stage.
+        while standing.is_open() and not (
+            rounds.over() if standing.known.number else rounds.interrupted
+        ):
             standing.step(rounds)
         return standing.finish(interrupted=rounds.interrupted)
 
