@@ -200,6 +200,9 @@ class Portfolio:
         self._contracted = replace(
             self.reduced, members=tuple((v,) for v in range(self.reduced.num_nodes))
         )
+        self._wide: tuple[int, WideBound] | None = (
+            None  # and the threshold that it was contracted at
+        )
         self._too_wide: set[tuple[ExactLimits, int]] = set()
 
     def tasks(self, known: Known) -> list[Task[Outcome]]:
@@ -369,13 +372,19 @@ class Portfolio:
         ):
             return Outcome("skeleton")
         start = time.perf_counter()
-        # What held together for a dearer incumbent still does.
-        small, _ = contract_by_cuts(self._contracted, upper - 1, effort.share(0.3))
-        if small is None:
-            bound = Bound("skeleton", upper, time.perf_counter() - start, "exhaustive")
-            return Outcome("skeleton", bounds=(bound,))
-        self._contracted = small
-        relaxed = WideBound(small).bound(known.lower, upper, **effort.native())
+        # What an earlier round learned for the same incumbent still holds.
+        if self._wide is None or self._wide[0] != upper - 1:
+            # What held together for a dearer one does, too.
+            small, interrupted = contract_by_cuts(self._contracted, upper - 1, effort.share(0.3))
+            if small is None:
+                bound = Bound("skeleton", upper, time.perf_counter() - start, "exhaustive")
+                return Outcome("skeleton", bounds=(bound,))
+            self._contracted = small
+            wide = WideBound(small)
+            self._wide = None if interrupted else (upper - 1, wide)
+        else:
+            small, wide = self._contracted, self._wide[1]
+        relaxed = wide.bound(known.lower, upper, **effort.native())
         bound = replace(relaxed.bound, seconds=time.perf_counter() - start)
         if relaxed.block is None:
             return Outcome("skeleton", bounds=(bound,), more=relaxed.more)
