@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .machine import Machine
     from .plans import Plan
     from .runtime import Pipeline
-    from .shipping import export
+    from .shipping import export, to_torch
     from .tuning import tune
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "robust",
     "run",
     "split",
+    "to_torch",
     "tune",
 ]
 
@@ -57,6 +58,7 @@ _HOMES = {
     "robust": "judging",
     "run": "api",
     "split": "api",
+    "to_torch": "shipping",
     "tune": "tuning",
     "CostGraph": "graph",
     "GraphBuilder": "graph",

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .shaping.constraints import Constraints, Reserve
     from .solve import Progress, Solution
     from .splitting import Manifest
+    from .splitting.torch_stages import TorchStages
 
     ConstraintsLike = Constraints | Mapping[str, Any] | str | Path | None
 
@@ -223,6 +224,17 @@ class Result:
 
         measured = run if run is None or isinstance(run, Mapping) else run.to_json()
         return report_text(self.to_json(), self.graph, Extras(measured, what_if, verify))
+
+    def to_torch(self, module: Any, example_inputs: Any = None) -> TorchStages:
+        """Return a module per stage of the PyTorch module or program that was planned.
+
+        Errors and details are those of :func:`.shipping.to_torch`.
+        """
+        from .splitting.torch_stages import split_torch
+
+        stages = [[self.graph.node_names[v] for v in nodes] for nodes in self.plan.stages]
+        replicable = {n for n, v in self.graph.index_of.items() if self.graph.replicable[v]}
+        return split_torch(module, example_inputs, stages, replicable=replicable)
 
     def __repr__(self) -> str:
         from .units import format_time

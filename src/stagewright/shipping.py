@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The public function export: a plan for the programs that run pipelines."""
+"""The public functions export and to_torch: a plan for the programs that run pipelines."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .api import Result, Source, read, read_plan
 from .errors import CheckError, InputError
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from .cost.catalogue import Catalogue
     from .exporting import Export, Job
     from .graph import CostGraph
+    from .splitting.torch_stages import TorchStages
 
-__all__ = ["export"]
+__all__ = ["export", "to_torch"]
 
 
 def export(
@@ -59,6 +60,52 @@ def export(
 
     job = _job(plan, model, places, catalogue, round=round, time_limit=time_limit)
     return write(job, target, output, overwrite=overwrite)
+
+
+def to_torch(
+    plan: Result | str | Path, model: Any = None, example_inputs: Any = None
+) -> TorchStages:
+    """Cut a PyTorch model into a module per stage, for ``torch.distributed.pipelining`` (docs/exporting.md).
+
+    Parameters
+    ----------
+    plan
+        A result, or the path of a plan file.
+    model
+        The module or the ``torch.export.ExportedProgram`` that was planned, or the path of a ``.pt2`` file;
+        None for the file that the plan was made for.
+    example_inputs
+        For a module: the inputs that it was planned with.
+
+    Raises
+    ------
+    CheckError
+        If the plan is for another model.
+    ModelError
+        If the model cannot be exported, or a stage of it cannot be run by itself.
+    """
+    from .readers.torch_export import require_torch
+    from .splitting.torch_stages import split_torch
+
+    require_torch("splitting a PyTorch model")
+    source = plan.source if isinstance(plan, Result) else read_plan(plan)[1]
+    if model is None:
+        model = source.model if source else ""
+    if isinstance(model, (str, Path)):
+        from .readers.torch_file import load_program
+
+        if not str(model).endswith(".pt2"):
+            raise InputError("model", "a module, a program, or a .pt2 file", repr(str(model)))
+        model = load_program(model)
+    if isinstance(plan, Result):
+        return plan.to_torch(model, example_inputs)
+    return split_torch(
+        model,
+        example_inputs,
+        [stage["nodes"] for stage in read_plan(plan)[0]["stages"]],
+        item=str(plan),
+        replicable=None if source is None or source.settings.replicate else (),
+    )
 
 
 def _job(

@@ -22,7 +22,7 @@ def _add_export(parser: opt.Parser) -> None:
         required=True,
         metavar="TARGET",
         help="accelerate, csv, deepspeed, json, llama.cpp, megatron, onnx, onnxruntime, sglang, "
-        "split-points, triton or vllm",
+        "split-points, torch, triton or vllm",
     )
     parser.add_argument("--model", metavar="MODEL", help="the model, where it lies elsewhere now")
     parser.add_argument("-o", "--output", metavar="OUT", help="the file or folder to write")

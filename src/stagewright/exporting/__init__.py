@@ -16,6 +16,7 @@ from .megatron import megatron
 from .onnx_folder import onnx, triton
 from .onnxruntime import onnxruntime
 from .tables import csv_table, json_table
+from .torch_folder import torch_folder
 from .types import Export, Job, Loss
 from .vllm import sglang, vllm
 
@@ -34,7 +35,7 @@ TEXTS: Final[dict[str, Callable[[Job], Export]]] = {
 }
 """Consumers that take a setting or a file."""
 
-FOLDERS: Final = {"onnx": onnx, "onnxruntime": onnxruntime, "triton": triton}
+FOLDERS: Final = {"onnx": onnx, "onnxruntime": onnxruntime, "torch": torch_folder, "triton": triton}
 """Consumers that take a folder."""
 
 TARGETS: Final = (*TEXTS, *FOLDERS)

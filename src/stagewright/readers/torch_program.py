@@ -99,8 +99,12 @@ def walk_program(
     shapes: Mapping[str, Sequence[int]] | None = None,
     resident: Collection[str] = (),
     prefix: str = "",
+    walk_type: type[Walk] = Walk,
 ) -> WalkedProgram:
-    """Walk a program on fake tensors; parameters and errors as for :func:`read_program`."""
+    """Walk a program on fake tensors; parameters and errors as for :func:`read_program`.
+
+    `walk_type` is who walks: a subclass may note more than the cost graph needs.
+    """
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -108,7 +112,7 @@ def walk_program(
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with torch.no_grad(), mode:
         inputs = _Inputs(program, item, dict(shapes or {}))
-        walk = Walk(item, mode, inputs.symbols)
+        walk = walk_type(item, mode, inputs.symbols)
         values = inputs.give_to(walk, resident)
         outputs = walk.run(program.graph_module, values)
         versions = [walk.version_of(t) for t in tensors_in(outputs)]
