@@ -87,6 +87,11 @@ def routes_of(manifest: Manifest, depth: int) -> list[Route]:
 
     A tensor that skips stages waits while those work, so its route holds `depth` items for each
     step of the pipeline it spans; otherwise a skip would throttle the whole.
+
+    Raises
+    ------
+    InputError
+        If a tensor cannot be handed from one stage to the next.
     """
     last = len(manifest.stages)
     pairs: dict[tuple[int, int], list[TensorType]] = {}
@@ -98,6 +103,7 @@ def routes_of(manifest: Manifest, depth: int) -> list[Route]:
         for target in tensor.targets:
             number = last if target == MODEL_OUTPUT else int(target)
             if (source, number) != (OUTSIDE, last):
+                array_element(types[tensor.name])  # raises if it cannot cross
                 pairs.setdefault((source, number), []).append(types[tensor.name])
     for stage_number in range(last):
         if not any(target == stage_number for _, target in pairs):
