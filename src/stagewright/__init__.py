@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from .machine import Machine
     from .plans import Plan
     from .runtime import Pipeline
+    from .shipping import export
     from .shipping import export, to_torch
+    from .sweeps import sweep
     from .tuning import tune
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "robust",
     "run",
     "split",
+    "sweep",
     "to_torch",
     "tune",
 ]
@@ -58,6 +61,7 @@ _HOMES = {
     "robust": "judging",
     "run": "api",
     "split": "api",
+    "sweep": "sweeps",
     "to_torch": "shipping",
     "tune": "tuning",
     "CostGraph": "graph",

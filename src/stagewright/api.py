@@ -11,8 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
+from .asking import MachineOptions, Quantity, asked_for, machine_for
 from .errors import CheckError, LimitError
 from .ladder import (
     BOUND_METHODS,
@@ -20,82 +21,38 @@ from .ladder import (
     bound,
     integrality_gap,
     require_time_limit,
-    require_work,
 )
 from .reading import profile, read, with_batch
 from .source import Source
-from .units import parse_bandwidth, parse_bytes, parse_time
 
 if TYPE_CHECKING:
+    from .asking import ConstraintsLike
     from .bound.types import Bound
     from .certificate.check import Report
-    from .cost.catalogue import Catalogue
     from .graph import CostGraph
     from .machine import Machine
     from .plans import Plan
     from .runtime import RunReport
-    from .shaping.constraints import Constraints, Reserve
     from .solve import Progress, Solution
     from .splitting import Manifest
     from .splitting.torch_stages import TorchStages
 
-    ConstraintsLike = Constraints | Mapping[str, Any] | str | Path | None
-
 __all__ = [
     "BOUND_METHODS",
     "SOLVERS",
+    "Quantity",
     "Result",
     "Source",
     "bound",
     "check",
     "integrality_gap",
+    "machine_for",
     "plan",
     "profile",
     "read",
     "run",
     "split",
 ]
-
-Quantity = int | float | str
-
-
-def machine_for(
-    stages: int,
-    *,
-    bandwidth: Quantity | None = None,
-    latency: Quantity | None = None,
-    memory: Quantity | None = None,
-    memory_limit: Quantity | None = None,
-    device: str | None = None,
-    link: str | None = None,
-    reserve: Reserve | None = None,
-    catalogue: Catalogue | None = None,
-) -> Machine:
-    """Return the machine of the given numbers, completed from the catalogue.
-
-    A device brings its memory (unless `memory_limit` is given) and its usual link, a link its bandwidth and
-    latency; what is given explicitly wins.  Texts carry units: ``25GB/s``, ``5us``, ``16GiB``.  What is
-    reserved is not there for the model.
-    """
-    from .cost.catalogue import load_catalogue
-    from .machine import Machine
-
-    rate = None if bandwidth is None else parse_bandwidth(bandwidth)
-    delay = None if latency is None else parse_time(latency, item="latency")
-    size = None if memory is None else parse_bytes(memory, item="memory")
-    hard = None if memory_limit is None else parse_bytes(memory_limit, item="memory limit")
-    if device is not None or link is not None:
-        known = catalogue or load_catalogue()
-        if device is not None:
-            found = known.device(device)
-            link = link or found.link
-            # Whoever refuses plans that do not fit does not ask what spilling costs.
-            size = found.memory if memory is None and hard is None else size
-        if link is not None and rate is None:
-            rate = known.link(link).bandwidth
-            delay = known.link(link).latency if delay is None else delay
-    machine = Machine(stages, rate, delay or 0, size, hard)
-    return machine.reserving(reserve.every, reserve.stages) if reserve else machine
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +140,24 @@ class Result:
             )
         return document
 
+    def stages_frame(self, library: str = "pandas") -> Any:
+        """Return one row per stage as a data frame of pandas or polars (:mod:`.frames`)."""
+        from .frames import stages_frame
+
+        return stages_frame(self.to_json(), library)
+
+    def nodes_frame(self, library: str = "pandas") -> Any:
+        """Return one row per node as a data frame of pandas or polars (:mod:`.frames`)."""
+        from .frames import nodes_frame
+
+        return nodes_frame(self.graph, self.plan, library)
+
+    def cuts_frame(self, library: str = "pandas") -> Any:
+        """Return one row per tensor that crosses, and stage that receives it (:mod:`.frames`)."""
+        from .frames import cuts_frame
+
+        return cuts_frame(self.graph, self.machine, self.plan, library)
+
     def save(self, path: str | Path) -> None:
         """Write the plan file."""
         from .certificate.build import save
@@ -249,23 +224,17 @@ def plan(
     model: CostGraph | str | Path,
     stages: int,
     *,
-    bandwidth: Quantity | None = None,
-    latency: Quantity | None = None,
-    memory: Quantity | None = None,
-    memory_limit: Quantity | None = None,
-    device: str | None = None,
-    link: str | None = None,
     count_graph_io: bool = False,
     time_limit: float = 60.0,
     seed: int = 0,
     threads: int | None = None,
     start: Result | Plan | str | Path | None = None,
-    catalogue: Catalogue | None = None,
     source: Source | None = None,
     progress: Callable[[Progress], None] | None = None,
     fuse: bool | None = None,
     granularity: str = "op",
     constraints: ConstraintsLike = None,
+    **machine: Unpack[MachineOptions],
 ) -> Result:
     """Cut a graph into at most `stages` stages, and prove how good the cut is.
 
@@ -275,16 +244,9 @@ def plan(
         A cost graph, or the path of anything :func:`read` reads.
     stages
         Number of devices.
-    bandwidth, latency, memory
-        Bytes per second of a link, seconds per tensor sent, bytes of fast memory per device; texts
-        carry units.  A bandwidth (or a device or link that implies it) is needed when some tensor is
-        given in bytes.
-    memory_limit
-        Bytes that no stage may exceed with its parameters and its peak.  `memory` alone lets stages spill
-        for a price, `memory_limit` alone lets nothing spill; with both, stages spill above the one
-        and are refused above the other.
-    device, link
-        Names in the catalogue that supply what is not given.
+    machine
+        ``bandwidth``, ``latency``, ``memory``, ``memory_limit``, ``device``, ``link`` and ``catalogue``: the
+        numbers of the machine, see :class:`.asking.MachineOptions`.
     count_graph_io
         Charge the model for its own inputs and outputs (:mod:`.graph_io`); free by default.
     time_limit
@@ -294,8 +256,8 @@ def plan(
         depend on the number of threads unless time runs out.
     start
         A plan to start from: a result, a plan, or the path of a plan file, for at most as many stages.
-        Of a result for the same graph and machine, but at least as many stages, the lower bounds
-        are kept, for no plan of fewer stages is below them.
+        Of a result for the same graph, the lower bounds are kept if they hold: its machine has at least
+        as many stages and is nowhere worse.
     progress
         Called whenever a bound changes, from the thread that calls this.
     fuse
@@ -315,54 +277,40 @@ def plan(
         If no such plan was found, and none was shown not to exist.
     """
     from .reserved import solve_reserved
-    from .shaping.constraints import Constraints
-    from .shaping.shape import shape
     from .solve import Settings
     from .starting import bounds_that_hold, plan_to_start_from
 
     require_time_limit(time_limit)
-    wanted = Constraints.of(constraints)
-    if isinstance(model, (str, Path)):
-        source = source or Source(str(model), device=device, fuse=fuse)
-        model = read(model, device=device, catalogue=catalogue, fuse=fuse)
-    if wanted or granularity != "op":
-        source = source or Source(model.name)
-        source = replace(source, granularity=granularity, constraints=wanted.to_json())
-    require_work(model)
-    machine = machine_for(
-        stages,
-        bandwidth=bandwidth,
-        latency=latency,
-        memory=memory,
-        memory_limit=memory_limit,
-        device=device,
-        link=link,
-        reserve=wanted.reserve,
-        catalogue=catalogue,
+    asked = asked_for(
+        model,
+        device=machine.get("device"),
+        catalogue=machine.get("catalogue"),
+        source=source,
+        fuse=fuse,
+        granularity=granularity,
+        constraints=constraints,
     )
+    devices = machine_for(stages, reserve=asked.constraints.reserve, **machine)
     if count_graph_io:
-        from .graph_io import count_graph_io as charged
-
-        source = replace(source or Source(model.name), count_graph_io=True)
-        model = charged(model, machine)
-    shaped = shape(model, granularity, wanted)
+        asked = asked.charged(devices)
+    shaped = asked.shaped()
     settings = Settings(
         time_limit=time_limit,
         seed=seed,
         threads=threads,
         start=plan_to_start_from(start.to_json() if isinstance(start, Result) else start, shaped),
-        bounds=bounds_that_hold(start, shaped, machine) if isinstance(start, Result) else (),
+        bounds=bounds_that_hold(start, shaped, devices) if isinstance(start, Result) else (),
     )
     if granularity == "op":
-        found = solve_reserved(shaped, machine, settings, progress)
-        return Result(shaped, machine, found, seed, source)
+        found = solve_reserved(shaped, devices, settings, progress)
+        return Result(shaped, devices, found, seed, asked.source)
     settings = replace(settings, time_limit=time_limit / 2)
-    solution = solve_reserved(shaped, machine, settings, progress)
+    solution = solve_reserved(shaped, devices, settings, progress)
     finer = None
     if solution.stopped_because != "interrupted":
         with suppress(LimitError):  # then nothing is said of what the units cost
-            finer = solve_reserved(shape(model, "op", wanted), machine, settings, progress)
-    return Result(shaped, machine, solution, seed, source, finer)
+            finer = solve_reserved(asked.shaped("op"), devices, settings, progress)
+    return Result(shaped, devices, solution, seed, asked.source, finer)
 
 
 def check(

@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
-from .api import Quantity, Result, Source, machine_for, read, read_plan
-from .ladder import require_time_limit, require_work
+from .api import Result, Source, read_plan
+from .asking import MachineOptions, asked_for, machine_for
+from .ladder import require_time_limit
 
 if TYPE_CHECKING:
-    from .cost.catalogue import Catalogue
     from .graph import CostGraph
     from .robustness import Robustness, Spread
 
@@ -23,13 +23,6 @@ def robust(
     model: CostGraph | str | Path,
     stages: int,
     *,
-    bandwidth: Quantity | None = None,
-    latency: Quantity | None = None,
-    memory: Quantity | None = None,
-    memory_limit: Quantity | None = None,
-    device: str | None = None,
-    link: str | None = None,
-    catalogue: Catalogue | None = None,
     count_graph_io: bool = False,
     spread: Spread | float | None = None,
     samples: int = 32,
@@ -41,12 +34,13 @@ def robust(
     seed: int = 0,
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    **machine: Unpack[MachineOptions],
 ) -> Robustness:
     """Judge plans by instances drawn from the uncertainty of the costs (docs/robustness.md).
 
     Parameters
     ----------
-    model, stages, bandwidth, latency, memory, memory_limit, device, link, catalogue, count_graph_io
+    model, stages, count_graph_io, machine
         As for :func:`plan`.
     spread
         What is uncertain and how much; a number is the relative spread of the work.  By default
@@ -78,33 +72,21 @@ def robust(
     from .solve import Settings
 
     require_time_limit(time_limit)
-    if isinstance(model, (str, Path)):
-        model = read(model, device=device, catalogue=catalogue)
-    require_work(model)
+    asked = asked_for(model, device=machine.get("device"), catalogue=machine.get("catalogue"))
+    devices = machine_for(stages, **machine)
+    graph = asked.graph
     if not isinstance(spread, Spread):
         spread = Spread(work=spread)
     given = None
     if isinstance(plan, Result):
         given = plan.plan
     elif plan is not None:
-        given = plan_of(read_plan(plan)[0], model, str(plan))
-    machine = machine_for(
-        stages,
-        bandwidth=bandwidth,
-        latency=latency,
-        memory=memory,
-        memory_limit=memory_limit,
-        device=device,
-        link=link,
-        catalogue=catalogue,
-    )
+        given = plan_of(read_plan(plan)[0], graph, str(plan))
     if count_graph_io:
-        from .graph_io import count_graph_io as charged
-
-        model = charged(model, machine)
+        graph = asked.charged(devices).graph
     return study(
-        model,
-        machine,
+        graph,
+        devices,
         spread,
         samples=samples,
         tolerance=tolerance,

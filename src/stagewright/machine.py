@@ -123,6 +123,24 @@ class Machine:
         even = replace(self, reserved=()) if self.reserved else self
         return even.without(nbytes) if nbytes else even
 
+    def is_nowhere_worse_than(self, other: Machine) -> bool:
+        """Whether every plan for the other machine is one for this, and costs no stage more.
+
+        Lower bounds for this machine then hold for the other one.
+        """
+        if self.reserved or other.reserved:
+            return replace(self, stages=other.stages) == other and self.stages >= other.stages
+        sizes = ((self.memory, other.memory), (self.memory_limit, other.memory_limit))
+        return (
+            self.stages >= other.stages
+            and (
+                self.bandwidth == other.bandwidth or (self.bandwidth or 0) > (other.bandwidth or 0)
+            )
+            and (self.bandwidth is None) == (other.bandwidth is None)
+            and self.latency <= other.latency
+            and all(a is None or (b is not None and a >= b) for a, b in sizes)
+        )
+
     def transfer_time(self, nbytes: int) -> int:
         """Return ceil(nbytes / bandwidth) in picoseconds, without the latency."""
         if self.bandwidth is None:

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from .classes import stage_classes
 from .graph import CostGraph, Ragged
@@ -140,8 +141,9 @@ class Problem:
         if stages == self.machine.stages:
             return self
         other = replace(self, machine=replace(self.machine, stages=stages))
-        # The native form does not know the number of stages.
-        other.__dict__["instance"] = self.instance
+        # What is made once does not depend on the number of stages.
+        for name in ("instance", "order", "total_work"):
+            other.__dict__[name] = getattr(self, name)
         return other
 
     def with_less_memory(self, nbytes: int) -> Problem:
@@ -207,6 +209,22 @@ class Problem:
             return self.work
         held = self.held_at_least()
         return [work + self.overflow(size) for work, size in zip(self.work, held, strict=True)]
+
+    @cached_property
+    def order(self) -> npt.NDArray[np.int32]:
+        """A topological order, precedence beyond the tensors included: int32[num_nodes]."""
+        successors = self.successors()
+        waiting = [0] * self.num_nodes
+        for row in successors:
+            for v in row:
+                waiting[v] += 1
+        order = [v for v, count in enumerate(waiting) if count == 0]
+        for v in order:
+            for u in successors[v]:
+                waiting[u] -= 1
+                if waiting[u] == 0:
+                    order.append(u)
+        return np.array(order, np.int32)
 
     def successors(self) -> list[list[int]]:
         """Return the distinct successors of every node."""

@@ -100,26 +100,10 @@ def _sliced_again(graph: CostGraph, machine: Machine, plans: Sequence[Plan]) -> 
     for plan in [*plans, Plan((tuple(graph.topological_order.tolist()),))]:
         stage = plan.assignment(graph.num_nodes)
         home = [stage[nodes[0]] for nodes in problem.members]
-        # Nodes of a problem are numbered in topological order, except where pins add precedence.
-        order = sorted(_topological(problem), key=home.__getitem__)
+        order = sorted(problem.order.tolist(), key=home.__getitem__)
         block = slice_by_position(problem, order)
         if block is not None:
             yield pricing.plan(np.array(block, np.int32))
-
-
-def _topological(problem: Problem) -> list[int]:
-    successors = problem.successors()
-    waiting = [0] * problem.num_nodes
-    for row in successors:
-        for v in row:
-            waiting[v] += 1
-    order = [v for v, count in enumerate(waiting) if count == 0]
-    for v in order:
-        for u in successors[v]:
-            waiting[u] -= 1
-            if waiting[u] == 0:
-                order.append(u)
-    return order
 
 
 def slice_by_position(problem: Problem, order: Sequence[int]) -> list[int] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .cores import usable_cores
 from .effort import Effort
@@ -74,6 +74,7 @@ class Prepared:
     graph: CostGraph
     problem: Problem
     reduced: Problem
+    _orders: dict[tuple[int, ...], tuple[int, ...]] = field(default_factory=dict)
 
     @classmethod
     def make(
@@ -103,7 +104,7 @@ class Prepared:
 
     def pricing(self) -> Pricing:
         """Return what prices plans of the reduced problem."""
-        return Pricing(self.graph, self.problem.machine, self.reduced)
+        return Pricing(self.graph, self.problem.machine, self.reduced, self._orders)
 
 
 def _require_valid(graph: CostGraph, machine: Machine, plan: Plan) -> None:

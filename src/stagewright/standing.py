@@ -8,6 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
+import numpy.typing as npt
+
 from .bound.simple import simple_bound
 from .bound.types import Bound
 from .effort import Effort
@@ -18,7 +21,7 @@ from .plans import Plan
 from .portfolio import Known, Outcome, Portfolio, Settings, Shared
 from .problem import Problem
 from .rounds import Rounds
-from .search.orders import nearest, one_stage
+from .search.orders import Found, nearest, one_stage, slice_again
 from .units import format_bytes
 
 __all__ = ["Progress", "Solution", "Standing", "infeasible"]
@@ -102,11 +105,13 @@ class Standing:
         self.given: tuple[Plan, int] | None = None
         self.ideals: int | None = None
         self.stuck = False
+        self._taken: dict[int, npt.NDArray[np.int32]] = {}
         self.add(simple_bound(problem))
         if settings.start is not None:
             self.start_from(settings.start)
         for bound in settings.bounds:
             self.add(replace(bound, seconds=0.0))
+        self._idle_since = time.perf_counter()
 
     def is_open(self) -> bool:
         """Whether there is a gap left, and something that could close it."""
@@ -122,7 +127,8 @@ class Standing:
         return most is not None and self.known.number > 1 + most
 
     def step(self, rounds: Rounds) -> None:
-        """Run one round and take what it found into account."""
+        """Run one round and take what it found into account; the time between rounds is not counted."""
+        self.start += time.perf_counter() - self._idle_since
         known, portfolio = self.known, self.portfolio
         refusal = self.pricing.problem.refusal
         outcomes = rounds.run(
@@ -130,7 +136,8 @@ class Standing:
             partial(portfolio.ends, known, refusal),
             brief=portfolio.is_brief(known),
         )
-        self.take(outcomes)
+        self._take_outcomes(outcomes)
+        self._idle_since = time.perf_counter()
 
     def start_from(self, plan: Plan) -> None:
         """Start from a valid plan; one that does not fit a hard limit of memory still guides the search.
@@ -148,8 +155,40 @@ class Standing:
             self.known = replace(self.known, best=best)
         self._tell("start")
 
-    def take(self, outcomes: Sequence[Outcome]) -> None:
-        """Take what a round found into account."""
+    def take(self, name: str, found: Found) -> None:
+        """Take a plan of the reduced problem into account, at the cost that searches see."""
+        self._improve(name, found, self.pricing.true_cost(found, Effort.within(_PRICING)))
+
+    def take_plan(self, other: Standing) -> None:
+        """Take over what was found for another number of stages: the plan, or its order sliced anew."""
+        known, stages = other.known, self.pricing.machine.stages
+        block = known.relaxed.block
+        seen = self._taken.get(other.pricing.machine.stages)
+        if seen is block or self.is_closed():
+            return
+        self._taken[other.pricing.machine.stages] = block
+        if known.best.bottleneck < self.known.best.bottleneck and _blocks(known.best) <= stages:
+            self._improve("start", known.relaxed, known.best)
+        if _blocks(known.relaxed) > stages:
+            found = slice_again(self.pricing.problem, block, self.known.relaxed.bottleneck)
+            if found is not None:
+                self.take("start", found)
+
+    def take_bounds(self, other: Standing) -> None:
+        """Take over lower bounds of a machine that is nowhere worse than this one."""
+        for bound in other.bounds:
+            if bound.value > self.known.lower:
+                self.add(replace(bound, seconds=0.0))
+
+    def _improve(self, name: str, relaxed: Found, best: Found) -> None:
+        before = self.known
+        stages = self.pricing.machine.stages
+        self._keep(Outcome(name, relaxed if _blocks(relaxed) <= stages else None, best))
+        if self.known != before:
+            self.stuck = False
+            self._tell(name)
+
+    def _take_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         before = self.known
         for outcome in outcomes:
             self._keep(outcome)
@@ -204,8 +243,8 @@ class Standing:
         if self.report is not None:
             self.report(point)
 
-    def finish(self, *, interrupted: bool) -> Solution:
-        """Return the solution.
+    def finish(self, *, interrupted: bool, ended: str = "") -> Solution:
+        """Return the solution; `ended` says why the caller ended the search, if not for the time.
 
         Raises
         ------
@@ -214,8 +253,11 @@ class Standing:
         """
         if self.known.best.bottleneck >= self.pricing.problem.refusal:
             raise self._refusal(interrupted=interrupted)
+        self.start += time.perf_counter() - self._idle_since
         plan = self.pricing.plan(self.known.best.block, Effort.within(_PRICING))
-        bottleneck = self.pricing.value(plan)
+        bottleneck = self.known.best.bottleneck
+        if self.given is not None or self.pricing.problem.memory_binds:
+            bottleneck = self.pricing.value(plan)
         if self.given is not None and self.given[1] < bottleneck:
             plan, bottleneck = self.given
         if bottleneck == self.known.lower:
@@ -227,7 +269,7 @@ class Standing:
         elif self._rounds_are_up():
             why = "the number of rounds"
         else:
-            why = "the time limit"
+            why = ended or "the time limit"
         return Solution(
             plan=plan,
             bottleneck=bottleneck,
@@ -256,3 +298,7 @@ class Standing:
             f"was shown not to exist. The best one exceeds the limit by {format_bytes(excess)} in stage "
             f"{number}. Give more time (--time-limit), more stages or more memory."
         )
+
+
+def _blocks(found: Found) -> int:
+    return int(np.unique(found.block).size)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -55,11 +54,9 @@ def plan_to_start_from(
 def bounds_that_hold(known: Known, graph: CostGraph, machine: Machine) -> tuple[Bound, ...]:
     """Return the known lower bounds if they hold for `graph` on `machine`.
 
-    They do for the same graph and machine with at most as many stages, for a plan of fewer stages is one of
-    more stages, too.
+    They do for the same graph and a machine that is nowhere better: a plan of fewer stages is one of more
+    stages, too, and slower links and less memory make no stage cheaper.
     """
-    if known.graph.sha256 != graph.sha256 or known.machine.stages < machine.stages:
-        return ()
-    if replace(known.machine, stages=machine.stages) != machine:
+    if known.graph.sha256 != graph.sha256 or not known.machine.is_nowhere_worse_than(machine):
         return ()
     return known.bounds

@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         robust,
         running,
         simulating,
+        sweeping,
         tuning,
     )
 
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"stagewright {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     planning.add_commands(commands)
+    sweeping.add_commands(commands)
     robust.add_commands(commands)
     running.add_commands(commands)
     reporting.add_commands(commands)

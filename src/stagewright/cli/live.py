@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from ..solve import Progress
+    from ..sweeping import PointProgress
 
-__all__ = ["LiveTable", "PlainLines", "live_view"]
+__all__ = ["LiveTable", "PlainLines", "SweepLines", "live_view", "sweep_view"]
 
 _QUIET = 2.0  # seconds between two plain lines, and before the first
 
@@ -97,3 +98,68 @@ class LiveTable:
         line.append(words["gap"], style="green" if words["gap"] == "0.00 %" else "yellow")
         line.append(f"  after {words['phase']}, {left:.0f} s left", style="dim")
         return line
+
+
+def sweep_view(time_limit: float, points: int) -> SweepLines:
+    """Return what to call with every point of a sweep's progress: a context manager."""
+    return SweepLines(time_limit, points, live=sys.stderr.isatty())
+
+
+class SweepLines:
+    """How many points of a sweep are proven: one line drawn again and again, or a line now and then."""
+
+    def __init__(self, time_limit: float, points: int, *, live: bool) -> None:
+        self._limit, self._points = time_limit, points
+        self._start = time.monotonic()
+        self._told = self._start
+        self._open: dict[int, PointProgress] = {}
+        self._seen: set[int] = set()
+        self._live: Any = None
+        if live:
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(
+                get_renderable=self._line,
+                console=Console(file=sys.stderr),
+                refresh_per_second=4,
+                transient=True,
+            )
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def __call__(self, point: PointProgress) -> None:
+        """Take note of a point; print a line if it is time for one."""
+        self._seen.add(point.place)
+        if point.now.lower < point.now.upper:
+            self._open[point.place] = point
+        else:
+            self._open.pop(point.place, None)
+        now = time.monotonic()
+        if self._live is None and now >= self._told + _QUIET:
+            self._told = now
+            print(self._text(now), file=sys.stderr, flush=True)
+
+    def _line(self) -> str:
+        now = time.monotonic()
+        left = max(0.0, self._limit - (now - self._start))
+        return f"{self._text(now)}, {left:.0f} s left"
+
+    def _text(self, now: float) -> str:
+        elapsed = f"{now - self._start:.1f} s"
+        if not self._seen:
+            return f"{elapsed}: reading and reducing"
+        proven = len(self._seen) - len(self._open)
+        text = f"{elapsed}: {proven} of {self._points} points proven"
+        gaps = [(p.now.upper / p.now.lower - 1, p) for p in self._open.values() if p.now.lower]
+        if gaps:
+            gap, worst = max(gaps, key=lambda pair: pair[0])
+            text += f", widest gap {100 * gap:.2f} % ({worst.machine.stages} devices)"
+        return text

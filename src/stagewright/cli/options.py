@@ -144,11 +144,18 @@ def add_catalogue_option(parser: Any) -> None:
     )
 
 
-def add_machine_options(parser: Parser) -> None:
-    """Add --stages and the numbers of the machine."""
+def add_machine_options(parser: Parser, *, sweep: bool = False) -> None:
+    """Add --stages and the numbers of the machine, or of several machines."""
     group = parser.add_argument_group("the machine")
-    group.add_argument("--stages", "-k", type=int, required=True, metavar="K", help="devices")
-    group.add_argument("--bandwidth", metavar="25GB/s", help="of a link between two devices")
+    if sweep:
+        text = "numbers of devices, such as 1..4,8,16 (1..16)"
+        group.add_argument("--stages", "-k", default="1..16", metavar="1..16", help=text)
+    else:
+        group.add_argument("--stages", "-k", type=int, required=True, metavar="K", help="devices")
+    several = ", or several: 5GB/s,25GB/s" if sweep else ""
+    group.add_argument(
+        "--bandwidth", metavar="25GB/s", help=f"of a link between two devices{several}"
+    )
     group.add_argument("--latency", metavar="5us", help="added to each tensor sent")
     group.add_argument(
         "--memory",

@@ -13,7 +13,7 @@ from .. import _native
 from ..effort import Effort
 from ..problem import Problem
 
-__all__ = ["Found", "OrderSearch", "nearest", "one_stage", "search_orders"]
+__all__ = ["Found", "OrderSearch", "nearest", "one_stage", "search_orders", "slice_again"]
 
 _NEVER = 1e9
 
@@ -78,6 +78,18 @@ def nearest(problem: Problem, stage_of: Sequence[int]) -> Found:
     number = {b: i for i, b in enumerate(sorted(set(wanted)))}
     block = np.array([number[b] for b in wanted], np.int32)
     return Found(max(_native.block_costs(problem.instance, block)), block)
+
+
+def slice_again(problem: Problem, block: npt.NDArray[np.int32], below: int) -> Found | None:
+    """Return the best slicing of the order of a plan, which may have more blocks than there are stages.
+
+    None where no slicing costs less than `below` picoseconds.
+    """
+    order = problem.order[np.argsort(block[problem.order], kind="stable")]
+    value, found, _ = _native.slice_order(
+        problem.instance, order, problem.machine.stages, upper=below - 1
+    )
+    return Found(value, found) if len(found) else None
 
 
 def search_orders(

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sweep against separate runs: how often does shared work pay?  `python -m benchmarks.sweep [FAMILY ...]`.
+
+Both sides get the same graph, already read, and as many threads.  A sweep has one time limit for all points, a
+separate run has it for each point.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from benchmarks.cases import LIGHT
+from benchmarks.common import geometric_mean, header, row, table
+from benchmarks.synthetic import FAMILIES
+
+from stagewright.api import plan, read
+from stagewright.graph import CostGraph
+from stagewright.sweeps import sweep
+
+MODELS = (*FAMILIES, "densenet121")
+_COLUMNS = (
+    "graph", "nodes", "sweep", "separate", "ratio", "longest single run",
+    "proven (sweep / separate)", "lower/upper (sweep / separate)",
+)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("families", nargs="*", default=[], metavar="FAMILY", help=", ".join(MODELS))
+    parser.add_argument("--nodes", type=int, default=1000)
+    parser.add_argument("--most", type=int, default=32, help="stages 1 .. MOST (32)")
+    parser.add_argument("--limit", type=float, default=4.0, help="seconds (4)")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    header(f"A sweep over k = 1 .. {options.most} against separate runs")
+    print(f"Time limit {options.limit:g} s, {options.threads} thread(s), one seed.\n")
+    table(_COLUMNS)
+    for name in options.families or MODELS:
+        compare(name, options)
+
+
+def graph_of(name: str, nodes: int) -> tuple[CostGraph, dict[str, str]]:
+    if name in FAMILIES:
+        return FAMILIES[name](nodes, 1), {}
+    device = "h100-sxm"
+    return read(LIGHT / f"light_{name}.onnx", device=device), {"device": device}
+
+
+def compare(name: str, options: argparse.Namespace) -> None:
+    graph, machine = graph_of(name, options.nodes)
+    limits = {"time_limit": options.limit, "threads": options.threads}
+    plan(graph, 1, **machine, **limits)  # what the first call loads
+    start = time.perf_counter()
+    found = sweep(graph, range(1, options.most + 1), **machine, **limits)
+    together = time.perf_counter() - start
+    seconds, ratios, proven = [], [], 0
+    for point in found:
+        start = time.perf_counter()
+        single = plan(graph, point.machine.stages, **machine, **limits).solution
+        seconds.append(time.perf_counter() - start)
+        ratios.append(single.lower_bound / single.bottleneck)
+        proven += single.lower_bound == single.bottleneck
+        period = point.period or 0
+        if point.lower > single.bottleneck or single.lower_bound > period:
+            raise SystemExit(f"{name}, k = {point.machine.stages}: a bound exceeds a plan")
+    own = [point.lower / point.period for point in found if point.period]
+    row(
+        [
+            name,
+            graph.num_nodes,
+            f"{together:.3g} s",
+            f"{sum(seconds):.3g} s",
+            f"{sum(seconds) / together:.1f}",
+            f"{max(seconds):.3g} s",
+            f"{sum(point.optimal for point in found)} / {proven} of {len(own)}",
+            f"{geometric_mean(own):.4f} / {geometric_mean(ratios):.4f}",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
