@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from .machine import Machine
     from .plans import Plan
     from .runtime import Pipeline
-    from .shipping import export
     from .shipping import export, to_torch
     from .sweeps import sweep
     from .tuning import tune
