@@ -23,6 +23,7 @@ LAYERS = [
     "units",
     "timeline",
     "topology",
+    "display",
     "graph",
     "machine",
     "graph_io",

@@ -194,6 +194,23 @@ class Page:
             raise BrowserError(f"{script}: {text}")
         return answer["result"].get("value")
 
+    def frame(self) -> Page:
+        """Return the sandboxed frame in this page, which runs in a process of its own."""
+        deadline = time.monotonic() + self.browser.seconds
+        while time.monotonic() < deadline:
+            for found in self.browser.send("Target.getTargets")["targetInfos"]:
+                if found["type"] == "iframe":
+                    target = found["targetId"]
+                    session = self.browser.send(
+                        "Target.attachToTarget", targetId=target, flatten=True
+                    )["sessionId"]
+                    inner = Page(self.browser, target, session)
+                    for domain in ("Runtime", "Log", "Network"):
+                        inner.send(f"{domain}.enable")
+                    return inner
+            time.sleep(0.05)
+        raise BrowserError("no sandboxed frame")
+
     def wait(self, condition: str, seconds: float = 30.0) -> None:
         """Wait until an expression is true."""
         deadline = time.monotonic() + seconds

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .graph import CostGraph
     from .machine import Machine
     from .plans import Plan
+    from .reports.notebook import Figure
     from .runtime import RunReport
     from .solve import Progress, Solution
     from .splitting import Manifest
@@ -194,11 +195,39 @@ class Result:
 
         write_whole(path, self._page(run=run, what_if=what_if, verify=verify))
 
-    def _page(self, *, run: Any = None, what_if: float = 0.0, verify: bool = False) -> str:
+    def plot(self, what: str = "page", *, run: Any = None, what_if: float = 0.0) -> Figure:
+        """Return a picture for a notebook cell: interactive, self-contained, without network.
+
+        Parameters
+        ----------
+        what
+            ``page`` for everything, or one section: ``graph``, ``stages``, ``memory``, ``search``, ``bounds``,
+            ``what-if``, ...
+        run, what_if
+            As for :meth:`report`.
+
+        Raises
+        ------
+        InputError
+            If there is no such section.
+        """
+        from .reports.notebook import Figure, require_part
+
+        require_part(what)
+        seconds = (what_if or 10.0) if what == "what-if" else what_if
+        only = "" if what == "page" else what
+        return Figure(self._page(run=run, what_if=seconds, only=only), what)
+
+    def _page(self, *, run: Any = None, **extras: Any) -> str:
         from .reporting import Extras, report_text
 
         measured = run if run is None or isinstance(run, Mapping) else run.to_json()
-        return report_text(self.to_json(), self.graph, Extras(measured, what_if, verify))
+        return report_text(self.to_json(), self.graph, Extras(measured, **extras))
+
+    def _repr_html_(self) -> str:
+        from .reports.notebook import plan_html
+
+        return plan_html(self.to_json(), self.graph.name)
 
     def to_torch(self, module: Any, example_inputs: Any = None) -> TorchStages:
         """Return a module per stage of the PyTorch module or program that was planned.

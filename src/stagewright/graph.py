@@ -229,6 +229,11 @@ class CostGraph:
         _validate_costs(changed)
         return changed
 
+    def _repr_html_(self) -> str:
+        from .display import graph_html
+
+        return graph_html(self)
+
     def without_constraints(self) -> CostGraph:
         """Return a copy without groups, pins and uncuttable pairs."""
         n = self.num_nodes

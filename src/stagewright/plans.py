@@ -45,6 +45,11 @@ class Plan:
             stages[block[node]].append(node)
         return cls(tuple(tuple(nodes) for nodes in stages.values()))
 
+    def _repr_html_(self) -> str:
+        from .display import stages_html
+
+        return stages_html(self.stages)
+
     def assignment(self, num_nodes: int) -> list[int]:
         """Return the stage number of each node, -1 where the plan does not mention it."""
         block = [-1] * num_nodes

@@ -45,12 +45,15 @@ class Extras:
         Whether to let the independent checker verify the plan, which takes up to a few seconds.
     title
         Name of what was planned; the model's file name by default.
+    only
+        One section of the page, :data:`.reports.page.PARTS`.
     """
 
     run: Mapping[str, Any] | None = None
     what_if: float = 0.0
     verify: bool = False
     title: str | None = None
+    only: str = ""
 
 
 def report_text(
@@ -75,15 +78,20 @@ def report_text(
     """
     from .certificate.build import plan_of
     from .machine import Machine
+    from .plans import problems_of
     from .reports.drawing import drawing
     from .reports.page import page
 
     extras = extras or Extras()
     if graph is None:
-        return page(document, run=extras.run, title=extras.title, missing=missing)
+        return page(document, run=extras.run, title=extras.title, missing=missing, only=extras.only)
     machine, plan = Machine.from_json(document["machine"]), plan_of(document, graph, "plan")
+    verified = verification(graph, document) if extras.verify else None
+    faults = problems_of(graph, machine, plan)
+    if faults:
+        missing = f"The graph is not shown, for the plan is not valid: {faults[0]}."
     alternatives = None
-    if extras.what_if > 0:
+    if extras.what_if > 0 and not faults:
         from .what_if import what_if
 
         source = document.get("source")
@@ -102,9 +110,11 @@ def report_text(
         document,
         run=extras.run,
         title=extras.title,
-        drawing=drawing(graph, machine, plan),
+        drawing=None if faults else drawing(graph, machine, plan),
+        missing=missing,
         what_if=alternatives,
-        verified=verification(graph, document) if extras.verify else None,
+        verified=verified,
+        only=extras.only,
     )
 
 

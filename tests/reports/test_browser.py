@@ -237,3 +237,16 @@ def test_page_prints(browser: Browser, report: Path, tmp_path: Path) -> None:
     page = opened(browser, report, scheme="dark")
     page.pdf(tmp_path / "page.pdf")
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_plots_work_in_their_frames(browser: Browser, tmp_path: Path) -> None:
+    result = sw.plan(transformer(2), 2, bandwidth="10GB/s", time_limit=5)
+    path = tmp_path / "cell.html"
+    frame = result.plot("graph")._repr_html_()
+    path.write_text(f"<!DOCTYPE html><html><body>{frame}</body></html>", encoding="utf-8")
+    page = browser.open(path)
+    inner = page.frame()
+    inner.wait(READY)
+    assert number(inner, "svg.graph .part, svg.graph .node") >= 2
+    assert inner.complaints() == []
+    nothing_else_happened(page, path)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from . import options as opt
@@ -71,6 +72,8 @@ def _add_run(parser: opt.Parser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the inputs (0)")
     parser.add_argument("--trace", metavar="OUT.json", help="write a trace for Perfetto")
+    parser.add_argument("--report", metavar="PAGE.html", help="write the report page with this run")
+    parser.add_argument("--plan", metavar="PLAN.json", help="the plan for --report (DIR/plan.json)")
     opt.add_json_option(parser)
     parser.set_defaults(command=run)
 
@@ -80,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
     from .. import api
 
     opt.require_folder_of(options.trace)
+    opt.require_folder_of(options.report)
     report = api.run(
         options.folder,
         batches=options.items,
@@ -103,6 +107,13 @@ def run(options: argparse.Namespace) -> int:
         sys.stdout.flush()
         report.history.save_trace(options.trace)
         opt.note(f"written: {options.trace}")
+    if options.report:
+        from ..splitting.manifest import PLAN_NAME
+        from .reporting import write_page
+
+        sys.stdout.flush()
+        plan = options.plan or str(Path(options.folder) / PLAN_NAME)
+        write_page(plan, options.report, run=report.to_json())
     return 1 if report.outputs_equal is False else 0
 
 

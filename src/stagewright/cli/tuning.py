@@ -43,6 +43,10 @@ def add_commands(commands: Any) -> None:
         metavar="PROFILE.json",
         help="write the corrected costs here (PLAN.profile.json)",
     )
+    parser.add_argument(
+        "--report", metavar="PAGE.html", help="write the report page of the plan that is kept"
+    )
+    opt.add_what_if_option(parser)
     opt.add_json_option(parser)
     parser.set_defaults(command=tune)
 
@@ -53,6 +57,7 @@ def tune(options: argparse.Namespace) -> int:
 
     opt.require_folder_of(options.output)
     opt.require_folder_of(options.save_profile)
+    opt.require_folder_of(options.report)
     found = tuned(
         options.model,
         options.stages,
@@ -77,7 +82,9 @@ def tune(options: argparse.Namespace) -> int:
         _show(found)
     sys.stdout.flush()
     profile = found.save(options.output, options.save_profile)
-    for path in (options.output, profile):
+    if options.report:
+        found.report(options.report, what_if=options.what_if)
+    for path in filter(None, (options.output, profile, options.report)):
         opt.note(f"written: {path}")
     return _INTERRUPTED if found.tuned.stopped_because == "interrupted" else 0
 

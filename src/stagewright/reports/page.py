@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from html import escape
 from importlib.resources import files
 from pathlib import Path, PurePath
 from string import Template
-from typing import Any
+from typing import Any, Final
 
 from ..files import write_whole
 from . import sections, words
@@ -28,7 +28,13 @@ from .payload import data_element, page_data
 from .run_section import run_section
 from .view import PlanView, clean, read_plan_view, read_run_view
 
-__all__ = ["page", "save_page"]
+__all__ = ["PARTS", "page", "save_page"]
+
+PARTS: Final = (
+    *("stages", "graph", "cuts", "bounds", "what-if", "run", "memory", "search", "machine"),
+    *("nodes", "origin"),
+)
+"""The sections of the page, in order."""
 
 _SCRIPTS = (
     "data",
@@ -52,6 +58,7 @@ def page(
     missing: str = "",
     what_if: Mapping[str, Any] | None = None,
     verified: Mapping[str, Any] | None = None,
+    only: str = "",
 ) -> str:
     """Return the page as text.
 
@@ -73,6 +80,8 @@ def page(
         (receive, work, send, overflow of each, ps), or None; ``note`` says how they were made.
     verified
         What the independent checker said: ``valid``, ``problems``, ``verified``, ``not_verified``.
+    only
+        One of `PARTS`, to be shown alone.
 
     Raises
     ------
@@ -83,33 +92,35 @@ def page(
     """
     plan = read_plan_view(document)
     name = clean(title) if title is not None else _title(plan)
-    main = [
-        sections.stages_section(plan),
-        graph_section(plan, drawing, missing),
-        cuts_section(plan, drawing),
-        sections.bounds_section(plan, verified),
-        what_if_section(plan, what_if),
-        run_section(read_run_view(run)) if run is not None else Html(""),
-        sections.memory_section(plan, curves=drawing is not None),
-        sections.timeline_section(plan),
-        sections.machine_section(plan),
-        sections.nodes_section(plan, searchable=drawing is None),
-        sections.origin_section(plan),
-    ]
+    parts: dict[str, Callable[[], Html]] = {
+        "stages": lambda: sections.stages_section(plan),
+        "graph": lambda: graph_section(plan, drawing, missing),
+        "cuts": lambda: cuts_section(plan, drawing),
+        "bounds": lambda: sections.bounds_section(plan, verified),
+        "what-if": lambda: what_if_section(plan, what_if),
+        "run": lambda: run_section(read_run_view(run)) if run is not None else Html(""),
+        "memory": lambda: sections.memory_section(plan, curves=drawing is not None),
+        "search": lambda: sections.timeline_section(plan),
+        "machine": lambda: sections.machine_section(plan),
+        "nodes": lambda: sections.nodes_section(plan, searchable=drawing is None),
+        "origin": lambda: sections.origin_section(plan),
+    }
+    main = [part() for key, part in parts.items() if not only or key == only]
     style = _file("web/page.css")
     libraries = [("d3", _file("vendor/d3.min.js"))]
     if drawing is not None:
         libraries.append(("dagre", _file("vendor/dagre.min.js")))
     own = "\n".join(_file(f"web/{name}.js") for name in _SCRIPTS)
+    written = f"Written by Stagewright {plan.version}. This file needs no network."
     scripts = [text for _, text in libraries] + [own]
     return Template(_file("web/page.html")).substitute(
         policy=escape(_policy(style, scripts)),
         title=escape(f"{name}: {words.headline(plan)}"),
         style=style,
         patterns=patterns(),
-        header=sections.header(plan, name),
+        header=Html("") if only else sections.header(plan, name),
         main=join(main),
-        footer=h("p", f"Written by Stagewright {plan.version}. This file needs no network."),
+        footer=Html("") if only else h("footer", h("p", written)),
         licences=_comment(_file("vendor/LICENSES.txt")),
         data=data_element(page_data(plan, drawing, what_if)),
         libraries=join(h("script", Html(text), id=key) for key, text in libraries),

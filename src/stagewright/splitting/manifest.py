@@ -16,6 +16,7 @@ __all__ = [
     "MANIFEST_NAME",
     "MODEL_INPUT",
     "MODEL_OUTPUT",
+    "PLAN_NAME",
     "Crossing",
     "Manifest",
     "StageEntry",
@@ -24,6 +25,8 @@ __all__ = [
 
 FORMAT: Final = "stagewright-stages/1"
 MANIFEST_NAME: Final = "manifest.json"
+PLAN_NAME: Final = "plan.json"
+"""The plan file that the folder was made from; what runs the stages does not need it."""
 MODEL_INPUT: Final = "model input"
 MODEL_OUTPUT: Final = "model output"
 

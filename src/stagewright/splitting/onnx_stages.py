@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..certificate.build import dumps
 from ..errors import InputError
 from ..graph import CostGraph
 from ..plans import Plan
@@ -16,6 +17,7 @@ from .manifest import (
     MANIFEST_NAME,
     MODEL_INPUT,
     MODEL_OUTPUT,
+    PLAN_NAME,
     Crossing,
     Manifest,
     StageEntry,
@@ -93,6 +95,8 @@ def split_onnx(
             write_stage(model, facts, stage, folder / entry.file)
         text = json.dumps(manifest.to_json(), indent=1, ensure_ascii=False)
         (folder / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
+        if document is not None:
+            (folder / PLAN_NAME).write_text(dumps(document), encoding="utf-8")
     return manifest
 
 

@@ -42,6 +42,19 @@ class Round:
         """Measured period over predicted."""
         return self.found.period / self.predicted if self.predicted else float("inf")
 
+    def as_run(self) -> dict[str, Any]:
+        """Return what was measured in the form of a run report; the outputs were not compared."""
+        return {
+            "period": self.found.period,
+            "predicted_period": self.predicted,
+            "throughput": 1 / self.found.period if self.found.period else None,
+            "outputs_equal": None,
+            "stages": [
+                {"compute": stage.compute, "send": stage.send, "predicted": total}
+                for total, stage in zip(self.totals, self.found.stages, strict=True)
+            ],
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
         pairs = zip(self.totals, self.found.stages, strict=True)

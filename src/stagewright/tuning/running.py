@@ -74,6 +74,16 @@ class Tuning:
         replace(self.result, source=replace(source, profile=str(path))).save(plan)
         return path
 
+    def report(self, path: str | Path, *, what_if: float = 0.0) -> None:
+        """Write the report page of the plan that is kept, with what was measured of it.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written.
+        """
+        self.result.report(path, run=self.best.as_run(), what_if=what_if)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data; times in seconds."""
         return {
