@@ -16,7 +16,7 @@ from stagewright.errors import InputError
 from stagewright.runtime import measure, run_directory
 from stagewright.runtime.inputs import random_inputs
 from stagewright.runtime.measure import _difference
-from stagewright.runtime.stats import steady_intervals
+from stagewright.runtime.stats import enough_items, steady_intervals
 from stagewright.splitting import TensorType, split_onnx
 
 MODEL = """<ir_version: 8, opset_import: ["" : 17]>
@@ -73,7 +73,7 @@ def test_node_names_used_twice_are_told_apart_in_the_stages(tmp_path: Path) -> N
     model = """<ir_version: 8, opset_import: ["" : 17]>
     m (float[2, 3] x) => (float[2, 3] y) { [n] p = Relu(x) [n] q = Exp(p) [n] y = Neg(q) }"""
     _, folder, _ = split(model, tmp_path, ["Relu:p", "Exp:q"], ["Neg:y"])
-    report = measure(folder, items=8)
+    report = measure(folder, items=10)
     assert report.comparison.equal is not False
     if report.comparison.equal is None:
         start = "not compared: onnxruntime does not load the unsplit model: "
@@ -141,3 +141,25 @@ def test_the_start_and_the_end_of_a_stream_do_not_count() -> None:
     assert steady_intervals(completed, 2).tolist() == [1.0] * 6
     assert steady_intervals([], 2).tolist() == []
     assert steady_intervals([1.0], 2).tolist() == []
+
+
+@pytest.mark.parametrize("stages", [1, 2, 5])
+def test_too_few_items_have_no_pace(stages: int) -> None:
+    """A burst of results that had piled up is no steady stream."""
+    enough = enough_items(stages)
+    burst = [1.0 + i * 1e-6 for i in range(enough)]
+    assert steady_intervals(burst[:-1], stages).tolist() == []
+    assert len(steady_intervals(burst, stages)) == 4
+
+
+def test_a_run_of_few_items_makes_no_claim(tmp_path: Path) -> None:
+    _, folder, _ = split(MODEL, tmp_path, *STAGES)
+    report = measure(folder, items=5, engine="thread")
+    assert report.period is None
+    assert report.throughput is None
+    assert [w.speedup for w in report.whole] == [None, None]
+    data = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert data["faults"] == []
+    assert all(w["period"] > 0 for w in data["whole"])
+    # One round of ten rather than four of three.
+    assert measure(folder, items=10, engine="thread").period is not None

@@ -102,6 +102,8 @@ def run(options: argparse.Namespace) -> int:
         from ..reports.terminal import run_table
 
         opt.show(run_table(report.to_json()))
+    for fault in report.faults:
+        opt.note(f"{fault}; started again")
     if options.trace and report.history is not None:
         # Last, so that a full disk costs the trace and nothing else.
         sys.stdout.flush()

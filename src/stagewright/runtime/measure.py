@@ -7,22 +7,18 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from ..cores import usable_cores
-from ..errors import InputError, StagewrightError
+from ..errors import InputError
 from ..splitting.manifest import Manifest
-from ..splitting.typed_model import file_sha256
 from .inputs import random_inputs
 from .pipeline import Pipeline
 from .report import Comparison, RunReport, StageReport, WholeModel
-from .stage_loop import open_session
-from .stats import steady_intervals
-
-if TYPE_CHECKING:
-    import onnxruntime
+from .stats import enough_items, steady_intervals
+from .unsplit import Unsplit, find_model, open_unsplit
 
 __all__ = ["measure", "run_directory"]
 
@@ -88,8 +84,8 @@ def measure(
     model_path
         The unsplit model; None for the path in the manifest, if it is still there.
     items
-        Items to measure, split into rounds; each round the pipeline, then the unsplit model with as
-        many threads as the pipeline uses in total, then with one.
+        Items to measure, split into rounds, four if there are enough; each round the pipeline, then
+        the unsplit model with as many threads as the pipeline uses in total, then with one.
     warmup
         Items that go before, unmeasured.
     threads, engine, depth, level, restart, stall_after, provider
@@ -110,13 +106,11 @@ def measure(
         raise InputError("items", f"at least {_ROUNDS}", str(items))
     manifest = Manifest.load(folder)
     feeds = [random_inputs(manifest.inputs, seed + i, dims) for i in range(_DIFFERENT_INPUTS)]
-    path, reason = _find_model(manifest, model_path) if compare else (None, "not asked for")
+    path, reason = find_model(manifest, model_path) if compare else (None, "not asked for")
     total = threads * len(manifest.stages)
-    sessions: list[tuple[int, onnxruntime.InferenceSession]] = []
+    sessions: list[Unsplit] = []
     if path is not None:
-        sessions, reason = _whole_sessions(path, total, level)
-        reason = reason or _first_run(sessions, feeds[0], manifest)
-    sessions = [] if reason else sessions
+        sessions, reason = open_unsplit(path, manifest, (total, 1), level, provider, feeds[0])
     with Pipeline(
         folder,
         threads=threads,
@@ -129,9 +123,10 @@ def measure(
     ) as pipeline:
         unmeasured = max(warmup, len(feeds))
         outputs = list(pipeline.map(islice(cycle(feeds), unmeasured)))
-        comparison = _compare(outputs[: len(feeds)], feeds, sessions, manifest, reason)
+        comparison = _compare(outputs[: len(feeds)], feeds, sessions, reason)
         intervals, whole = _rounds(pipeline, sessions, feeds, items)
         stats, history = pipeline.stats(), pipeline.history(unmeasured)
+        faults = pipeline.faults
     period = float(np.median(intervals)) if intervals else None
     predicted = [s.predicted or {} for s in manifest.stages]
     return RunReport(
@@ -151,93 +146,54 @@ def measure(
         depth=depth,
         cores=usable_cores(),
         seed=seed,
+        faults=faults,
         history=history,
     )
 
 
-def _find_model(manifest: Manifest, given: str | Path | None) -> tuple[Path | None, str]:
-    """Return the unsplit model's path, or why there is none to compare with."""
-    path = Path(manifest.model_path if given is None else given)
-    if path.is_file() and file_sha256(path) == manifest.model_sha256:
-        return path, ""
-    what = "another model than was split" if path.is_file() else "no file"
-    if given is not None:
-        raise InputError(str(given), "the model that was split", what)
-    return None, f"{what} at '{path}'; give --model"
-
-
-def _output_names(manifest: Manifest) -> list[str]:
-    return [t.name for t in manifest.outputs]
-
-
-def _whole_sessions(
-    path: Path, threads: int, level: str
-) -> tuple[list[tuple[int, onnxruntime.InferenceSession]], str]:
-    """Return the unsplit model's sessions by threads, or why it cannot be loaded."""
-    try:
-        return [(n, open_session(str(path), n, level)) for n in dict.fromkeys((threads, 1))], ""
-    except StagewrightError:
-        raise
-    except Exception as fault:  # noqa: BLE001  # onnxruntime's errors have no common class
-        return [], f"onnxruntime does not load the unsplit model: {fault}"
-
-
-def _first_run(
-    sessions: Sequence[tuple[int, Any]], feeds: Mapping[str, Any], manifest: Manifest
-) -> str:
-    """Run each session once; return why that is not possible, if so."""
-    try:
-        for _, session in sessions:
-            session.run(_output_names(manifest), dict(feeds))
-    except Exception as fault:  # noqa: BLE001  # onnxruntime's errors have no common class
-        # A model split for other sizes than it states runs as stages only.
-        return f"the unsplit model does not run with these inputs: {fault}"
-    return ""
-
-
 def _rounds(
     pipeline: Pipeline,
-    sessions: Sequence[tuple[int, Any]],
+    sessions: Sequence[Unsplit],
     feeds: Sequence[Mapping[str, Any]],
     items: int,
 ) -> tuple[list[float], dict[int, list[float]]]:
     """Return the pipeline's steady intervals, and the times of each session by its threads."""
     intervals: list[float] = []
-    whole: dict[int, list[float]] = {n: [] for n, _ in sessions}
-    names = _output_names(pipeline.manifest)
-    count = -(-items // _ROUNDS)
-    for _ in range(_ROUNDS):
+    whole: dict[int, list[float]] = {session.threads: [] for session in sessions}
+    stages = len(pipeline.manifest.stages)
+    # A round too short to be steady says nothing, so few items make few rounds.
+    rounds = max(1, min(_ROUNDS, items // enough_items(stages)))
+    count = -(-items // rounds)
+    stored = [session.stored(feed) for session in sessions[:1] for feed in feeds]
+    for _ in range(rounds):
         completed = [perf_counter() for _ in pipeline.map(islice(cycle(feeds), count))]
-        intervals += steady_intervals(completed, len(pipeline.manifest.stages)).tolist()
-        for threads, session in sessions:
-            for feed in islice(cycle(feeds), count):
+        intervals += steady_intervals(completed, stages).tolist()
+        for session in sessions:
+            for feed in islice(cycle(stored), count):
                 start = perf_counter()
-                session.run(names, dict(feed))
-                whole[threads].append(perf_counter() - start)
+                session.compute(feed)
+                whole[session.threads].append(perf_counter() - start)
     return intervals, whole
 
 
 def _whole(threads: int, times: Sequence[float], period: float | None) -> WholeModel:
     median = float(np.median(times))
-    speedup = median / period if period else float("nan")
+    speedup = median / period if period else None
     return WholeModel(threads, median, len(times) / sum(times), speedup)
 
 
 def _compare(
     outputs: Sequence[Mapping[str, Any]],
     feeds: Sequence[Mapping[str, Any]],
-    sessions: Sequence[tuple[int, Any]],
-    manifest: Manifest,
+    sessions: Sequence[Unsplit],
     reason: str,
 ) -> Comparison:
     """Compare the outputs of the first items with the unsplit model's."""
     if not sessions:
         return Comparison(None, None, None, f"not compared: {reason}")
     equal, max_abs, max_rel = True, 0.0, 0.0
-    names = _output_names(manifest)
     for got, feed in zip(outputs, feeds, strict=True):
-        expected = sessions[-1][1].run(names, dict(feed))
-        for name, value in zip(names, expected, strict=True):
+        for name, value in sessions[-1].run(feed).items():
             same, absolute, relative = _difference(got[name], value)
             equal &= same
             max_abs, max_rel = max(max_abs, absolute), max(max_rel, relative)

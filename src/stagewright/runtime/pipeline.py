@@ -29,11 +29,12 @@ from .batching import Batches, joined
 from .engines import Engine, MakeEngine, ThreadEngine
 from .history import RunHistory
 from .inputs import checked_inputs
+from .outputs import as_outputs
 from .processes import ProcessEngine
 from .requests import Requests
 from .settings import stage_settings
 from .stats import PipelineStats, summary
-from .wiring import array_element, routes_of
+from .wiring import routes_of
 
 if TYPE_CHECKING:
     from .asynchronous import AsyncSide
@@ -138,7 +139,6 @@ class Pipeline:
             raise InputError("stall_after", "seconds > 0", repr(stall_after))
         make = _maker(engine)
         self.manifest = Manifest.load(folder)
-        self._types = {t.name: t for t in self.manifest.outputs}
         self._through = [
             t.name
             for t in self.manifest.tensors
@@ -226,16 +226,7 @@ class Pipeline:
         return self._requests.submit(values, through, self._outputs)
 
     def _outputs(self, values: Mapping[str, Any]) -> Outputs:
-        """Return the model's outputs in its order, as the caller sees them."""
-        outputs = {}
-        for name, tensor in self._types.items():
-            element = array_element(tensor)
-            value = values[name]
-            if element is not None and element.number is not None:
-                sizes = [d for d in tensor.shape or () if isinstance(d, int)]
-                value = element.load(value, sizes)
-            outputs[name] = value
-        return outputs
+        return as_outputs(self.manifest.outputs, values)
 
     def map(
         self, items: Iterable[Mapping[str, Any]], *, on_error: Literal["raise", "yield"] = "raise"

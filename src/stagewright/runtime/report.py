@@ -34,7 +34,7 @@ class WholeModel:
     threads: int
     period: float
     throughput: float
-    speedup: float
+    speedup: float | None
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class RunReport:
 
     `period` is the median time between results of a full pipeline, `throughput` results per second
     over the same stretch.  `whole` holds the unsplit model measured in turns with the pipeline;
-    `history` when each stage did what, of the last items.
+    `faults` has a line for each time that a stage was started again, `history` when each stage did
+    what, of the last items.
     """
 
     period: float | None
@@ -73,6 +74,7 @@ class RunReport:
     depth: int
     cores: int
     seed: int
+    faults: tuple[str, ...] = ()
     history: RunHistory | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -92,4 +94,5 @@ class RunReport:
             "stages": list(data["stages"]),
             **rest,
             "whole": list(data["whole"]),
+            "faults": list(data["faults"]),
         }

@@ -7,15 +7,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from .channels import ItemFailedError, Receiver, Sender
-
-if TYPE_CHECKING:
-    import onnxruntime as onnxruntime_types
 
 Compute = Callable[[Mapping[str, Any], Mapping[str, npt.NDArray[Any]]], Mapping[str, Any]]
 """Takes the inputs by name and where outputs may be written; gives all outputs by name."""
@@ -27,7 +24,6 @@ __all__ = [
     "StageSettings",
     "StalledError",
     "Times",
-    "open_session",
     "pin",
     "run_stage",
 ]
@@ -128,21 +124,6 @@ def pin(cores: Sequence[int]) -> None:
     """Keep the calling thread, and those it starts, on some cores, where the system can."""
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
-
-
-def open_session(path: str, threads: int, level: str) -> onnxruntime_types.InferenceSession:
-    """Open a model file for the CPU.
-
-    Threads wait without spinning: with more of them than cores, spinning takes the time that
-    another stage needs.
-    """
-    from ..cost.ort_session import PROVIDERS, onnxruntime, session_options
-
-    ort = onnxruntime("Running a pipeline")
-    session: onnxruntime_types.InferenceSession = ort.InferenceSession(
-        path, session_options(threads, level), providers=PROVIDERS
-    )
-    return session
 
 
 def run_stage(

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["PipelineStats", "StageTimes", "steady_intervals", "summary"]
+__all__ = ["PipelineStats", "StageTimes", "enough_items", "steady_intervals", "summary"]
 
 _PERCENTILES = (50, 90, 99)
+_LEAST_INTERVALS = 4
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,19 @@ class PipelineStats:
 
 
 def steady_intervals(completed: Sequence[float], stages: int) -> npt.NDArray[np.float64]:
-    """Return the times between completions, without the start and the end of the stream."""
-    skipped = min(stages + 1, len(completed) // 4)
-    middle = completed[skipped : len(completed) - min(stages, skipped)]
+    """Return the times between completions, without the start and the end of the stream.
+
+    None if too few remain: what has piled up while the pipeline filled would count for its pace.
+    """
+    if len(completed) < enough_items(stages):
+        return np.zeros(0)
+    middle = completed[stages + 1 : len(completed) - stages]
     return np.diff(np.asarray(middle, np.float64))
+
+
+def enough_items(stages: int) -> int:
+    """Return the fewest items of a stream that is steady for a while."""
+    return 2 * stages + 2 + _LEAST_INTERVALS
 
 
 def summary(
