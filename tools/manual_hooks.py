@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
 
 from manual_options import commands, with_options
+from manual_pages import ROOT
 
 API = "<!-- public names -->"
 ROLE = re.compile(r":(?:func|class|mod|meth|attr|data|exc):<code>[~.]?([^<]*)</code>")
+DOCSTRING = re.compile(r"^<!-- docstring of: ([\w.]+) -->$", re.MULTILINE)
+SPHINX_ROLE = re.compile(r":(?:func|class|mod|meth|attr|data|exc):`[~.]*([^`]*)`")
+# Code of either kind, or a page named in running text.
+PAGE_NAME = re.compile(r"(```.*?```|`[^`\n]*`|\]\([^)]*\))|\bdocs/([a-z_]+)\.md\b", re.DOTALL)
 MORE = "More"
 # Search from the file system needs this small script; the theme would fetch it from a network.
 SHIM, OUR_SHIM = "https://unpkg.com/iframe-worker/shim", "assets/iframe-worker.js"
@@ -32,14 +38,30 @@ def on_config(config: Any) -> Any:
     return config
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Write the options of commands and the public names of the package where a page wants them."""
-    return with_options(markdown).replace(API, public_names())
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Write options, public names and docstrings where a page wants them; link pages that it names."""
+    markdown = with_options(markdown).replace(API, public_names())
+    markdown = DOCSTRING.sub(lambda found: docstring(found[1]), markdown)
+    up = "../" * page.file.src_uri.count("/")
+
+    def link(found: re.Match[str]) -> str:
+        return found[1] or f"[{found[2].replace('_', ' ')}]({up}{found[2]}.md)"
+
+    return PAGE_NAME.sub(link, markdown)
 
 
 def on_page_content(html: str, **_: Any) -> str:
     """Show Sphinx's roles in docstrings as the names that they mean."""
     return ROLE.sub(r"<code>\1</code>", html)
+
+
+def docstring(module: str) -> str:
+    """Return a module's docstring as Markdown, without importing it."""
+    path = ROOT.joinpath("src", *module.split(".")).with_suffix(".py")
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    text = SPHINX_ROLE.sub(r"`\1`", text).replace("``", "`")
+    # Numbers of formulas stand far to the right in the source, beyond the edge of a page.
+    return re.sub(r" {5,}(\([A-Z]\))$", r"    \1", text, flags=re.MULTILINE)
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:

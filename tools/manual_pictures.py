@@ -8,6 +8,7 @@ a picture shows, numbers come from the plan.
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ sys.path.insert(0, str(ROOT))
 import stagewright as sw
 from stagewright.graph import CostGraph
 from stagewright.plans import Plan, evaluate, problems_of, tensor_costs
+from stagewright.problem import compile_problem
+from stagewright.reduce import reduce_problem
 from stagewright.simulation import Settings, StageTimes, simulate
 
 PICTURES = DOCS / "pictures"
@@ -58,6 +61,7 @@ def main() -> int:
     save(two_assignments(), "acyclic")
     save(pipeline_over_time(graph, result.plan), "pipeline")
     save(ladder(), "gap")
+    save(before_and_after_reductions(), "reductions")
     return 0
 
 
@@ -297,6 +301,41 @@ def ladder() -> Any:
         upper * 1.01, 0, f"gap {gap:.1f} %:\nany better plan\nlies in here", va="bottom", fontsize=9
     )
     axes.set(xlabel="microseconds", xlim=(0, upper * 1.2), yticks=[])
+    return figure
+
+
+def before_and_after_reductions() -> Any:
+    """Draw a graph with its merged nodes in one colour, and what is left of it."""
+    builder = sw.GraphBuilder("a small network")
+    works = {"mask": 0, "cast": 0, "conv": 4, "bias": 0, "relu": 1, "shape": 0, "view": 0}
+    works |= {"pool": 1, "left": 5, "right": 4, "add": 1, "out": 2}
+    node = {name: builder.add_node(name, work=ms * MS) for name, ms in works.items()}
+    for producer, consumers, ms in (
+        ("mask", ("cast",), 1), ("cast", ("add",), 4), ("bias", ("conv",), 1), ("conv", ("relu",), 3),
+        ("relu", ("pool",), 3), ("pool", ("left", "right"), 1), ("pool", ("shape",), 0),
+        ("shape", ("view",), 0), ("left", ("view",), 2), ("view", ("add",), 2), ("right", ("add",), 2),
+        ("add", ("out",), 2),
+    ):  # fmt: skip
+        builder.add_tensor(node[producer], [node[each] for each in consumers], time=ms * MS)
+    graph = builder.build()
+    problem = compile_problem(graph, sw.Machine(3))
+    smaller = reduce_problem(problem)
+    home: dict[int, int] = {}
+    for merged, classes in enumerate(smaller.members):
+        home |= dict.fromkeys(classes, merged)
+    figure, panels = plt.subplots(2, 1, figsize=(8.4, 6.0))
+    draw_stages(panels[0], graph, [home[v] for v in range(graph.num_nodes)], size=1150)
+    rest = sw.GraphBuilder("reduced")
+    for merged, work in enumerate(smaller.work):
+        names = [graph.node_names[v] for v in smaller.members[merged]]
+        text = " ".join(sorted(names, key=list(works).index))
+        rest.add_node(textwrap.fill(text, 11), work=work)
+    for maker, users, cost in zip(smaller.producer, smaller.consumers, smaller.cost, strict=True):
+        rest.add_tensor(maker, users, time=cost)
+    left = rest.build()
+    draw_stages(panels[1], left, list(range(left.num_nodes)), size=3000)
+    panels[0].set_title(f"{graph.num_nodes} nodes", fontsize=9)
+    panels[1].set_title(f"{left.num_nodes} nodes, the same optimum", fontsize=9)
     return figure
 
 
