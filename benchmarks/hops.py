@@ -4,7 +4,8 @@
 Two processes on two cores, joined by the rings that pipelines use.  One-way times come from round trips: a
 tensor goes over, an empty item comes back; half a round trip of empty items is taken off.  `send` is what the
 sender is busy for.  `copy` is numpy's copy of the same bytes within one process, into as many places as the ring
-has, in turns.
+has, in turns.  `in place` is a hop whose tensor was computed in the ring itself, as stages do where its size is
+fixed and there is room: nothing is copied then.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class Hop:
     """Median seconds for one size."""
 
     one_way: float
+    in_place: float
     send: float
     copy: float
 
@@ -72,7 +74,17 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=1.0, help="for each size and way (1)")
     options = parser.parse_args()
     header("What a hop costs")
-    table(["tensor", "one way us", "copy us", "overhead us", "one way / copy", "send us"])
+    table(
+        [
+            "tensor",
+            "one way us",
+            "copy us",
+            "overhead us",
+            "one way / copy",
+            "send us",
+            "in place us",
+        ]
+    )
     for power in range(options.smallest, options.largest + 1, 2):
         hop = measure_hop(2**power, options.seconds)
         row(
@@ -81,6 +93,7 @@ def main() -> int:
                 *(f"{1e6 * t:.1f}" for t in (hop.one_way, hop.copy, hop.overhead)),
                 f"{hop.one_way / hop.copy:.2f}",
                 f"{1e6 * hop.send:.1f}",
+                f"{1e6 * hop.in_place:.1f}",
             ]
         )
     return 0
@@ -91,12 +104,16 @@ def measure_hop(nbytes: int, seconds: float) -> Hop:
     tensor = TensorType("t", "tensor(uint8)", (nbytes,), nbytes)
     data = np.arange(nbytes, dtype=np.uint8)
     empty, _ = _round_trips(_EMPTY, [], seconds)
-    trip, send = _round_trips(Route(0, 1, (tensor,), _DEPTH), [data], seconds)
-    return Hop(trip - empty / 2, send, median(_repeat(_copier(data), seconds)))
+    route = Route(0, 1, (tensor,), _DEPTH)
+    trip, send = _round_trips(route, [data], seconds)
+    in_place, _ = _round_trips(route, None, seconds)
+    return Hop(
+        trip - empty / 2, in_place - empty / 2, send, median(_repeat(_copier(data), seconds))
+    )
 
 
-def _round_trips(route: Route, values: list[Any], seconds: float) -> tuple[float, float]:
-    """Return the medians of a round trip and of the sending in it."""
+def _round_trips(route: Route, values: list[Any] | None, seconds: float) -> tuple[float, float]:
+    """Return the medians of a round trip and of the sending in it; None for values made in place."""
     over, back = Ring.make(route), Ring.make(_EMPTY)
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     worker = multiprocessing.get_context("fork").Process(
@@ -108,8 +125,9 @@ def _round_trips(route: Route, values: list[Any], seconds: float) -> tuple[float
     sends: list[float] = []
 
     def send() -> None:
+        into = [] if values else list(over.sender.room().values())
         start = perf_counter()
-        over.sender.send(values)
+        over.sender.send(values or into)
         sends.append(perf_counter() - start)
 
     def answer() -> None:

@@ -7,9 +7,14 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError
 from . import options as opt
+
+if TYPE_CHECKING:
+    from ..runtime import RunReport
+    from ..simulation import Explanation
 
 
 def add_commands(commands: Any) -> None:
@@ -74,6 +79,9 @@ def _add_run(parser: opt.Parser) -> None:
     parser.add_argument("--trace", metavar="OUT.json", help="write a trace for Perfetto")
     parser.add_argument("--report", metavar="PAGE.html", help="write the report page with this run")
     parser.add_argument("--plan", metavar="PLAN.json", help="the plan for --report (DIR/plan.json)")
+    parser.add_argument(
+        "--explain", action="store_true", help="say what the period differs from its prediction by"
+    )
     opt.add_json_option(parser)
     parser.set_defaults(command=run)
 
@@ -96,12 +104,18 @@ def run(options: argparse.Namespace) -> int:
         stall_after=options.stall_after,
         provider=options.provider,
     )
+    why = _explanation(report) if options.explain else None
     if options.json:
-        print(json.dumps(report.to_json(), indent=1))
+        content = report.to_json()
+        if options.explain:
+            content["explanation"] = why.to_json() if why else None
+        print(json.dumps(content, indent=1))
     else:
         from ..reports.terminal import run_table
 
         opt.show(run_table(report.to_json()))
+        if why:
+            _show_explanation(why)
     for fault in report.faults:
         opt.note(f"{fault}; started again")
     if options.trace and report.history is not None:
@@ -117,6 +131,34 @@ def run(options: argparse.Namespace) -> int:
         plan = options.plan or str(Path(options.folder) / PLAN_NAME)
         write_page(plan, options.report, run=report.to_json())
     return 1 if report.outputs_equal is False else 0
+
+
+def _explanation(report: RunReport) -> Explanation | None:
+    """Return why the period is not the predicted one; None, and a message, where that cannot be said."""
+    from ..simulation import explain
+
+    try:
+        return explain(report)
+    except InputError as error:  # which must not cost the report
+        opt.note(f"stagewright: {error}")
+        return None
+
+
+def _show_explanation(found: Explanation) -> None:
+    """Print the way from the predicted to the measured period."""
+    from rich.table import Table
+
+    from ..units import format_time
+
+    table = Table("From predicted to measured", "", "", box=None, header_style="bold")
+    table.add_row("predicted period", "", format_time(round(found.predicted * 1e12)))
+    periods = (found.stages, found.replayed, found.measured)
+    for (cause, change), period in zip(found.steps, periods, strict=True):
+        sign = "+" if change >= 0 else "-"
+        step = f"{sign} {format_time(round(abs(change) * 1e12))}"
+        table.add_row(f"  {cause}", step, format_time(round(period * 1e12)))
+    opt.show(table)
+    print(f"The slowest stage is stage {found.slowest}.")
 
 
 def _add_devices(parser: opt.Parser) -> None:

@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+from .explain import Explanation, explain, replayed_period
 from .pipeline import Settings, StageTimes, Timeline, simulate
 from .report import Simulation, stage_times
 
 __all__ = [
+    "Explanation",
     "Settings",
     "Simulation",
     "StageTimes",
     "Timeline",
+    "explain",
+    "replayed_period",
     "simulate",
     "stage_times",
 ]

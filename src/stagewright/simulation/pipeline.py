@@ -4,7 +4,8 @@
 Each stage takes one item at a time and never does two things at once, as the plan's cost says: it
 receives (and streams what does not fit its memory), works, and sends.  Between two stages is a queue.  A
 stage that wants to send waits for a place in it; the place is free again when the next stage takes
-the item out.  Items keep their order.
+the item out, or has worked on it.  Items keep their order.  Where tensors skip stages, an item may be in
+several stages at once.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ class Settings:
         Items after which the pipeline runs empty before the next ones enter; None for never.
     seed
         Of the jitter.
+    held
+        Whether an item keeps its place in a queue until the next stage has worked on it, for it is read there.
     """
 
     items: int = 100
@@ -64,6 +67,7 @@ class Settings:
     shared_link: bool = False
     microbatches: int | None = None
     seed: int = 0
+    held: bool = False
 
     def __post_init__(self) -> None:
         for name in ("items", "queue", "microbatches"):
@@ -95,34 +99,82 @@ class Timeline:
     longest: tuple[int, ...]
 
 
-def simulate(stages: Sequence[StageTimes], settings: Settings) -> Timeline:
+def simulate(
+    stages: Sequence[StageTimes],
+    settings: Settings,
+    *,
+    hops: Sequence[tuple[int, int]] | None = None,
+    replay: Sequence[Sequence[StageTimes]] | None = None,
+) -> Timeline:
     """Run items through a pipeline.
+
+    Parameters
+    ----------
+    stages
+        What an item costs each stage.
+    settings
+        How it is run.
+    hops
+        Pairs of an earlier and a later stage, of which the first hands tensors to the second; every stage to the
+        next one by default.  A hop over several steps of the pipeline has so many times the places.
+    replay
+        For each stage what each item costs it, instead of `stages` and jitter; a stage's last row goes on.
 
     Raises
     ------
     InputError
-        If there are no stages, or too many events to keep.
+        If there are no stages, a hop leads backward, or there are too many events to keep.
     """
     if not stages:
         raise InputError("stages", "at least one", "none")
     if 6 * settings.items * len(stages) > _MOST_SPANS:
         most = _MOST_SPANS // (6 * len(stages))
         raise InputError("items", f"at most {most} for {len(stages)} stages", str(settings.items))
-    run = _Run(stages, settings)
+    chain = [(number, number + 1) for number in range(len(stages) - 1)]
+    ways = chain if hops is None else sorted(set(hops))
+    for source, target in ways:
+        if not 0 <= source < target < len(stages):
+            raise InputError("hops", "an earlier and a later stage", f"{source} and {target}")
+    run = _Run(stages, settings, ways, replay)
     for number in range(len(stages)):
         run.clock.start(run.stage(number))
     run.clock.run()
     return Timeline(tuple(run.spans), tuple(run.entered), tuple(run.left), tuple(run.longest))
 
 
+@dataclass
+class _Hop:
+    """A queue between two stages: items in it, and places in it."""
+
+    source: int
+    target: int
+    ready: Semaphore
+    room: Semaphore
+
+
 class _Run:
-    def __init__(self, stages: Sequence[StageTimes], settings: Settings) -> None:
-        count = len(stages)
+    def __init__(
+        self,
+        stages: Sequence[StageTimes],
+        settings: Settings,
+        ways: Sequence[tuple[int, int]],
+        replay: Sequence[Sequence[StageTimes]] | None,
+    ) -> None:
+        count, queue = len(stages), settings.queue
         self.stages, self.settings, self.clock = stages, settings, Clock()
+        self.replay = replay
         self.link = Semaphore(1 if settings.shared_link else None)
         first = settings.items if settings.microbatches is None else settings.microbatches
-        self.ready = [Semaphore(first if s == 0 else 0) for s in range(count)]
-        self.room = [Semaphore(settings.queue) for _ in range(count)]
+        hops = [
+            _Hop(s, t, Semaphore(0), Semaphore(None if queue is None else queue * (t - s)))
+            for s, t in ways
+        ]
+        self.into = [[h for h in hops if h.target == s] for s in range(count)]
+        self.out = [[h for h in hops if h.source == s] for s in range(count)]
+        # Stages that read the model's inputs alone begin as soon as the items are there.
+        self.entry = {s: Semaphore(first) for s in range(count) if not self.into[s]}
+        self.exits = sum(not out for out in self.out)
+        self.done = [0] * settings.items
         self.waiting, self.longest = [0] * count, [0] * count
         self.spans: list[Span] = []
         self.entered: list[int] = []
@@ -130,31 +182,57 @@ class _Run:
 
     def stage(self, number: int) -> Process:
         """One stage, all items."""
-        times, last = self.stages[number], number == len(self.stages) - 1
         draw = random.Random(f"{self.settings.seed} {number}")
         for item in range(self.settings.items):
-            yield from self._wait(self.ready[number], number, item, "input")
-            if number:
-                self.waiting[number] -= 1
-                self.clock.release(self.room[number])
-            else:
-                self.entered.append(self.clock.now)
+            times = self._times(number, item)
+            yield from self._take(number, item)
+            if not self.settings.held:
+                self._make_room(number)
             yield from self._transfer(times.receive, number, item, "receive")
-            yield from self._hold(
-                _jittered(times.work, self.settings.jitter, draw), number, item, "work"
-            )
-            if not last:
-                yield from self._wait(self.room[number + 1], number, item, "queue")
+            jitter = 0.0 if self.replay else self.settings.jitter
+            yield from self._hold(_jittered(times.work, jitter, draw), number, item, "work")
+            if self.settings.held:
+                self._make_room(number)
+            for hop in self.out[number]:
+                yield from self._wait(hop.room, number, item, "queue")
             yield from self._transfer(times.send, number, item, "send")
-            if not last:
-                self.waiting[number + 1] += 1
-                self.longest[number + 1] = max(self.longest[number + 1], self.waiting[number + 1])
-                self.clock.release(self.ready[number + 1])
-                continue
-            self.left.append(self.clock.now)
-            group = self.settings.microbatches
-            if group is not None and len(self.left) % group == 0:
-                self.clock.release(self.ready[0], group)
+            for hop in self.out[number]:
+                self.waiting[hop.target] += 1
+                self.longest[hop.target] = max(self.longest[hop.target], self.waiting[hop.target])
+                self.clock.release(hop.ready)
+            if not self.out[number]:
+                self._leave(item)
+
+    def _times(self, number: int, item: int) -> StageTimes:
+        if self.replay is None:
+            return self.stages[number]
+        rows = self.replay[number]
+        return rows[min(item, len(rows) - 1)]
+
+    def _take(self, number: int, item: int) -> Process:
+        """Wait for the item on every hop; the first stage to have it all lets it enter."""
+        if number in self.entry:
+            yield from self._wait(self.entry[number], number, item, "input")
+            if item == len(self.entered):
+                self.entered.append(self.clock.now)
+        for hop in self.into[number]:
+            yield from self._wait(hop.ready, number, item, "input")
+            self.waiting[number] -= 1
+
+    def _make_room(self, number: int) -> None:
+        for hop in self.into[number]:
+            self.clock.release(hop.room)
+
+    def _leave(self, item: int) -> None:
+        """Count an item that a last stage is done with; it has left when all of them are."""
+        self.done[item] += 1
+        if self.done[item] < self.exits:
+            return
+        self.left.append(self.clock.now)
+        group = self.settings.microbatches
+        if group is not None and len(self.left) % group == 0:
+            for semaphore in self.entry.values():
+                self.clock.release(semaphore, group)
 
     def _hold(self, time: int, stage: int, item: int, what: str) -> Process:
         if time:
