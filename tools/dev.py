@@ -296,6 +296,7 @@ def bench(args: list[str]) -> None:
 def docs(_: list[str]) -> None:
     """Build the manual into build/manual; a warning is an error."""
     ensure_manual()
+    os.environ["NO_MKDOCS_2_WARNING"] = "1"  # the theme's announcement of its successor
     call([str(BIN / "mkdocs"), "build", "--strict", "--quiet"])
     print("[dev] the manual: build/manual/index.html", file=sys.stderr)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import stagewright
+from chromium import Browser, find_browser
 from manual_options import commands
 from manual_pages import DOCS, ROOT
 
@@ -83,3 +84,17 @@ def test_nothing_is_loaded_from_a_network(site: Path) -> None:
         loads.feed(page.read_text(encoding="utf-8"))
         away = [url for url in loads.found if re.match(r"(https?:)?//", url)]
         assert not away, f"{page.relative_to(site)} loads {away}"
+
+
+@pytest.mark.skipif(find_browser() is None, reason="there is no Chromium on this machine")
+def test_search_works_from_the_file_system(site: Path) -> None:
+    with Browser() as browser:
+        page = browser.open(site / "commands" / "plan.html", width=1280, height=800)
+        page.wait("document.querySelector('input.md-search__input') !== null")
+        page.evaluate(
+            "(() => { const i = document.querySelector('input.md-search__input'); i.focus();"
+            " i.value = 'overflow'; i.dispatchEvent(new Event('input', {bubbles: true}));"
+            " i.dispatchEvent(new KeyboardEvent('keyup', {bubbles: true})); })()"
+        )
+        page.wait("document.querySelectorAll('.md-search-result__item').length > 2")
+        assert page.complaints() == []
