@@ -4,7 +4,7 @@
 Two processes on two cores, joined by the rings that pipelines use.  One-way times come from round trips: a
 tensor goes over, an empty item comes back; half a round trip of empty items is taken off.  `send` is what the
 sender is busy for.  `copy` is numpy's copy of the same bytes within one process, into as many places as the ring
-has, in turns.  `in place` is a hop whose tensor was computed in the ring itself, as stages do where its size is
+has, one after the other, in turns with the hops.  `in place` is a hop whose tensor was computed in the ring itself, as stages do where its size is
 fixed and there is room: nothing is copied then.
 """
 
@@ -30,6 +30,7 @@ from stagewright.splitting.manifest import TensorType
 from stagewright.units import format_bytes
 
 _DEPTH = 2
+_TURNS = 4
 _EMPTY = Route(0, 1, (), _DEPTH)
 
 
@@ -102,18 +103,21 @@ def main() -> int:
 def measure_hop(nbytes: int, seconds: float) -> Hop:
     """Measure hops of one tensor of so many bytes, for about `seconds` in each way."""
     tensor = TensorType("t", "tensor(uint8)", (nbytes,), nbytes)
-    data = np.arange(nbytes, dtype=np.uint8)
-    empty, _ = _round_trips(_EMPTY, [], seconds)
-    route = Route(0, 1, (tensor,), _DEPTH)
-    trip, send = _round_trips(route, [data], seconds)
-    in_place, _ = _round_trips(route, None, seconds)
-    return Hop(
-        trip - empty / 2, in_place - empty / 2, send, median(_repeat(_copier(data), seconds))
-    )
+    route, data = Route(0, 1, (tensor,), _DEPTH), np.arange(nbytes, dtype=np.uint8)
+    copier = _copier(data)
+    empty, _, _ = _round_trips(_EMPTY, [], copier, seconds)
+    in_place, _, _ = _round_trips(route, None, copier, seconds)
+    trip, send, copy = _round_trips(route, [data], copier, seconds)
+    return Hop(trip - empty / 2, in_place - empty / 2, send, copy)
 
 
-def _round_trips(route: Route, values: list[Any] | None, seconds: float) -> tuple[float, float]:
-    """Return the medians of a round trip and of the sending in it; None for values made in place."""
+def _round_trips(
+    route: Route, values: list[Any] | None, copy: Callable[[], float], seconds: float
+) -> tuple[float, float, float]:
+    """Return the medians of a round trip, of the sending in it, and of copies made in turns with them.
+
+    None for values means that they are made in place.
+    """
     over, back = Ring.make(route), Ring.make(_EMPTY)
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     worker = multiprocessing.get_context("fork").Process(
@@ -141,14 +145,17 @@ def _round_trips(route: Route, values: list[Any] | None, seconds: float) -> tupl
         return perf_counter() - start
 
     try:
-        one = median(_repeat(trip, seconds))
-        sending = median(sends)
+        trips: list[float] = []
+        copies: list[float] = []
+        for _ in range(_TURNS):
+            trips += _repeat(trip, seconds / 2 / _TURNS)
+            copies += _repeat(copy, seconds / 2 / _TURNS)
     finally:
         over.sender.close()
         back.receiver.close()
         worker.join()
         _pin(cores)
-    return one, sending
+    return median(trips), median(sends), median(copies)
 
 
 def _answer(over: Ring, back: Ring, cores: list[int]) -> None:

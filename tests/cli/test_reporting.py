@@ -147,6 +147,11 @@ def test_runs_write_pages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     text = page.read_text(encoding="utf-8")
     assert "Measured against predicted" in text
     assert 'id="graph-view"' in text
+    page.unlink()
+    (tmp_path / "taken").mkdir()  # a trace that cannot be written does not cost the page
+    trace = ("--trace", tmp_path / "taken", "--explain")
+    assert run("run", stages, "--items", 24, "--report", page, *trace) == 2
+    assert page.is_file()
     (stages / "plan.json").unlink()
     capsys.readouterr()
     assert run("run", stages, "--items", 8, "--report", page) == 2

@@ -118,18 +118,19 @@ def run(options: argparse.Namespace) -> int:
             _show_explanation(why)
     for fault in report.faults:
         opt.note(f"{fault}; started again")
-    if options.trace and report.history is not None:
-        # Last, so that a full disk costs the trace and nothing else.
-        sys.stdout.flush()
-        report.history.save_trace(options.trace)
-        opt.note(f"written: {options.trace}")
-    if options.report:
-        from ..splitting.manifest import PLAN_NAME
-        from .reporting import write_page
+    sys.stdout.flush()
+    # Last, so that a full disk costs a file and not the report; and one file does not cost the other.
+    try:
+        if options.trace and report.history is not None:
+            report.history.save_trace(options.trace)
+            opt.note(f"written: {options.trace}")
+    finally:
+        if options.report:
+            from ..splitting.manifest import PLAN_NAME
+            from .reporting import write_page
 
-        sys.stdout.flush()
-        plan = options.plan or str(Path(options.folder) / PLAN_NAME)
-        write_page(plan, options.report, run=report.to_json())
+            plan = options.plan or str(Path(options.folder) / PLAN_NAME)
+            write_page(plan, options.report, run=report.to_json())
     return 1 if report.outputs_equal is False else 0
 
 
