@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // From each ideal I that some state reaches, walk through the ideals J above it, one node at a time, and
 // keep the cost of the block J \ I on every type of device as nodes come and go.  Work and bytes only grow
-// along a walk, so it turns back where no type can hold the block within the threshold.  An ideal is left
-// out where even the fastest devices that a state has left could not take the rest of the work.
+// along a walk, so it turns back where no type can hold the block within the threshold.
+//
+// A state of an ideal is left out where the devices that it has left could not take the rest of the work, or those
+// that it has used not the work so far.  With the work comes what crosses the ideal: each tensor with nodes on
+// both sides is paid on either side by some block, unless that block is on a device that transfers for free,
+// so a side without such devices pays for all of them.
 #include "placement.hpp"
 
 #include <algorithm>
@@ -87,6 +91,13 @@ class Block {
         return sum_[q].work + type.overflow(held);
     }
 
+    /// The tensors that a node makes or reads.
+    [[nodiscard]] std::vector<Tensor> tensors_of(Node v) const {
+        std::vector<Tensor> all(reads_[v].begin(), reads_[v].end());
+        all.insert(all.end(), writes_[v].begin(), writes_[v].end());
+        return all;
+    }
+
     [[nodiscard]] Picoseconds total(std::size_t q, Picoseconds compute) const {
         const auto& s = sum_[q];
         return p_.overlap ? std::max({compute, s.receive, s.send}) : compute + s.receive + s.send;
@@ -135,6 +146,12 @@ class Program {
           seen_(static_cast<std::size_t>(ideals.count()), -1),
           block_(p) {
         list_least_work();
+        for (std::size_t t = 0; t < p_.producer.size(); ++t) {
+            Picoseconds dearest = 0;
+            for (const auto& type : p_.types)
+                dearest = std::max({dearest, type.receive[t], type.send[t]});
+            cut_total_ += dearest;
+        }
         list_capacity();
     }
 
@@ -159,6 +176,38 @@ class Program {
     }
 
    private:
+    struct Frame {
+        std::int64_t ideal;
+        std::size_t next;
+        Node added;
+    };
+
+    /// A fraction of at most 1.
+    struct Share {
+        Picoseconds num, den;
+        __extension__ using Wide = __int128;
+        [[nodiscard]] Picoseconds of(Picoseconds time) const {
+            return static_cast<Picoseconds>(static_cast<Wide>(time) * num / den);
+        }
+        bool operator<(const Share& other) const {
+            return static_cast<Wide>(num) * other.den < static_cast<Wide>(other.num) * den;
+        }
+    };
+
+    /// The devices on one side of an ideal.
+    struct Side {
+        Picoseconds capacity = 0;
+        bool free = false;  // some of them may transfer for free
+
+        void include(const Side& other, Picoseconds more, bool gratis) {
+            capacity = std::max(capacity, other.capacity + more);
+            free = free || other.free || gratis;
+        }
+        [[nodiscard]] bool takes(Picoseconds work, Picoseconds crossing) const {
+            return work + (free ? 0 : crossing) <= capacity;
+        }
+    };
+
     /// The fewest picoseconds that each node, and the nodes behind each ideal, take on any type.
     void list_least_work() {
         const auto n = static_cast<std::size_t>(p_.n);
@@ -180,47 +229,95 @@ class Program {
         }
     }
 
-    /// The most least work that the devices left in each state can take below the threshold: a device that
-    /// runs no node in less than r times its least work takes at most (threshold - 1) / r.
+    /// The most least work that a device of each type can take below the threshold: where no node runs in less
+    /// than 1 / r of its least work, load * r covers the least work of a stage, and r times what it transfers.
     void list_capacity() {
-        __extension__ using Wide = __int128;
         std::vector<Picoseconds> of(p_.types.size(), 0);
+        std::vector<char> free(p_.types.size(), 1);
+        Share slowest{1, 1};
         for (std::size_t q = 0; q < p_.types.size(); ++q) {
-            Picoseconds num = 0, den = 1;  // the largest least / work
+            Share share{0, 1};
             for (std::size_t v = 0; v < least_.size(); ++v) {
                 const auto work = p_.types[q].work[v];
-                if (work <= 0 || least_[v] == 0) continue;
-                if (static_cast<Wide>(least_[v]) * den > static_cast<Wide>(num) * work)
-                    num = least_[v], den = work;
+                if (work > 0 && least_[v] > 0 && share < Share{least_[v], work})
+                    share = {least_[v], work};
             }
             // No more than all there is, so that sums stay small.
-            of[q] = static_cast<Picoseconds>(
-                std::min<Wide>(static_cast<Wide>(below_ - 1) * num / den, rest_[0]));
+            of[q] = std::min(share.of(below_ - 1), rest_[0] + cut_total_);
+            const auto positive = [](Picoseconds price) { return price > 0; };
+            const auto& type = p_.types[q];
+            free[q] = std::none_of(type.receive.begin(), type.receive.end(), positive) &&
+                      std::none_of(type.send.begin(), type.send.end(), positive);
+            if (!free[q] && share < slowest) slowest = share;
         }
-        capacity_.assign(states_, 0);
+        list_crossing(free, slowest);
+        left_.assign(states_, {});
+        used_.assign(states_, {});
         for (auto t = p_.transitions.rbegin(); t != p_.transitions.rend(); ++t)
-            capacity_[t->from] = std::max(capacity_[t->from], capacity_[t->to] + of[t->type]);
+            left_[t->from].include(left_[t->to], of[t->type], free[t->type]);
+        for (const auto& t : p_.transitions)
+            used_[t.to].include(used_[t.from], of[t.type], free[t.type]);
+    }
+
+    /// What crosses each ideal costs each side at least, if no device there is free.
+    void list_crossing(const std::vector<char>& free, Share slowest) {
+        crossing_.assign(static_cast<std::size_t>(ideals_.count()), 0);
+        if (p_.overlap || std::find(free.begin(), free.end(), 0) == free.end()) return;
+        const auto tensors = p_.producer.size();
+        std::vector<Picoseconds> price(tensors, kNever);
+        for (std::size_t t = 0; t < tensors; ++t) {
+            for (std::size_t q = 0; q < p_.types.size(); ++q)
+                if (!free[q])
+                    price[t] = std::min({price[t], p_.types[q].receive[t], p_.types[q].send[t]});
+            price[t] = slowest.of(price[t]);
+        }
+        // One walk over all ideals, with the number of nodes of each tensor inside.
+        std::vector<std::int32_t> inside(tensors, 0);
+        Picoseconds now = 0;
+        const auto step = [&](Node v, std::int32_t by) {
+            for (const auto t : block_.tensors_of(v)) {
+                const auto all = static_cast<std::int32_t>(p_.consumers[t].size()) + 1;
+                if (inside[t] > 0 && inside[t] < all) now -= price[t];
+                inside[t] += by;
+                if (inside[t] > 0 && inside[t] < all) now += price[t];
+            }
+        };
+        std::vector<char> met(crossing_.size(), 0);
+        std::vector<Frame> path{{0, 0, -1}};
+        while (!path.empty()) {
+            auto& top = path.back();
+            const auto above = ideals_.above(top.ideal);
+            if (top.next == above.size()) {
+                if (top.added >= 0) step(top.added, -1);
+                path.pop_back();
+                continue;
+            }
+            const std::int64_t to = above[top.next];
+            const auto v = ideals_.added(top.ideal)[top.next++];
+            if (met[to]) continue;
+            met[to] = 1;
+            step(v, 1);
+            crossing_[to] = now;
+            path.push_back({to, 0, v});
+        }
     }
 
     /// Whether some state reaches the ideal from which the rest could still be done.
     bool begin(std::int64_t ideal) {
-        auto* here = value_.data() + static_cast<std::size_t>(ideal) * states_;
+        const auto* here = value_.data() + static_cast<std::size_t>(ideal) * states_;
         open_.clear();
         alive_.assign(p_.types.size(), 0);
         for (std::int32_t k = 0; k < static_cast<std::int32_t>(p_.transitions.size()); ++k) {
             const auto& t = p_.transitions[k];
-            if (here[t.from] == kNever || rest_[ideal] > capacity_[t.from]) continue;
+            if (here[t.from] == kNever) continue;
+            if (!left_[t.from].takes(rest_[ideal], crossing_[ideal]) ||
+                !used_[t.from].takes(rest_[0] - rest_[ideal], crossing_[ideal]))
+                continue;
             open_.push_back(k);
             alive_[t.type] = 1;
         }
         return !open_.empty();
     }
-
-    struct Frame {
-        std::int64_t ideal;
-        std::size_t next;
-        Node added;
-    };
 
     void walk(std::int64_t from) {
         std::vector<Frame> path{{from, 0, -1}};
@@ -299,7 +396,9 @@ class Program {
     std::vector<Step> came_;
     std::vector<std::int32_t> seen_;  // the ideal whose walk came here last
     Block block_;
-    std::vector<Picoseconds> least_, rest_, capacity_, load_;
+    std::vector<Picoseconds> least_, rest_, crossing_, load_;
+    std::vector<Side> left_, used_;   // per state: the devices that it has left, and that it used
+    Picoseconds cut_total_ = 0;       // the dearest ends of all tensors
     std::vector<std::int32_t> open_;  // transitions to take from the ideal of this walk
     std::vector<char> alive_;         // types that they lead to
     std::int64_t pairs_ = 0;

@@ -63,6 +63,7 @@ LAYERS = [
     "api",
     "judging",
     "sweeps",
+    "placing",
     "shipping",
     "tuning",
     "cli",

@@ -22,7 +22,7 @@ def test_functions_are_not_shadowed_by_modules() -> None:
     import stagewright.runtime
 
     assert stagewright.runtime
-    for name in ("read", "plan", "robust", "check", "split", "run", "sweep", "export"):
+    for name in ("read", "plan", "place", "robust", "check", "split", "run", "sweep", "export"):
         assert callable(getattr(sw, name)), name
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .graph import CostGraph, GraphBuilder
     from .judging import robust
     from .machine import Machine
+    from .placing import place
     from .plans import Plan
     from .runtime import Pipeline
     from .shipping import export, to_torch
@@ -39,6 +40,7 @@ __all__ = [
     "__version__",
     "check",
     "export",
+    "place",
     "plan",
     "profile",
     "read",
@@ -57,6 +59,7 @@ _HOMES = {
     "profile": "api",
     "read": "api",
     "export": "shipping",
+    "place": "placing",
     "robust": "judging",
     "run": "api",
     "split": "api",

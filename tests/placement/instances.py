@@ -14,8 +14,8 @@ MODES = ("any", "fixed", "links", "overlap", "training", "along", "spill", "limi
 
 
 def random_workload(rng: random.Random, mode: str) -> Workload:
-    """Return a workload of at most seven nodes."""
-    n = rng.randint(1, 7)
+    """Return a workload of at most seven nodes, five where the order within stages matters."""
+    n = rng.randint(1, 5 if mode in ("spill", "limit") else 7)
     builder = GraphBuilder("random")
     backward = tuple(mode in ("training", "along") and rng.random() < 0.4 for _ in range(n))
     # Forward nodes come before backward ones in every order.

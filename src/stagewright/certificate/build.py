@@ -21,14 +21,18 @@ from ..units import seconds_from_ps
 
 __all__ = [
     "FORMAT",
+    "bound_entry",
     "dumps",
+    "gap_of",
     "history_entries",
     "load_plan",
     "operator_level",
     "plan_document",
     "plan_of",
     "read_document",
+    "rounded",
     "save",
+    "stage_entry",
 ]
 
 FORMAT: Final = "stagewright-plan/1"
@@ -92,14 +96,14 @@ def plan_document(
         "machine": machine.to_json(),
         "bottleneck": seconds_from_ps(upper),
         "lower_bound": seconds_from_ps(lower),
-        "gap": _gap(upper, lower),
+        "gap": gap_of(upper, lower),
         "status": "optimal" if lower == upper else "bounded" if lower else "feasible",
         "stages": [
-            _stage(graph, nodes, cost) for nodes, cost in zip(plan.stages, costs, strict=True)
+            stage_entry(graph, nodes, cost) for nodes, cost in zip(plan.stages, costs, strict=True)
         ],
-        "bounds": [_bound(bound) for bound in bounds if not _is_empty(bound)],
+        "bounds": [bound_entry(bound) for bound in bounds if not _is_empty(bound)],
         "stopped_because": stopped_because,
-        "seconds": _rounded(seconds),
+        "seconds": rounded(seconds),
         "seed": seed,
         "version": __version__,
     }
@@ -121,8 +125,8 @@ def operator_level(coarse: int, upper: int, lower: int) -> dict[str, Any]:
     return {
         "bottleneck": seconds_from_ps(upper),
         "lower_bound": seconds_from_ps(lower),
-        "loss": _gap(coarse, upper),
-        "loss_at_most": _gap(coarse, lower),
+        "loss": gap_of(coarse, upper),
+        "loss_at_most": gap_of(coarse, lower),
     }
 
 
@@ -137,7 +141,7 @@ def history_entries(points: Sequence[Point]) -> list[dict[str, Any]]:
     kept = kept[::-1][::step][::-1]  # the last one stays
     return [
         {
-            "seconds": _rounded(p.seconds),
+            "seconds": rounded(p.seconds),
             "phase": p.phase,
             "upper": seconds_from_ps(p.upper),
             "lower": seconds_from_ps(p.lower),
@@ -146,14 +150,15 @@ def history_entries(points: Sequence[Point]) -> list[dict[str, Any]]:
     ]
 
 
-def _gap(upper: int, lower: int) -> float | None:
+def gap_of(upper: int, lower: int) -> float | None:
     """Return upper / lower - 1; None where only the upper bound is above 0."""
     if upper == lower:
         return 0.0
     return float(Fraction(upper, lower) - 1) if lower else None
 
 
-def _stage(graph: CostGraph, nodes: Sequence[int], cost: StageCost) -> dict[str, Any]:
+def stage_entry(graph: CostGraph, nodes: Sequence[int], cost: StageCost) -> dict[str, Any]:
+    """Return what a plan file says of a stage."""
     return {
         "nodes": [graph.node_names[v] for v in nodes],
         "work": seconds_from_ps(cost.work),
@@ -166,11 +171,12 @@ def _stage(graph: CostGraph, nodes: Sequence[int], cost: StageCost) -> dict[str,
     }
 
 
-def _bound(bound: Bound) -> dict[str, Any]:
+def bound_entry(bound: Bound) -> dict[str, Any]:
+    """Return what a plan file says of a lower bound."""
     entry: dict[str, Any] = {
         "method": bound.method,
         "value": seconds_from_ps(bound.value),
-        "seconds": _rounded(bound.seconds),
+        "seconds": rounded(bound.seconds),
         "evidence": bound.evidence,
     }
     return entry if bound.witness is None else entry | {"witness": bound.witness}
@@ -181,7 +187,7 @@ def _is_empty(bound: Bound) -> bool:
     return bound.evidence == "flow" and not bound.value and bound.witness is None
 
 
-def _rounded(seconds: float) -> Decimal:
+def rounded(seconds: float) -> Decimal:
     """Return a measured time to the microsecond; more digits would be noise."""
     return Decimal(f"{max(0.0, seconds):.6f}")
 

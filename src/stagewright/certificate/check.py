@@ -24,6 +24,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from decimal import ROUND_CEILING, Context, Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 __all__ = ["Report", "UnreadableError", "check_files", "check_texts"]
@@ -279,8 +280,10 @@ def load_plan(data: Any, graph: Graph) -> Plan:
     """Read a plan document; FaultError where it breaks the format or names unknown nodes."""
     texts = ("format", "graph_sha256", "status", "stopped_because", "version")
     others = ("machine", "bottleneck", "lower_bound", "gap", "stages", "bounds", "seconds", "seed")
-    # The optional ones say how the graph was read and shaped; nothing verified depends on them.
-    keys(data, "plan", (*texts, *others), ("source", "notes", "operator_level", "history"))
+    extra = ("source", "notes", "operator_level", "history")  # nothing verified depends on them
+    machine_data = data.get("machine") if isinstance(data, dict) else None
+    placed = isinstance(machine_data, dict) and "devices" in machine_data
+    keys(data, "plan", (*texts, *others), (*extra, "training") if placed else extra)
     for key in texts:
         typed(data[key], str, key)
     if data["format"] != "stagewright-plan/1":
@@ -291,18 +294,21 @@ def load_plan(data: Any, graph: Graph) -> Plan:
         scaled(data["gap"], 1, "gap", whole=False)
     bottleneck = scaled(data["bottleneck"], SECOND, "bottleneck", whole=True)
     lower_bound = scaled(data["lower_bound"], SECOND, "lower_bound", whole=True)
-    plan = Plan(data, load_machine(data["machine"], graph), bottleneck, lower_bound)
+    load = beside("check_devices.py")["load_fleet"] if placed else load_machine
+    plan = Plan(data, load(data if placed else machine_data, graph), bottleneck, lower_bound)
     node_of = {name: i for i, name in enumerate(graph.names)}
     for i, stage in enumerate(typed(data["stages"], list, "stages")):
-        load_stage(plan, stage, node_of, f"stages[{i}]")
+        load_stage(plan, stage, node_of, f"stages[{i}]", ("device", "place") if placed else ())
     for i, bound in enumerate(typed(data["bounds"], list, "bounds")):
         load_bound(plan, bound, graph, f"bounds[{i}]")
     return plan
 
 
-def load_stage(plan: Plan, stage: Any, node_of: dict[str, int], item: str) -> None:
+def load_stage(
+    plan: Plan, stage: Any, node_of: dict[str, int], item: str, optional: tuple[str, ...]
+) -> None:
     """Append one stage to the plan."""
-    keys(stage, item, ("nodes", *STAGE_TIMES, *STAGE_SIZES))
+    keys(stage, item, ("nodes", *STAGE_TIMES, *STAGE_SIZES), optional)
     for name in typed(stage["nodes"], list, f"{item}.nodes"):
         if typed(name, str, f"{item}.nodes") not in node_of:
             raise FaultError(f"{item}.nodes: expected nodes of the graph, got {show(name)}")
@@ -322,26 +328,9 @@ def load_bound(plan: Plan, bound: Any, graph: Graph, item: str) -> None:
         raise FaultError(f"{item}.evidence: expected {known}, got {show(bound['evidence'])}")
     scaled(bound["seconds"], SECOND, f"{item}.seconds", whole=False)
     if "witness" in bound:
-        load_witness(bound["witness"], graph, f"{item}.witness")
+        beside("check_proofs.py")["load_witness"](bound["witness"], graph, f"{item}.witness")
     value = scaled(bound["value"], SECOND, f"{item}.value", whole=True)
     plan.bounds.append(bound | {"value": value})
-
-
-def load_witness(witness: Any, graph: Graph, item: str) -> None:
-    """Fault unless the witness is an anchor node and, per tensor, nodes with amounts."""
-    keys(witness, item, ("anchor", "tensors"))
-    index(witness["anchor"], len(graph.names), f"{item}.anchor")
-    met: set[int] = set()
-    for i, entry in enumerate(typed(witness["tensors"], list, f"{item}.tensors")):
-        place = f"{item}.tensors[{i}]"
-        tensor = index(two(entry, place)[0], len(graph.tensors), place)
-        if tensor in met:
-            raise FaultError(f"{place}: expected each tensor once, got {tensor} again")
-        met.add(tensor)
-        for pair in typed(entry[1], list, place):
-            index(two(pair, place)[0], len(graph.names), place)
-            if abs(typed(pair[1], int, place)) >= 10**40:
-                raise FaultError(f"{place}: expected at most 40 digits, got {show(pair[1])}")
 
 
 def load_machine(data: Any, graph: Graph) -> Machine:
@@ -388,7 +377,9 @@ def check_texts(
         wrong = [f"graph_sha256: states {show(stated)}, the graph's is '{sha256}'"]
         if not report.refuse(wrong if stated != sha256 else []):
             report.verified.append(f"the plan is for the graph with sha256 {sha256}")
-        check_plan(graph, plan, report, exhaustive_seconds)
+        plain = isinstance(plan.machine, Machine)
+        check = check_plan if plain else beside("check_devices.py")["check_placed"]
+        check(graph, plan, report, exhaustive_seconds)
     except FaultError as fault:
         report.refuse([str(fault)])
     return report
@@ -399,8 +390,8 @@ def beside(name: str) -> dict[str, Any]:
     path = Path(__file__).with_name(name)
     if not path.is_file():
         raise UnreadableError(f"{name}: expected beside {__file__}, which needs it, got no file")
-    # By its path, so that the checker works as plain files and needs no package.
-    return runpy.run_path(str(path))
+    # By its path: the checker works as plain files and needs no package.
+    return runpy.run_path(str(path), {"tools": SimpleNamespace(**globals())})
 
 
 def check_plan(graph: Graph, plan: Plan, report: Report, allowed: float | None) -> None:
@@ -432,9 +423,14 @@ def check_plan(graph: Graph, plan: Plan, report: Report, allowed: float | None) 
 def check_bounds(
     graph: Graph, plan: Plan, costs: list[int], report: Report, allowed: float | None
 ) -> None:
-    """Sort the bounds into problems, verified and not verified."""
+    """Redo the proofs of the bounds."""
     judge = beside("check_proofs.py")["judge"]
-    for bound, answer, why in judge(graph, plan.machine, costs, plan.bounds, allowed):
+    record(report, judge(graph, plan.machine, costs, plan.bounds, allowed))
+
+
+def record(report: Report, judged: Iterable[tuple[dict[str, Any], bool | None, str]]) -> None:
+    """Sort what was found about each bound."""
+    for bound, answer, why in judged:
         text = f"bound {show(bound['method'])} of {seconds(bound['value'])} "
         text += f"({bound['evidence']}): {why}"
         if answer is None:

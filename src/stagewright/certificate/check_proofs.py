@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 EVIDENCE = ("recomputed", "flow", "exhaustive", "claimed")
+tools: Any = globals().get("tools")  # the names of check.py
 
 
 class Graph(Protocol):
@@ -41,6 +42,25 @@ class Machine(Protocol):
 
 class LimitReached(Exception):  # noqa: N818  # not an error: the answer stays open
     """A proof needs more than it may spend."""
+
+
+def load_witness(witness: Any, graph: Graph, item: str) -> None:
+    """Fault unless the witness is an anchor node and, per tensor, nodes with amounts."""
+    tools.keys(witness, item, ("anchor", "tensors"))
+    tools.index(witness["anchor"], len(graph.names), f"{item}.anchor")
+    met: set[int] = set()
+    for i, entry in enumerate(tools.typed(witness["tensors"], list, f"{item}.tensors")):
+        place = f"{item}.tensors[{i}]"
+        tensor = tools.index(tools.two(entry, place)[0], len(graph.tensors), place)
+        if tensor in met:
+            raise tools.FaultError(f"{place}: expected each tensor once, got {tensor} again")
+        met.add(tensor)
+        for pair in tools.typed(entry[1], list, place):
+            tools.index(tools.two(pair, place)[0], len(graph.names), place)
+            if abs(tools.typed(pair[1], int, place)) >= 10**40:
+                raise tools.FaultError(
+                    f"{place}: expected at most 40 digits, got {tools.show(pair[1])}"
+                )
 
 
 # --- classes: nodes that share a stage in every valid plan --------------------------------------

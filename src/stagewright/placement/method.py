@@ -228,7 +228,8 @@ class _Run:
 
     def prove(self) -> bool:
         """Raise the threshold until the best plan is proven; False where that is done, or cannot be."""
-        slack, start = max(1, self.lower // _FIRST_SLACK), time.perf_counter()
+        start = time.perf_counter()
+        slack = max(1, min(self.lower // _FIRST_SLACK, (self.upper - self.lower) // 8))
         task: Task | None = None
         while self.open():
             below = min(self.lower + slack, self.upper)
@@ -248,7 +249,7 @@ class _Run:
             if found.answer == "yes":
                 self._take(listed, self.upper, self.effort)
                 return False
-            slack *= 4
+            slack *= 8
         return self.upper > self.lower
 
     # --- the end --------------------------------------------------------------------------------

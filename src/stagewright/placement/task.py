@@ -6,17 +6,19 @@ u can be reached (or, mirrored, a predecessor that all other predecessors reach)
 are in different blocks, A with u and B with x, and move u to B: by the choice of x no precedence breaks, for
 what u has to come before comes not before B, and what has to come before u is in A or earlier.  Of the tensors of
 u let E be those between u and x alone, and O those that x has no part in.  Blocks other than A and B are
-cut by the same tensors as before.  A tensor that x has a part in was cut by both A and B, so it costs
-neither more.  Those of E are no longer cut by either, and those of O may now be cut by both.  So no block costs
-more if, on every seat,
+cut by the same tensors as before.  Those of E are no longer cut by either, and those of O may now be cut by
+both.  A tensor that x has a part in was cut by both and costs no more, but for one case: what u makes for x
+and for others B received before and sends now; let T be the sum of what sending those costs more than receiving.
+So no block costs more if, on every seat,
 
-    work(u) + the dearest end of all of O <= the cheapest end of all of E
+    work(u) + the dearest end of all of O + T <= the cheapest end of all of E
 
-where x can run (B), and the same without work(u) where u can (A); on seats where x can run u must be able to run.
-Tensors keep their direction at both ends: along the pipeline u passes no consumer of its tensors.  In training,
-where it could, both ends of a seat cost the same.  Where receiving, sending and computing overlap, the sum says
-nothing, so there O must be empty, u without work, and nothing run backward.  Where memory binds, u must
-hold nothing: no parameters, and no bytes while it runs.
+where x can run (B), and the same without work(u) and T where u can (A); on seats where x can run u must be able
+to run.  No other tensor turns round: along the pipeline u passes no consumer of its tensors.  In training,
+where it could, both ends cost the same on every seat (links between neighbours are refused).  Where receiving,
+sending and computing overlap, the sum says nothing, so there O must be empty, nothing turn round, u be without
+work, and nothing run backward.  Where memory binds, u must hold nothing: no parameters, and no bytes while
+it runs.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..classes import merge_classes, stage_classes
+from ..errors import InputError
 from .devices import UNABLE, Fleet
 from .workload import Workload
 
@@ -153,10 +156,17 @@ def compile_task(workload: Workload, fleet: Fleet) -> Task:
     Raises
     ------
     InputError
-        If some tensor is given in bytes and a kind has no bandwidth, or a kind's work is of another graph.
+        If some tensor is given in bytes and a kind has no bandwidth, a kind's work is of another graph, or
+        training meets links between neighbours.
     """
     graph = workload.graph
     n = graph.num_nodes
+    if fleet.links is not None and any(workload.backward):
+        raise InputError(
+            "links between neighbours",
+            "none for training, whose tensors go both ways",
+            f"{len(fleet.links)} links",
+        )
     precedence = workload.precedence()
     label, first, last = stage_classes(graph, precedence)
     nbytes, times = graph.tensor_bytes.tolist(), graph.tensor_time.tolist()
@@ -277,16 +287,18 @@ class _Merges:
         among = [(t, {task.producer[t], *task.consumers[t]}) for t in self.tensors[u]]
         own = [t for t, pins in among if pins == {u, x}]
         others = [t for t, pins in among if x not in pins]
-        if task.fleet.overlap and others:
+        turned = [t for t, pins in among if x in pins and len(pins) > 2 and task.producer[t] == u]
+        if task.fleet.overlap and (others or turned):
             return False
         for s in self.seats:
             receive, send = task.receive[s], task.send[s]
             saved = sum(min(receive[t], send[t]) for t in own)
             paid = sum(max(receive[t], send[t]) for t in others)
+            sent = sum(max(0, send[t] - receive[t]) for t in turned)
             runs_u, runs_x = task.work[s][u] != UNABLE, task.work[s][x] != UNABLE
             if runs_x and not runs_u:
                 return False
-            if runs_x and task.work[s][u] + paid > (0 if task.fleet.overlap else saved):
+            if runs_x and task.work[s][u] + paid + sent > (0 if task.fleet.overlap else saved):
                 return False
             if runs_u and paid > saved:
                 return False

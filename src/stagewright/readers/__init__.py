@@ -50,7 +50,11 @@ FORMATS: Final[Mapping[str, Format]] = {
     "cost_graph_def": Format("a CostGraphDef", {}),
     "dnn_partitioning": Format(
         "a workload of dnn-partitioning",
-        {"latency": ("accelerator", "cpu"), "edges": ("cost", "bytes")},
+        {
+            "latency": ("accelerator", "cpu"),
+            "edges": ("cost", "bytes"),
+            "backward": ("drop", "keep"),
+        },
     ),
     "pipedream": Format("a profile of PipeDream", {"input": ("free", "keep")}),
     "piper": Format("a workload of Piper", {"variant": None}),

@@ -3,8 +3,8 @@
 
 Per node: ``cpuLatency`` and ``fpgaLatency`` (ms), ``size`` (bytes that the device must hold), ``colorClass``
 (nodes of a class share a device), ``isBackwardNode``.  Per edge: ``cost`` (ms, paid once by the sender and
-once by each device that receives) and ``size`` (bytes).  Training files hold the backward pass as well; its
-forward part is read.
+once by each device that receives) and ``size`` (bytes).  Training files hold the backward pass as well, which is
+left out unless it is asked for.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .json_file import (
 from .notes import tell
 from .text_file import Place
 
-__all__ = ["graph_of_workload"]
+__all__ = ["flag_of", "graph_of_workload"]
 
 
 def graph_of_workload(document: Any, path: Path, options: Mapping[str, str]) -> CostGraph:
@@ -49,11 +49,15 @@ def graph_of_workload(document: Any, path: Path, options: Mapping[str, str]) -> 
     """
     check_object(document, str(path), ("nodes", "edges"), others=True)
     rows = [(item, _node(row, item)) for item, row in rows_of(document, "nodes", path)]
-    forward = [(item, row) for item, row in rows if not _flag(row, "isBackwardNode", item)]
-    index = _ids(rows, forward)
+    kept = [
+        (item, row)
+        for item, row in rows
+        if options["backward"] == "keep" or not flag_of(row, "isBackwardNode", item)
+    ]
+    index = _ids(rows, kept)
     builder = GraphBuilder(path.name.partition(".")[0])
-    fallen = _add_nodes(builder, forward, cpu=options["latency"] == "cpu")
-    kept: dict[tuple[int, int], list[int]] = {}
+    fallen = _add_nodes(builder, kept, cpu=options["latency"] == "cpu")
+    merged: dict[tuple[int, int], list[int]] = {}
     for item, row in rows_of(document, "edges", path):
         check_object(
             row,
@@ -68,17 +72,17 @@ def graph_of_workload(document: Any, path: Path, options: Mapping[str, str]) -> 
             price = size_of(row["size"], f"{item}.size")
         if source is None or target is None:
             continue
-        users = kept.setdefault((source, price), [])
+        users = merged.setdefault((source, price), [])
         if target not in users:
             users.append(target)
     key = "time" if options["edges"] == "cost" else "nbytes"
     with Place(str(path)):
-        for (source, price), users in sorted(kept.items()):
+        for (source, price), users in sorted(merged.items()):
             builder.add_tensor(source, users, **{key: price})
         graph = builder.build()
     said = []
-    if len(forward) < len(rows):
-        said.append(f"training graph: its {len(rows) - len(forward)} backward nodes are left out")
+    if len(kept) < len(rows):
+        said.append(f"training graph: its {len(rows) - len(kept)} backward nodes are left out")
     if fallen:
         said.append(f"nodes that only a CPU can run, with its latency: {fallen}")
     if said:
@@ -118,7 +122,7 @@ def _add_nodes(builder: GraphBuilder, rows: list[tuple[str, JsonObject]], *, cpu
     members = Counter(classes)
     fallen = 0
     for (item, row), name, color in zip(rows, names, classes, strict=True):
-        able = _flag(row, "supportedOnFpga", item, default=True)
+        able = flag_of(row, "supportedOnFpga", item, default=True)
         fallen += not able and not cpu
         key = "fpgaLatency" if able and not cpu else "cpuLatency"
         size = size_of(row.get("size", 0), f"{item}.size")
@@ -133,7 +137,7 @@ def _add_nodes(builder: GraphBuilder, rows: list[tuple[str, JsonObject]], *, cpu
     return fallen
 
 
-def _flag(row: JsonObject, key: str, item: str, *, default: bool = False) -> bool:
+def flag_of(row: JsonObject, key: str, item: str, *, default: bool = False) -> bool:
     """Return a truth value, which the published files write as true or false or as 1 or 0."""
     value = row.get(key, default)
     if value not in (0, 1):

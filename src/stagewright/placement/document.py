@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plan files for devices of several kinds: ``stagewright-plan/1`` with its optional keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import __version__
+from ..certificate.build import FORMAT, bound_entry, gap_of, rounded, stage_entry
+from ..units import seconds_from_ps
+from .devices import Fleet
+from .method import PlacedSolution
+from .workload import Workload, evaluate
+
+__all__ = ["placed_document"]
+
+
+def placed_document(
+    workload: Workload, fleet: Fleet, solution: PlacedSolution, *, seed: int
+) -> dict[str, Any]:
+    """Return the plan file's content; times are exact decimals of seconds.
+
+    Raises
+    ------
+    InputError
+        If the plan is not valid.
+    """
+    graph, plan = workload.graph, solution.plan
+    costs = evaluate(workload, fleet, plan)
+    upper, lower = max(cost.total for cost in costs), solution.lower_bound
+    stages = []
+    for device, nodes, cost in zip(plan.devices, plan.stages, costs, strict=True):
+        name = fleet.kinds[fleet.seat_at(device).kind].name
+        place = {} if fleet.order is None else {"place": device}
+        stages.append(stage_entry(graph, nodes, cost) | {"device": name} | place)
+    training = {
+        "training": {
+            "backward": [graph.node_names[v] for v, back in enumerate(workload.backward) if back],
+            "along": workload.along,
+        }
+    }
+    return {
+        "format": FORMAT,
+        "graph_sha256": graph.sha256,
+        "machine": machine_entry(fleet, graph.num_nodes),
+        **(training if any(workload.backward) else {}),
+        "bottleneck": seconds_from_ps(upper),
+        "lower_bound": seconds_from_ps(lower),
+        "gap": gap_of(upper, lower),
+        "status": "optimal" if lower == upper else "bounded" if lower else "feasible",
+        "stages": stages,
+        "bounds": [bound_entry(bound) for bound in solution.bounds],
+        "stopped_because": solution.stopped_because,
+        "seconds": rounded(solution.seconds),
+        "seed": seed,
+        "version": __version__,
+    }
+
+
+def machine_entry(fleet: Fleet, node_count: int) -> dict[str, Any]:
+    """Return the `machine` object; its plain keys are those of the first kind."""
+    first = fleet.kinds[0]
+    entry: dict[str, Any] = {
+        "stages": fleet.stages,
+        "bandwidth": first.link.bandwidth,
+        "latency": seconds_from_ps(first.link.latency),
+        "memory": first.memory,
+        "devices": fleet.to_json(node_count),
+    }
+    if fleet.order is not None:
+        entry["order"] = [fleet.kinds[q].name for q in fleet.order]
+    if fleet.links is not None:
+        entry["links"] = [link.to_json() for link in fleet.links]
+    if fleet.overlap:
+        entry["overlap"] = True
+    return entry

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The public function place: plans for devices of several kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from .errors import InputError
+from .ladder import require_time_limit, require_work
+from .source import Source
+
+if TYPE_CHECKING:
+    from .certificate.check import Report
+    from .cost.catalogue import Catalogue
+    from .graph import CostGraph
+    from .placement.devices import Fleet
+    from .placement.method import PlacedSolution
+    from .placement.workload import Workload
+
+__all__ = ["PlacedResult", "place"]
+
+Mode = Literal["inference", "training"]
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedResult:
+    """A plan for devices of several kinds, with its proof.
+
+    Attributes
+    ----------
+    workload, fleet
+        What was planned for what.
+    solution
+        The plan and how it was found; times in picoseconds.
+    seed
+        Seed of the random choices.
+    source
+        Where the graph came from, as far as it is known.
+    """
+
+    workload: Workload
+    fleet: Fleet
+    solution: PlacedSolution
+    seed: int
+    source: Source | None = None
+
+    @property
+    def status(self) -> str:
+        """``optimal``, ``bounded`` or ``feasible``."""
+        return str(self.to_json()["status"])
+
+    @property
+    def bottleneck(self) -> float:
+        """The period in seconds."""
+        return self.solution.bottleneck / 1e12
+
+    @property
+    def lower_bound(self) -> float:
+        """No plan has a bottleneck below this many seconds."""
+        return self.solution.lower_bound / 1e12
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan file's content."""
+        return dict(self._document)
+
+    @cached_property
+    def _document(self) -> dict[str, Any]:
+        from .placement.document import placed_document
+
+        document = placed_document(self.workload, self.fleet, self.solution, seed=self.seed)
+        return document if self.source is None else document | {"source": self.source.to_json()}
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan file; it appears whole or not at all."""
+        from .certificate.build import save
+
+        save(self._document, path)
+
+    def check(self, exhaustive_seconds: float | None = None) -> Report:
+        """Verify the plan by the independent checker."""
+        from .api import check
+
+        return check(self.workload.graph, self._document, exhaustive_seconds=exhaustive_seconds)
+
+
+def place(
+    model: Workload | CostGraph | str | Path,
+    machine: Fleet | str | Path | None = None,
+    *,
+    mode: Mode = "inference",
+    work: str | Path | Mapping[str, tuple[int, ...]] | None = None,
+    catalogue: Catalogue | None = None,
+    time_limit: float = 60.0,
+    seed: int = 0,
+    source: Source | None = None,
+) -> PlacedResult:
+    """Plan for devices of several kinds (docs/placement.md).
+
+    Parameters
+    ----------
+    model
+        A workload, a graph, or the path of anything that :func:`read` reads.
+    machine
+        The devices, or the path of a machine file.  By default those that the file of the model is for,
+        which only workloads of dnn-partitioning say.
+    mode
+        ``training`` plans the backward pass as well.
+    work
+        Work per kind of device: a file beside the model, or picoseconds per node by name.
+    catalogue
+        Devices and links that the machine file may name.
+    time_limit
+        Seconds.
+    seed
+        Seed of the random choices.
+    source
+        Where the graph came from, for the plan file.
+
+    Raises
+    ------
+    InputError
+        If something given cannot be used.
+    InfeasibleError, LimitError
+        If no plan fits, or none was found in time.
+    """
+    from .placement.devices import Fleet
+    from .placement.fleet_file import read_fleet
+    from .placement.method import solve_placed
+    from .placement.reading import published_fleet, read_work, read_workload
+    from .placement.workload import Workload
+    from .readers import file_kind
+
+    require_time_limit(time_limit)
+    path = Path(model) if isinstance(model, (str, Path)) else None
+    if path is not None:
+        from .api import read
+
+        workload = read_workload(path, mode, read)
+        source = source or _source_of(path, workload)
+    elif isinstance(model, Workload):
+        workload = model
+    else:
+        workload = Workload(model)  # type: ignore[arg-type]  # what is left is a CostGraph
+    if work is not None:
+        rows = work if isinstance(work, Mapping) else read_work(work, workload.graph)
+        workload = replace(workload, rows={**workload.rows, **rows})
+    if machine is None:
+        if path is None or file_kind(path) != "dnn_partitioning":
+            raise InputError("machine", "the devices to plan for", "none", "Give --machine FILE.")
+        machine = published_fleet(path, mode)
+    fleet = machine if isinstance(machine, Fleet) else read_fleet(machine, workload, catalogue)
+    if any(kind.work is None for kind in fleet.kinds):
+        require_work(workload.graph)
+    solution = solve_placed(workload, fleet, time_limit=time_limit, seed=seed)
+    return PlacedResult(workload, fleet, solution, seed, source)
+
+
+def _source_of(path: Path, workload: Workload) -> Source:
+    options = {"backward": "keep"} if any(workload.backward) else {}
+    return Source(str(path), options=options)
