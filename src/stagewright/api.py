@@ -386,6 +386,7 @@ def split(
     *,
     shapes: Mapping[str, Sequence[int]] | None = None,
     dims: Mapping[str, int] | None = None,
+    any_size: bool = False,
     overwrite: bool = False,
 ) -> Manifest:
     """Write one model file per stage and a manifest into `folder`.
@@ -398,6 +399,8 @@ def split(
         A result, or the path of a plan file.
     shapes, dims
         As given for reading; by default what the plan file says.
+    any_size
+        Leave symbolic sizes symbolic: the stages take any, not only those that costs were counted for.
 
     Raises
     ------
@@ -415,6 +418,8 @@ def split(
     dims = dims or (source.dims if source else None)
     dims = with_batch(model, source.settings.batch if source else None, shapes, dims)
     graph = read(model, shapes=shapes, dims=dims)
+    if any_size:
+        shapes = dims = None
     return split_onnx(
         model,
         graph,

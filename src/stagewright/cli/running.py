@@ -28,6 +28,11 @@ def _add_split(parser: opt.Parser) -> None:
     opt.add_model_options(parser, costs=False)
     parser.add_argument("plan", metavar="PLAN.json", help="the plan file")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder to write")
+    parser.add_argument(
+        "--any-size",
+        action="store_true",
+        help="leave symbolic sizes (batch, sequence) symbolic: the stages take any",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier output")
     parser.set_defaults(command=split)
 
@@ -42,6 +47,7 @@ def split(options: argparse.Namespace) -> int:
         options.output,
         shapes=opt.shapes_of(options),
         dims=opt.dims_of(options),
+        any_size=options.any_size,
         overwrite=options.overwrite,
     )
     for number, stage in enumerate(manifest.stages):
