@@ -85,7 +85,10 @@ def slug(heading: str) -> str:
 
 def manual() -> list[Path]:
     """Return all pages below docs/ and the Markdown files beside it that readers see first."""
-    beside = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    beside = [
+        ROOT / name
+        for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md")
+    ]
     return [*beside, *sorted(DOCS.rglob("*.md"))]
 
 

@@ -49,6 +49,12 @@ def test_pages_named_in_running_text_exist(page: Page) -> None:
             assert (ROOT / name).exists(), f"{where(page, number)}: there is no {name}"
 
 
+def test_pages_named_in_the_sources_exist() -> None:
+    for file in sorted((ROOT / "src").rglob("*.py")):
+        for name in re.findall(r"\bdocs/[a-z_/]+\.md", file.read_text(encoding="utf-8")):
+            assert (ROOT / name).exists(), f"{file.relative_to(ROOT)}: there is no {name}"
+
+
 @EACH
 def test_console_blocks_hold_commands_that_exist(page: Page) -> None:
     for block in page.blocks:

@@ -46,6 +46,12 @@ def test_each_page_is_built_and_in_the_navigation(site: Path) -> None:
             assert f'href="{name}"' in start, f"{name} is not in the navigation"
 
 
+def test_no_page_stands_twice_in_the_navigation() -> None:
+    pages = re.findall(r"^ *- (?:.*: )?([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    assert pages
+    assert len(pages) == len(set(pages))
+
+
 def test_options_come_from_the_parser(site: Path) -> None:
     for name, parser in commands().items():
         page = (site / "commands" / f"{name}.html").read_text(encoding="utf-8")
