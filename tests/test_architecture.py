@@ -20,6 +20,7 @@ LAYERS = [
     "effort",
     "rounds",
     "files",
+    "raylink",
     "units",
     "timeline",
     "topology",

@@ -66,7 +66,7 @@ def ensure_torch() -> None:
     torch = [str(r) for r in optional["torch"]]
     others = [
         str(r)
-        for extra in ("hf", "interop", "jax", "consumers", "docs", "frames")
+        for extra in ("hf", "interop", "jax", "consumers", "docs", "frames", "ray")
         for r in optional[extra]
         if not str(r).startswith("stagewright[")
     ]

@@ -190,7 +190,10 @@ def add_run_options(parser: Parser) -> None:
         "--threads-per-stage", type=int, default=1, metavar="N", help="threads of each stage (1)"
     )
     parser.add_argument(
-        "--engine", choices=("process", "thread"), default="process", help="what a worker is"
+        "--engine",
+        choices=("process", "thread", "ray"),
+        default="process",
+        help="what a worker is",
     )
     parser.add_argument("--depth", type=int, default=2, metavar="N", help="length of queues (2)")
 

@@ -82,6 +82,11 @@ def _add_run(parser: opt.Parser) -> None:
         "--provider", choices=("cpu", "cuda"), default="cpu", help="where stages compute (cpu)"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the inputs (0)")
+    parser.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="the Ray cluster for --engine ray; 'local' starts one (RAY_ADDRESS, else this machine's)",
+    )
     parser.add_argument("--trace", metavar="OUT.json", help="write a trace for Perfetto")
     parser.add_argument("--report", metavar="PAGE.html", help="write the report page with this run")
     parser.add_argument("--plan", metavar="PLAN.json", help="the plan for --report (DIR/plan.json)")
@@ -109,6 +114,7 @@ def run(options: argparse.Namespace) -> int:
         restart=options.restart,
         stall_after=options.stall_after,
         provider=options.provider,
+        address=options.address,
     )
     why = _explanation(report) if options.explain else None
     if options.json:

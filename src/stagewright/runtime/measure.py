@@ -14,6 +14,7 @@ import numpy as np
 from ..cores import usable_cores
 from ..errors import InputError
 from ..splitting.manifest import Manifest
+from .engines import MakeEngine
 from .inputs import random_inputs
 from .pipeline import Pipeline
 from .report import Comparison, RunReport, StageReport, WholeModel
@@ -35,12 +36,13 @@ def run_directory(
     threads_per_stage: int = 1,
     seed: int = 0,
     model: str | Path | None = None,
-    engine: Literal["process", "thread"] = "process",
+    engine: Literal["process", "thread", "ray"] = "process",
     depth: int = 2,
     compare: bool = True,
     restart: int = 0,
     stall_after: float | None = None,
     provider: str = "cpu",
+    address: str | None = None,
 ) -> RunReport:
     """Run seeded random inputs through a folder of stage files and report; see :func:`measure`."""
     return measure(
@@ -55,6 +57,7 @@ def run_directory(
         restart=restart,
         stall_after=stall_after,
         provider=provider,
+        address=address,
     )
 
 
@@ -66,7 +69,7 @@ def measure(
     warmup: int = 5,
     threads: int = 1,
     seed: int = 0,
-    engine: Literal["process", "thread"] = "process",
+    engine: Literal["process", "thread", "ray"] = "process",
     depth: int = 2,
     level: str = "all",
     dims: Mapping[str, int] | None = None,
@@ -74,6 +77,7 @@ def measure(
     restart: int = 0,
     stall_after: float | None = None,
     provider: str = "cpu",
+    address: str | None = None,
 ) -> RunReport:
     """Measure a pipeline and the unsplit model in turns, so that both meet the same machine.
 
@@ -90,6 +94,8 @@ def measure(
         Items that go before, unmeasured.
     threads, engine, depth, level, restart, stall_after, provider
         As of :class:`~stagewright.runtime.Pipeline`.
+    address
+        For the engine ``ray``: the cluster, as of :func:`.ray_engine.ray_engine`.
     seed, dims
         As of :func:`~stagewright.runtime.inputs.random_inputs`.
     compare
@@ -114,7 +120,7 @@ def measure(
     with Pipeline(
         folder,
         threads=threads,
-        engine=engine,
+        engine=_engine(engine, address),
         depth=depth,
         level=level,
         restart=restart,
@@ -149,6 +155,18 @@ def measure(
         faults=faults,
         history=history,
     )
+
+
+def _engine(
+    engine: Literal["process", "thread", "ray"], address: str | None
+) -> Literal["process", "thread"] | MakeEngine:
+    if engine == "ray":
+        from .ray_engine import ray_engine
+
+        return ray_engine(address)
+    if address is not None:
+        raise InputError("address", f"none for the engine '{engine}'", repr(address))
+    return engine
 
 
 def _rounds(

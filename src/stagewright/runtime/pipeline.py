@@ -83,8 +83,9 @@ class Pipeline:
     threads
         Threads per stage for one operator.
     engine
-        ``process``: one process per stage; ``thread``: one thread per stage; or what makes another
-        engine (:data:`.engines.MakeEngine`).
+        ``process``: one process per stage; ``thread``: one thread per stage; ``ray``: one actor per stage on
+        the Ray cluster that this machine belongs to; or what makes another engine
+        (:data:`.engines.MakeEngine`), such as :func:`.ray_engine.ray_engine` for a cluster elsewhere.
     depth
         Items that may wait between neighbouring stages, >= 1.
     level
@@ -123,7 +124,7 @@ class Pipeline:
         folder: str | Path,
         *,
         threads: int = 1,
-        engine: Literal["process", "thread"] | MakeEngine = "process",
+        engine: Literal["process", "thread", "ray"] | MakeEngine = "process",
         depth: int = 2,
         level: str = "all",
         pin_cores: bool = True,
@@ -357,8 +358,12 @@ class Pipeline:
 def _maker(engine: str | MakeEngine) -> MakeEngine:
     if callable(engine):
         return engine
+    if engine == "ray":
+        from .ray_engine import ray_engine
+
+        return ray_engine()
     if engine not in ("process", "thread"):
-        raise InputError("engine", "'process' or 'thread'", repr(engine))
+        raise InputError("engine", "'process', 'thread' or 'ray'", repr(engine))
     return ProcessEngine if engine == "process" else ThreadEngine
 
 

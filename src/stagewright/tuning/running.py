@@ -101,7 +101,7 @@ def tune(
     rounds: int = 5,
     items: int = 80,
     threads_per_stage: int = 1,
-    engine: Literal["process", "thread"] = "process",
+    engine: Literal["process", "thread", "ray"] = "process",
     depth: int = 2,
     source: Source | None = None,
     bandwidth: api.Quantity | None = None,

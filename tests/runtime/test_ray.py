@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pipelines and tasks on a real Ray cluster of several raylets on this machine, with some of them killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.runtime.helpers import FAULTY, SKIP, SLOW, inside, item, slow
+from tests.splitting.helpers import assert_same, run_whole, split
+
+from stagewright.cli import main
+from stagewright.errors import InputError, RunError
+from stagewright.raylink import over_ray
+from stagewright.runtime import Pipeline
+from stagewright.runtime.ray_engine import ray_engine
+
+ray = pytest.importorskip("ray", reason="needs Ray: pip install 'stagewright[ray]'")
+
+MEMORY = 80 * 2**20
+# A dead raylet is to be noticed in a second, not in the quarter of a minute that suits real networks.
+QUICK = {
+    "health_check_initial_delay_ms": 1000,
+    "health_check_period_ms": 300,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A head without cores and three raylets with two each; nothing of it is left."""
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        # Workers import this package from where the tests do, and the modules of the tests.
+        patch.setenv(
+            "PYTHONPATH", os.pathsep.join(filter(None, ["src", ".", os.environ.get("PYTHONPATH")]))
+        )
+        head = {
+            "num_cpus": 0,
+            "object_store_memory": MEMORY,
+            "include_dashboard": False,
+            "_system_config": QUICK,
+        }
+        made = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            for _ in range(3):
+                made.add_node(num_cpus=2, object_store_memory=MEMORY)
+            made.wait_for_nodes()
+            ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
+            yield made
+        finally:
+            ray.shutdown()
+            made.shutdown()
+    deadline = time.monotonic() + 10
+    while _raylets() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _raylets()
+
+
+def _raylets() -> list[int]:
+    """Return the raylets among this process's descendants."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "stat").read_text().rpartition(")")[2].split()
+            name = (folder / "comm").read_text().strip()
+        except OSError:
+            continue
+        if name in ("raylet", "gcs_server") and int(words[1]) == os.getpid() and words[0] != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+def told(pipeline: Pipeline, stage: int, question: str) -> Any:
+    """Ask a stage's actor for its process or its node."""
+    ask = {"pid": _pid, "node": _node}[question]
+    return ray.get(inside(pipeline)._actors[stage].__ray_call__.remote(ask))
+
+
+def _pid(_: Any) -> int:
+    return os.getpid()
+
+
+def _node(_: Any) -> str:
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def kill_node(cluster: Any, name: str) -> None:
+    """Kill the raylet of a node at once, with all that it runs, and put another in its place."""
+    (node,) = (n for n in cluster.worker_nodes if n.node_id == name)
+    cluster.remove_node(node, allow_graceful=False)
+
+
+def test_outputs_are_the_models_in_order_and_stages_are_spread(
+    cluster: Any, tmp_path: Path
+) -> None:
+    path, folder, _ = split(SKIP, tmp_path, ["a"], ["b", "c"], ["d"])
+    with Pipeline(folder, engine=ray_engine(cluster.address)) as pipeline:
+        assert len({told(pipeline, stage, "node") for stage in range(3)}) == 3
+        for i, got in enumerate(pipeline.map(item(i) for i in range(100))):
+            assert_same(got, run_whole(path, item(i)))
+        stats, history = pipeline.stats(), pipeline.history()
+    assert stats.items == 100
+    assert all(s.compute is not None and 0 < s.compute < 1 for s in stats.stages)
+    assert history.items == 100
+    for rows in history.rows:
+        assert (np.diff(rows, axis=1) >= 0).all()
+    # An item is received by a stage after those before it computed it, on one clock.
+    assert (history.rows[1][:, 1] > history.rows[0][:, 2] - 0.01).all()
+
+
+def test_large_tensors_and_files_that_are_sent(cluster: Any, tmp_path: Path) -> None:
+    model = SKIP.replace("[1, 3]", "[64, 4096]")
+    path, folder, _ = split(model, tmp_path, ["a"], ["b", "c"], ["d"])
+    feeds = {name: np.random.default_rng(0).random((64, 4096), np.float32) for name in "xz"}
+    with Pipeline(folder, engine=ray_engine(cluster.address, ship=True)) as pipeline:
+        wanted = run_whole(path, feeds)
+        for got in pipeline.map([feeds] * 12):
+            assert_same(got, wanted)
+
+
+def test_a_machine_killed_amid_a_stream_loses_nothing(cluster: Any, tmp_path: Path) -> None:
+    path, folder, _ = split(SKIP, tmp_path, ["a"], ["b", "c"], ["d"])
+    with Pipeline(folder, engine=ray_engine(cluster.address), restart=2) as pipeline:
+        victim = told(pipeline, 1, "node")
+        results = []
+        for i, got in enumerate(pipeline.map(item(i) for i in range(300))):
+            results.append(got)
+            if i == 100:
+                kill_node(cluster, victim)
+        assert told(pipeline, 1, "node") != victim
+        assert pipeline.faults == ()
+    cluster.add_node(num_cpus=2, object_store_memory=MEMORY)
+    assert len(results) == 300
+    for i, got in enumerate(results):
+        assert_same(got, run_whole(path, item(i)))
+
+
+def test_a_process_killed_amid_a_stream(cluster: Any, tmp_path: Path) -> None:
+    path, folder, _ = split(SKIP, tmp_path, ["a"], ["b", "c"], ["d"])
+    for restart in (1, 0):
+        with Pipeline(folder, engine=ray_engine(cluster.address), restart=restart) as pipeline:
+            pid, results, fault = told(pipeline, 1, "pid"), [], ""
+            try:
+                for i, got in enumerate(pipeline.map(item(i) for i in range(200))):
+                    results.append(got)
+                    if i == 50:
+                        os.kill(pid, signal.SIGKILL)
+            except RunError as error:
+                fault = str(error)
+        assert (len(results) == 200) == (restart == 1)
+        assert fault.startswith("stage 1 died: " if restart == 0 else "")
+        assert (fault == "") == (restart == 1)
+        assert "Some common causes" not in fault
+        for i, got in enumerate(results):
+            assert_same(got, run_whole(path, item(i)))
+
+
+def test_an_item_that_raises_fails_alone(cluster: Any, tmp_path: Path) -> None:
+    _, folder, _ = split(FAULTY, tmp_path, ["a"], ["b"], ["c"])
+    x = np.arange(3, dtype=np.float32)
+    items = [{"x": x, "i": np.array([i])} for i in (0, 7, 2)]
+    with Pipeline(folder, engine=ray_engine(cluster.address)) as pipeline:
+        good, bad, after = pipeline.map(items, on_error="yield")
+        with pytest.raises(RunError, match="stage 1 failed: "):
+            pipeline.run(items[1])
+    assert isinstance(bad, RunError)
+    assert [good["y"][0], after["y"][0]] == pytest.approx([1, np.exp(2)])
+
+
+def test_a_stage_that_stalls_is_named(cluster: Any, tmp_path: Path) -> None:
+    _, folder, _ = split(SLOW, tmp_path, ["a"], ["t", "b"], ["d"])
+    with Pipeline(folder, engine=ray_engine(cluster.address), stall_after=0.5) as pipeline:
+        assert pipeline.run(slow(3))["y"].tolist() == [[0, 0, 0]]
+        with pytest.raises(RunError, match=r"stage 1 stalled: no result within 0.5 s"):
+            pipeline.run(slow(1 << 60))
+
+
+def test_what_does_not_start_is_said(cluster: Any, tmp_path: Path) -> None:
+    _, folder, _ = split(SKIP, tmp_path, ["a", "b"], ["c", "d"])
+    wanted = ray_engine(
+        cluster.address, resources=[{"CPU": 1}, {"CPU": 1, "lasers": 2}], start_seconds=1.5
+    )
+    with pytest.raises(
+        RunError, match=r"stage 1 did not start within 1.5 s: the cluster has .*CPU"
+    ):
+        Pipeline(folder, engine=wanted)
+    (folder / "stage1.onnx").write_bytes(b"no model")
+    with pytest.raises(RunError, match=r"stage 1 failed: .*stage1.onnx"):
+        Pipeline(folder, engine=ray_engine(cluster.address))
+
+
+def test_the_command_runs_on_the_cluster(
+    cluster: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, folder, _ = split(SKIP, tmp_path, ["a"], ["b", "c"], ["d"])
+    trace = tmp_path / "trace.json"
+    options = ["--engine", "ray", "--address", cluster.address, "--items", "12", "--restart"]
+    assert main(["run", str(folder), *options, "--trace", str(trace), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["engine"], report["outputs_equal"], len(report["stages"])) == ("ray", True, 3)
+    assert json.loads(trace.read_text())["traceEvents"]
+    assert main(["run", str(folder), "--address", cluster.address]) == 2
+    assert "none for the engine 'process'" in capsys.readouterr().err
+    assert path.exists()
+
+
+def _square(x: int) -> int:
+    if x == 13:
+        raise InputError("task", "another number", "13")
+    return x * x
+
+
+def _dies_once(path: str) -> str:
+    if not Path(path).exists():
+        Path(path).touch()
+        os._exit(1)
+    return "done"
+
+
+def test_tasks_keep_their_order_and_survive_a_death(cluster: Any, tmp_path: Path) -> None:
+    assert list(over_ray(_square, range(8), address=cluster.address)) == [x * x for x in range(8)]
+    assert list(over_ray(_dies_once, [str(tmp_path / "mark")], address=cluster.address)) == ["done"]
+    answers = over_ray(_square, [2, 13, 3], address=cluster.address)
+    assert next(answers) == 4
+    with pytest.raises(InputError, match="another number"):
+        next(answers)
+
+
+def test_no_cluster_is_said_in_a_process_that_has_none(tmp_path: Path) -> None:
+    environment = {**os.environ, "RAY_ADDRESS": "127.0.0.1:1"}
+    code = "import sys; from stagewright.raylink import over_ray; list(over_ray(abs, [1]))"
+    done = subprocess.run(
+        ["python", "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "Ray cluster at" in done.stderr
