@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import ast
+import pickle
 from pathlib import Path
 
 import stagewright as sw
-from stagewright import _native
+from stagewright import _native, errors
 
 
 def test_every_public_name_is_there() -> None:
@@ -24,6 +25,17 @@ def test_functions_are_not_shadowed_by_modules() -> None:
     assert stagewright.runtime
     for name in ("read", "plan", "place", "robust", "check", "split", "run", "sweep", "export"):
         assert callable(getattr(sw, name)), name
+
+
+def test_errors_travel_between_processes() -> None:
+    for error in (
+        errors.InputError("a", "b", "c", "d"),
+        errors.ModelError("a", "b", "c"),
+        errors.MissingDependencyError("ray", "ray", "Running"),
+        errors.RunError("stage 1 died"),
+    ):
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again)) == (type(error), str(error))
 
 
 def test_stub_lists_what_the_module_has() -> None:

@@ -7,6 +7,8 @@ to do.  The command prints the message and exits with :attr:`StagewrightError.ex
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "CheckError",
     "GraphError",
@@ -45,6 +47,10 @@ class InputError(StagewrightError):
         message = f"{item}: expected {expected}, got {got}"
         super().__init__(f"{message}. {remedy}" if remedy else message)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors travel between processes.
+        return type(self), (self.item, self.expected, self.got, self.remedy)
+
 
 class GraphError(InputError):
     """A cost graph breaks a rule of the problem (cycle, overflow, unknown reference ...)."""
@@ -78,10 +84,14 @@ class MissingDependencyError(StagewrightError):
     """
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
+        self._parts = package, extra, purpose
         super().__init__(
             f"{purpose} needs the package '{package}', which is not installed. "
             f"Install it with: pip install 'stagewright[{extra}]'"
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._parts
 
 
 class InfeasibleError(StagewrightError):

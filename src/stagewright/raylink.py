@@ -61,9 +61,10 @@ def cluster(address: str | None, purpose: str) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    address = address or os.environ.get("RAY_ADDRESS") or "auto"
     try:
         ray.init(
-            address=address or os.environ.get("RAY_ADDRESS") or "auto",
+            address=address,
             include_dashboard=False if address == LOCAL else None,
             log_to_driver=False,
             logging_level="ERROR",
@@ -71,7 +72,7 @@ def cluster(address: str | None, purpose: str) -> Iterator[Any]:
     except (ConnectionError, ValueError, RuntimeError) as fault:
         lines = str(fault).strip().splitlines() or [type(fault).__name__]
         raise InputError(
-            f"Ray cluster at '{address or 'auto'}'",
+            f"Ray cluster at '{address}'",
             "one that runs",
             lines[0],
             "Start one with `ray start --head`, or give the address 'local'.",
@@ -127,5 +128,9 @@ def over_ray(
                     ) from None
                 yield answer
         finally:
-            for reference in waiting:
-                ray.cancel(reference, force=True)
+            # Only what is left after an early end; cancelling what is done is not safe in Ray 2.60.
+            _, left = (
+                ray.wait(waiting, num_returns=len(waiting), timeout=0) if waiting else ([], [])
+            )
+            for reference in left:
+                ray.cancel(reference)

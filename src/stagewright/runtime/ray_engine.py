@@ -331,16 +331,12 @@ def _key(route: Route) -> _Key:
 def _reason(fault: Exception | None) -> str:
     """Return what a person needs of Ray's long messages."""
     text = str(fault).strip()
-    found = re.search(r"(?:is dead|died|unavailable) because (.+)", text)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if found is None and "__init__" in text and lines:
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(fault).__name__]
+    if "__init__()" in text:  # the last line is what it raised
         return lines[-1]
+    found = re.search(r"(?:is dead|died|unavailable) because (.+)", text)
     # What follows are guesses.
-    return (
-        found[1].partition(" Some common causes")[0].strip()
-        if found
-        else (lines[0] if lines else type(fault).__name__)
-    )
+    return found[1].partition(" Some common causes")[0].strip() if found else lines[0]
 
 
 def _said(resources: Mapping[str, float]) -> str:
