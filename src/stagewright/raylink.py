@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
@@ -15,6 +16,8 @@ __all__ = ["LOCAL", "cluster", "over_ray", "ray_module"]
 
 LOCAL: Final = "local"
 """The address that starts a cluster of its own on this machine."""
+
+_KNOCK_SECONDS: Final = 5.0
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
@@ -63,13 +66,14 @@ def cluster(address: str | None, purpose: str) -> Iterator[Any]:
         return
     address = address or os.environ.get("RAY_ADDRESS") or "auto"
     try:
+        _knock(address)
         ray.init(
             address=address,
             include_dashboard=False if address == LOCAL else None,
             log_to_driver=False,
             logging_level="ERROR",
         )
-    except (ConnectionError, ValueError, RuntimeError) as fault:
+    except (OSError, ValueError, RuntimeError) as fault:
         lines = str(fault).strip().splitlines() or [type(fault).__name__]
         raise InputError(
             f"Ray cluster at '{address}'",
@@ -81,6 +85,13 @@ def cluster(address: str | None, purpose: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError if nobody listens there; Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
 
 
 def over_ray(
