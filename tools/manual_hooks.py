@@ -13,6 +13,7 @@ from manual_pages import ROOT
 
 API = "<!-- public names -->"
 ROLE = re.compile(r":(?:func|class|mod|meth|attr|data|exc):<code>[~.]?([^<]*)</code>")
+BENCHMARKS = "<!-- benchmarks -->"
 DOCSTRING = re.compile(r"^<!-- docstring of: ([\w.]+) -->$", re.MULTILINE)
 SPHINX_ROLE = re.compile(r":(?:func|class|mod|meth|attr|data|exc):`[~.]*([^`]*)`")
 # Code of either kind, or a page named in running text.
@@ -41,6 +42,7 @@ def on_config(config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Write options, public names and docstrings where a page wants them; link pages that it names."""
     markdown = with_options(markdown).replace(API, public_names())
+    markdown = markdown.replace(BENCHMARKS, benchmarks())
     markdown = DOCSTRING.sub(lambda found: docstring(found[1]), markdown)
     up = "../" * page.file.src_uri.count("/")
 
@@ -53,6 +55,17 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 def on_page_content(html: str, **_: Any) -> str:
     """Show Sphinx's roles in docstrings as the names that they mean."""
     return ROLE.sub(r"<code>\1</code>", html)
+
+
+def benchmarks() -> str:
+    """Return a table of the benchmarks that run as modules, with what each says of itself."""
+    rows = ["| command | what it shows |", "| --- | --- |"]
+    for path in sorted((ROOT / "benchmarks").glob("[a-z]*.py")):
+        text = path.read_text(encoding="utf-8")
+        if '__name__ == "__main__"' in text:
+            about = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0].partition("`")[0]
+            rows.append(f"| `python -m benchmarks.{path.stem}` | {about.strip()} |")
+    return "\n".join(rows)
 
 
 def docstring(module: str) -> str:

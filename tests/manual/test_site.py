@@ -69,6 +69,15 @@ def test_public_names_come_from_docstrings(site: Path) -> None:
     assert not re.search(r":(?:func|class|mod|meth):", page)
 
 
+def test_benchmarks_and_proofs_come_from_their_files(site: Path) -> None:
+    listed = (site / "reproducing.html").read_text(encoding="utf-8")
+    for name in ("peers", "scale", "pipeline"):
+        assert f"<code>python -m benchmarks.{name}</code>" in listed
+    proofs = (site / "method_proofs.html").read_text(encoding="utf-8")
+    assert "docstring of:" not in proofs
+    assert "Two mirror-image rules with one inequality each." in proofs
+
+
 class _Loads(HTMLParser):
     """Collects what a browser loads on its own."""
 
