@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.runtime.helpers import SLOW, slow
 from tests.splitting.helpers import split
 
 from stagewright.cli import main
-from stagewright.runtime import Pipeline, RunHistory, measure
-from stagewright.runtime.stage_loop import RECORDS, RECORDS_BYTES, Times
+from stagewright.runtime import RunHistory, measure
+from stagewright.runtime.channels import ChannelClosedError
+from stagewright.runtime.stage_loop import RECORDS, RECORDS_BYTES, Times, run_stage
+from stagewright.runtime.stats import StageTimes
+from stagewright.runtime.wiring import Route
 
 DIAMOND = """<ir_version: 8, opset_import: ["" : 17]>
 m (float[1, 3] x) => (float[1, 3] y) {
@@ -57,18 +59,41 @@ def test_the_trace_of_a_run(tmp_path: Path, engine: Any) -> None:
         assert start["ts"] <= end["ts"]
 
 
-def test_waiting_for_room_is_not_sending(tmp_path: Path) -> None:
-    """A slow stage stops the one before; that waits for room, and sending stays short."""
-    _, folder, _ = split(SLOW, tmp_path, ["a"], ["b"], ["d"])
-    with Pipeline(folder, engine="thread", depth=1) as pipeline:
-        assert len(list(pipeline.map(slow(20_000) for _ in range(6)))) == 6
-        history, stats = pipeline.history(), pipeline.stats()
-    waited = float((history.rows[1][:, 2] - history.rows[1][:, 1]).max())
-    blocked = max(float((rows[:, 3] - rows[:, 2]).max()) for rows in history.rows)
-    assert blocked > waited / 2
-    longest_send = max(float((rows[:, 4] - rows[:, 3]).max()) for rows in history.rows)
-    assert longest_send < waited / 2
-    assert all(stage.send is not None and stage.blocked is not None for stage in stats.stages)
+class OneItem:
+    """Both ends of a channel that brings one item, and waits for room for five seconds of its own."""
+
+    route = Route(0, 1, (), 1)
+    waited = 0.0
+
+    def __init__(self) -> None:
+        self.brought = False
+
+    def recv(self) -> list[Any]:
+        if self.brought:
+            raise ChannelClosedError
+        self.brought = True
+        return []
+
+    def release(self) -> None: ...
+
+    def room(self) -> dict[str, Any]:
+        return {}
+
+    def send(self, values: Any) -> None:
+        self.waited += 5.0
+
+
+def test_waiting_for_room_is_not_sending() -> None:
+    times, ends = Times(bytearray(RECORDS_BYTES)), [OneItem(), OneItem()]
+    channels: Any = ends
+    with pytest.raises(ChannelClosedError):
+        run_stage(0, lambda *_: {}, channels[:1], channels, times)
+    ((wait, compute, blocked, send),) = np.diff(times.last(), axis=1).tolist()
+    assert blocked == pytest.approx(10.0)  # of both senders
+    assert send == pytest.approx(-10.0, abs=5)  # the real time less what was made up
+    assert min(wait, compute) >= 0
+    summed = StageTimes.of(times.last())
+    assert (summed.blocked, summed.send, summed.compute) == (blocked, send, compute)
 
 
 def test_only_what_all_stages_remember(tmp_path: Path) -> None:
