@@ -177,9 +177,10 @@ def test_a_stopped_worker_counts_as_stalled_and_is_replaced(tmp_path: Path, vict
         os.kill(inside(pipeline).processes[victim], signal.SIGSTOP)
         got = [g["p"][0, 0] for g in pipeline.map(item(i) for i in range(20))]
         assert got == list(range(20))
-        assert pipeline.faults == (
-            f"stage {victim} stalled: an item was not taken for more than 0.4 s",
-        )
+        (fault,) = pipeline.faults
+        # Most often it was waiting, but it may have been about to note that it had handed on.
+        assert fault.startswith(f"stage {victim} stalled: an item ")
+        assert fault.endswith(" for more than 0.4 s")
 
 
 def test_a_slow_consumer_and_a_slow_stage_are_no_stall(tmp_path: Path) -> None:

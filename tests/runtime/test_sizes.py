@@ -38,6 +38,8 @@ def test_stages_of_any_size(tmp_path: Path) -> None:
         ]
         for got, feed in zip(pipeline.map(feeds), feeds, strict=True):
             np.testing.assert_array_equal(got["y"], run_whole(path, feed)["y"])
+    report = api.run(tmp_path / "any", batches=12, engine="thread", dims=sizes, microbatch=2)
+    assert report.outputs_equal
     api.split(path, result, tmp_path / "fixed", dims=sizes)
     with (
         Pipeline(tmp_path / "fixed", engine="thread") as pipeline,

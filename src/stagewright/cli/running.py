@@ -79,6 +79,16 @@ def _add_run(parser: opt.Parser) -> None:
         help="end a stage that could move and does not for S seconds (60, or 1000 predictions)",
     )
     parser.add_argument(
+        "--dim",
+        action="append",
+        default=[],
+        metavar="NAME=N",
+        help="a symbolic size of the inputs that are made (1); may be repeated",
+    )
+    parser.add_argument(
+        "--microbatch", type=int, metavar="N", help="cut each batch into parts of N rows"
+    )
+    parser.add_argument(
         "--provider", choices=("cpu", "cuda"), default="cpu", help="where stages compute (cpu)"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the inputs (0)")
@@ -115,6 +125,8 @@ def run(options: argparse.Namespace) -> int:
         stall_after=options.stall_after,
         provider=options.provider,
         address=options.address,
+        dims=opt.dims_of(options),
+        microbatch=options.microbatch,
     )
     why = _explanation(report) if options.explain else None
     if options.json:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bounded, ordered channels between stages: in shared memory across processes, or in one process.
 
-Across processes an item of fixed size is copied once, by the sender, into a slot of a ring that both
-sides map; a byte in a pipe says that it is there, a byte in a second pipe gives the slot back.  The
+Across processes an item is copied once, by the sender, into a slot of a ring that both sides map, or, where
+its size is not fixed, into memory that grows (:mod:`.spill`); only strings and sequences are pickled.  A byte in a pipe says that it is there, a byte in a second pipe gives the slot back.  The
 kernel closes the pipes of a process however it ends, so the other side never waits for the dead.
 
 An item that failed travels too, as the text that says why: every channel carries one message per
@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from .spill import Spilled, SpillReader, SpillWriter
 from .wiring import Route, array_element, shared_layout, stored_shape
 
 __all__ = [
@@ -126,14 +127,24 @@ class RingSender:
         Pipe to the receiver: one message per item, with the values that have no fixed size.
     credits_fd
         Pipe from the receiver: one byte per slot given back.
+    spill_fd
+        File for tensors of no fixed size; -1 for none, then they are pickled into the pipe.
     """
 
     def __init__(
-        self, route: Route, memory: Any, start: int, items: Connection, credits_fd: int
+        self,
+        route: Route,
+        memory: Any,
+        start: int,
+        items: Connection,
+        credits_fd: int,
+        spill_fd: int = -1,
     ) -> None:
         self.route = route
         self._slots = _views(route, memory, start)
         self._items, self._credits_fd = items, credits_fd
+        self._spill_fd = spill_fd
+        self._spill = SpillWriter(spill_fd, route.slots) if spill_fd >= 0 else None
         self._credits = select.poll()
         self._credits.register(credits_fd, select.POLLIN)
         self._free, self._next = route.slots, 0
@@ -166,7 +177,19 @@ class RingSender:
                 np.copyto(view, value)
             else:
                 loose.append((i, value))
-        self._tell(pickle.dumps(loose, protocol=5) if loose else _NOTHING_LOOSE)
+        self._tell(self._packed(loose) if loose else _NOTHING_LOOSE)
+
+    def _packed(self, loose: list[tuple[int, Any]]) -> bytes:
+        """Return the message about values that have no place in the slot."""
+        spilled: list[tuple[int, Spilled]] = []
+        if self._spill is not None:
+            there = [
+                (i, v) for i, v in loose if isinstance(v, np.ndarray) and v.dtype.kind in "biuf"
+            ]
+            places = self._spill.put(self._next, [value for _, value in there])
+            spilled = [(i, place) for (i, _), place in zip(there, places, strict=True)]
+            loose = [(i, v) for i, v in loose if all(i != j for j, _ in there)]
+        return pickle.dumps((spilled, loose), protocol=5)
 
     def fail(self, text: str) -> None:
         """Hand over why an item failed; it takes a slot like any other."""
@@ -195,8 +218,11 @@ class RingSender:
         self._free += given
 
     def close(self) -> None:
-        """Close both pipes."""
-        self._slots = []
+        """Close both pipes and the file."""
+        self._slots, self._spill = [], None
+        if self._spill_fd >= 0:
+            os.close(self._spill_fd)
+            self._spill_fd = -1
         self._items.close()
         with contextlib.suppress(OSError):
             os.close(self._credits_fd)
@@ -206,11 +232,19 @@ class RingReceiver:
     """Reads items in place from a ring in shared memory; parameters as of :class:`RingSender`."""
 
     def __init__(
-        self, route: Route, memory: Any, start: int, items: Connection, credits_fd: int
+        self,
+        route: Route,
+        memory: Any,
+        start: int,
+        items: Connection,
+        credits_fd: int,
+        spill_fd: int = -1,
     ) -> None:
         self.route = route
         self._slots = _views(route, memory, start)
         self._items, self._credits_fd = items, credits_fd
+        self._spill_fd = spill_fd
+        self._spill = SpillReader(spill_fd, route.slots) if spill_fd >= 0 else None
         self._next = self.released = 0
 
     def recv(self) -> list[Any]:
@@ -219,13 +253,18 @@ class RingReceiver:
             message = self._items.recv_bytes()
         except (EOFError, OSError):
             raise ChannelClosedError from None
-        values: list[Any] = list(self._slots[self._next])
-        self._next = (self._next + 1) % self.route.slots
+        slot = self._next
+        values: list[Any] = list(self._slots[slot])
+        self._next = (slot + 1) % self.route.slots
         if message.startswith(_FAILED):
             raise ItemFailedError(message[1:].decode())
         if message != _NOTHING_LOOSE:
-            for i, value in pickle.loads(message):
+            spilled, loose = pickle.loads(message)
+            for i, value in loose:
                 values[i] = value
+            if self._spill is not None:
+                for i, place in spilled:
+                    values[i] = self._spill.get(slot, place)
         return values
 
     def release(self) -> None:
@@ -236,8 +275,11 @@ class RingReceiver:
             os.write(self._credits_fd, b".")
 
     def close(self) -> None:
-        """Close both pipes."""
-        self._slots = []
+        """Close both pipes and the file."""
+        self._slots, self._spill = [], None
+        if self._spill_fd >= 0:
+            os.close(self._spill_fd)
+            self._spill_fd = -1
         self._items.close()
         with contextlib.suppress(OSError):
             os.close(self._credits_fd)

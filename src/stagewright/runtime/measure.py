@@ -43,6 +43,8 @@ def run_directory(
     stall_after: float | None = None,
     provider: str = "cpu",
     address: str | None = None,
+    dims: Mapping[str, int] | None = None,
+    microbatch: int | None = None,
 ) -> RunReport:
     """Run seeded random inputs through a folder of stage files and report; see :func:`measure`."""
     return measure(
@@ -58,6 +60,8 @@ def run_directory(
         stall_after=stall_after,
         provider=provider,
         address=address,
+        dims=dims,
+        microbatch=microbatch,
     )
 
 
@@ -78,6 +82,7 @@ def measure(
     stall_after: float | None = None,
     provider: str = "cpu",
     address: str | None = None,
+    microbatch: int | None = None,
 ) -> RunReport:
     """Measure a pipeline and the unsplit model in turns, so that both meet the same machine.
 
@@ -92,7 +97,7 @@ def measure(
         the unsplit model with as many threads as the pipeline uses in total, then with one.
     warmup
         Items that go before, unmeasured.
-    threads, engine, depth, level, restart, stall_after, provider
+    threads, engine, depth, level, restart, stall_after, provider, microbatch
         As of :class:`~stagewright.runtime.Pipeline`.
     address
         For the engine ``ray``: the cluster, as of :func:`.ray_engine.ray_engine`.
@@ -126,6 +131,7 @@ def measure(
         restart=restart,
         stall_after=stall_after,
         provider=provider,
+        microbatch=microbatch,
     ) as pipeline:
         unmeasured = max(warmup, len(feeds))
         outputs = list(pipeline.map(islice(cycle(feeds), unmeasured)))

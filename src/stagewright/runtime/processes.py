@@ -54,7 +54,7 @@ class _Worker:
 
 @dataclass
 class _Ring:
-    """A route with its place in the shared memory and the four pipe ends."""
+    """A route with its place in the shared memory, the four pipe ends, and its file if it has one."""
 
     route: Route
     start: int
@@ -62,24 +62,29 @@ class _Ring:
     items_out: Connection
     credits_in: int
     credits_out: int
+    spill_fd: int
 
     @classmethod
     def make(cls, route: Route, start: int) -> _Ring:
         items_out, items_in = Pipe(duplex=False)
         credits_out, credits_in = os.pipe()
-        return cls(route, start, items_in, items_out, credits_in, credits_out)
+        spill_fd = _anonymous_memory(0) if route.spills else -1
+        return cls(route, start, items_in, items_out, credits_in, credits_out, spill_fd)
 
     @property
     def end(self) -> End:
         return End(self.route, self.start)
 
     @property
-    def sender_fds(self) -> tuple[int, int]:
-        return self.items_in.fileno(), self.credits_out
+    def sender_fds(self) -> tuple[int, ...]:
+        return self._with_file(self.items_in.fileno(), self.credits_out)
 
     @property
-    def receiver_fds(self) -> tuple[int, int]:
-        return self.items_out.fileno(), self.credits_in
+    def receiver_fds(self) -> tuple[int, ...]:
+        return self._with_file(self.items_out.fileno(), self.credits_in)
+
+    def _with_file(self, items: int, credits_fd: int) -> tuple[int, ...]:
+        return (items, credits_fd, self.spill_fd) if self.spill_fd >= 0 else (items, credits_fd)
 
     def close(self, *, sender: bool, receiver: bool) -> None:
         if sender:
@@ -88,6 +93,8 @@ class _Ring:
         if receiver:
             self.items_out.close()
             os.close(self.credits_in)
+        if sender and receiver and self.spill_fd >= 0:
+            os.close(self.spill_fd)  # no end is here; an end here closes it
 
 
 def _anonymous_memory(nbytes: int) -> int:
@@ -203,12 +210,12 @@ class ProcessEngine:
             for r in rings:
                 r.close(sender=r.route.source != OUTSIDE, receiver=r.route.target != OUTSIDE)
         self.feeds = [
-            RingSender(r.route, self._memory, r.start, r.items_in, r.credits_out)
+            RingSender(r.route, self._memory, r.start, r.items_in, r.credits_out, r.spill_fd)
             for r in rings
             if r.route.source == OUTSIDE
         ]
         self.results = [
-            RingReceiver(r.route, self._memory, r.start, r.items_out, r.credits_in)
+            RingReceiver(r.route, self._memory, r.start, r.items_out, r.credits_in, r.spill_fd)
             for r in rings
             if r.route.target == OUTSIDE
         ]

@@ -34,6 +34,11 @@ class Route:
     slots: int
 
     @property
+    def spills(self) -> bool:
+        """Whether it has tensors of numbers without a fixed size."""
+        return any(array_element(t) and stored_shape(t) is None for t in self.tensors)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Names of the tensors."""
         return tuple(t.name for t in self.tensors)

@@ -44,7 +44,11 @@ class End:
 
 @dataclass(frozen=True)
 class Wiring:
-    """The ends that a worker gets; two descriptors come for each, for items and for credits."""
+    """The ends that a worker gets.
+
+    Descriptors come for each: of items, of credits, and of the file for tensors of no fixed size if
+    the route has such.
+    """
 
     receivers: tuple[End, ...]
     senders: tuple[End, ...]
@@ -103,17 +107,20 @@ def _work(control: Connection) -> None:
     )
     while True:
         wiring: Wiring = control.recv()
-        fds = _descriptors(control, 2 * (len(wiring.receivers) + len(wiring.senders)))
-        pairs = list(zip(fds[::2], fds[1::2], strict=True))
-        count = len(wiring.receivers)
-        receivers = [
-            RingReceiver(e.route, memory, e.start, Connection(items, writable=False), credits_fd)
-            for e, (items, credits_fd) in zip(wiring.receivers, pairs[:count], strict=True)
-        ]
-        senders = [
-            RingSender(e.route, memory, e.start, Connection(items, readable=False), credits_fd)
-            for e, (items, credits_fd) in zip(wiring.senders, pairs[count:], strict=True)
-        ]
+        ends = (*wiring.receivers, *wiring.senders)
+        fds = iter(_descriptors(control, sum(2 + e.route.spills for e in ends)))
+        receivers: list[RingReceiver] = []
+        senders: list[RingSender] = []
+        for end in ends:
+            items_fd, credits_fd = next(fds), next(fds)
+            spill_fd = next(fds) if end.route.spills else -1
+            place = end.route, memory, end.start
+            if len(receivers) < len(wiring.receivers):
+                items = Connection(items_fd, writable=False)
+                receivers.append(RingReceiver(*place, items, credits_fd, spill_fd))
+            else:
+                items = Connection(items_fd, readable=False)
+                senders.append(RingSender(*place, items, credits_fd, spill_fd))
         control.send(("ready",))
         try:
             run_stage(setup.number, session, receivers, senders, times)
