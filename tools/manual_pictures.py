@@ -7,6 +7,7 @@ a picture shows, numbers come from the plan.
 
 from __future__ import annotations
 
+import itertools
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -59,6 +60,7 @@ def main() -> int:
     save(cut(graph, result.plan), "cut")
     save(one_tensor_three_readers(), "tensor")
     save(two_assignments(), "acyclic")
+    save(all_ideals(graph, result.plan), "ideals")
     save(pipeline_over_time(graph, result.plan), "pipeline")
     save(ladder(), "gap")
     save(before_and_after_reductions(), "reductions")
@@ -239,6 +241,45 @@ def two_assignments() -> Any:
         faults = problems_of(graph, sw.Machine(2), Plan.from_assignment(graph, block))
         text = "no plan: the stages wait for each other" if faults else "a plan: tensors go forward"
         axes.set_title(text, fontsize=9)
+    return figure
+
+
+def all_ideals(graph: CostGraph, plan: Plan) -> Any:
+    """Draw every ideal of the small graph, one more node from left to right, and the plan's chain."""
+    drawn, _ = drawing_of(graph)
+    before = {v: nx.ancestors(drawn, v) for v in drawn.nodes}
+    ideals = nx.DiGraph()
+    ideals.add_node(frozenset())
+    front = [frozenset[int]()]
+    while front:
+        inside = front.pop()
+        for node in sorted(set(drawn.nodes) - inside):
+            if before[node] <= inside:
+                larger = inside | {node}
+                if larger not in ideals:
+                    front.append(larger)
+                ideals.add_edge(inside, larger)
+    for ideal in ideals.nodes:
+        ideals.nodes[ideal]["size"] = len(ideal)
+    places = nx.multipartite_layout(ideals, subset_key="size")
+    chain = [frozenset[int]()]
+    for stage in plan.stages:
+        chain.append(chain[-1] | set(stage))
+    figure, axes = plt.subplots(figsize=(8.4, 2.8))
+    nx.draw_networkx_edges(ideals, places, ax=axes, edge_color="#cccccc", node_size=90, arrowsize=7)
+    nx.draw_networkx_nodes(ideals, places, ax=axes, node_color="#bbbbbb", node_size=90)
+    heights = [height for _, height in places.values()]
+    label = max(heights) + 0.3 * (max(heights) - min(heights))
+    for number, (start, end) in enumerate(itertools.pairwise(chain)):
+        colour = STAGES[number]
+        nx.draw_networkx_nodes(ideals, places, [end], ax=axes, node_color=colour, node_size=240)
+        (x0, y0), (x1, y1) = places[start], places[end]
+        arrow = {"arrowstyle": "->", "color": colour, "lw": 2, "connectionstyle": "arc3,rad=-0.35"}
+        axes.annotate("", (x1, y1), (x0, y0), arrowprops=arrow)
+        axes.text((x0 + x1) / 2, label, f"stage {number}", ha="center", color=colour, fontsize=9)
+    axes.set_title(f"{ideals.number_of_nodes()} ideals", fontsize=9)
+    axes.set_axis_off()
+    axes.margins(0.05, 0.35)
     return figure
 
 
