@@ -267,6 +267,10 @@ class Page:
         data = self.send("Page.printToPDF", printBackground=False)
         path.write_bytes(base64.b64decode(data["data"]))
 
+    def close(self) -> None:
+        """Close the page."""
+        self.browser.send("Target.closeTarget", targetId=self.target)
+
     def complaints(self) -> list[str]:
         """Return errors and warnings of the console so far, refused resources among them."""
         self.evaluate("1")  # lets pending events arrive

@@ -43,15 +43,15 @@ class Drawing:
 
     Attributes
     ----------
-    num_nodes
-        Nodes of the graph.
+    name
+        Name of the graph.
     cuts
         The tensors between stages, the most expensive first.
     data
         For the page's script: see :func:`drawing`.
     """
 
-    num_nodes: int
+    name: str
     cuts: tuple[CutTensor, ...]
     data: dict[str, Any]
 
@@ -60,8 +60,8 @@ def drawing(graph: CostGraph, machine: Machine, plan: Plan) -> Drawing:
     """Return what to draw; `plan` must be valid for `graph`.
 
     The `data` are columns: of the nodes ``name``, ``label``, ``part`` (index of the outline's part),
-    ``op`` and ``source`` (index of a text), ``work`` (ps), ``flops``, ``bytes``, ``params`` (bytes of all
-    that a node uses), ``stage``; of the parts ``label`` and ``parent``; of the tensors ``producer``,
+    ``op`` and ``source`` (index of a text), ``work`` (ps), ``flops``, ``bytes``, ``stage``, and the nodes ``copied``, which
+    each stage that needs them runs for itself; of the parts ``label`` and ``parent``; of the parameters ``bytes`` and ``users``; of the tensors ``producer``,
     ``consumers``, ``bytes`` (-1 where a time was given) and ``time`` (ps); and for each stage the curve
     ``memory``: [work done before, bytes alive] and the node at the peak.
     """
@@ -84,6 +84,7 @@ def drawing(graph: CostGraph, machine: Machine, plan: Plan) -> Drawing:
             "flops": graph.flops.tolist(),
             "bytes": graph.nbytes.tolist(),
             "stage": block,
+            "copied": [v for v, copied in enumerate(graph.replicable.tolist()) if copied],
         },
         "ops": ops,
         "sources": sources,
@@ -99,11 +100,11 @@ def drawing(graph: CostGraph, machine: Machine, plan: Plan) -> Drawing:
     for tensor, producer in enumerate(producers):
         home = block[producer]
         targets = sorted({block[c] for c in rows[tensor]} - {home})
-        if targets:
+        if targets and not graph.replicable[producer]:
             size = nbytes[tensor] if nbytes[tensor] >= 0 else None
             cuts.append(CutTensor(names[producer], home, tuple(targets), size, costs[tensor]))
     cuts.sort(key=lambda cut: (-cut.time * (1 + len(cut.targets)), cut.source, cut.producer))
-    return Drawing(graph.num_nodes, tuple(cuts), data)
+    return Drawing(clean(graph.name), tuple(cuts), data)
 
 
 def activations(graph: CostGraph, plan: Plan) -> list[tuple[Sequence[int], list[int]]]:

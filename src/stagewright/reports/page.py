@@ -91,7 +91,7 @@ def page(
         If `run` is not a run report.
     """
     plan = read_plan_view(document)
-    name = clean(title) if title is not None else _title(plan)
+    name = clean(title) if title is not None else _title(plan, drawing)
     parts: dict[str, Callable[[], Html]] = {
         "stages": lambda: sections.stages_section(plan),
         "graph": lambda: graph_section(plan, drawing, missing),
@@ -145,8 +145,8 @@ def save_page(
     write_whole(path, text)
 
 
-def _title(plan: PlanView) -> str:
-    model = PurePath(plan.model).name
+def _title(plan: PlanView, drawing: Drawing | None) -> str:
+    model = PurePath(plan.model).name or (drawing.name if drawing else "")
     cut = f"a plan for {plan.machine.stages} stages"
     return f"{model}, {cut}" if model else cut.capitalize()
 

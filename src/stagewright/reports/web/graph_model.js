@@ -33,6 +33,7 @@ class GraphModel {
     this.outputs = Array.from({ length: this.n }, () => []);
     tensors.producer.forEach((v, t) => this.outputs[v].push(t));
     this.params = null;
+    this.copied = new Set(nodes.copied);
   }
 
   parentOf(item) {
@@ -153,10 +154,17 @@ class GraphModel {
         const key = from * this.parent.length + to;
         let edge = edges.get(key);
         if (!edge) {
-          edge = { from, to, tensors: [], bytes: 0, time: 0, timed: 0, cut: this.stage[from] !== this.stage[to] };
+          edge = { from, to, tensors: [], bytes: 0, time: 0, timed: 0, cut: false };
           edges.set(key, edge);
         }
         edge.tensors.push(t);
+        if (this.stage[from] !== this.stage[to]) {
+          if (this.copied.has(producer[t])) {
+            edge.copies = true;
+            continue; // not sent: every stage that needs it makes it
+          }
+          edge.cut = true;
+        }
         edge.time += time[t];
         if (bytes[t] >= 0) edge.bytes += bytes[t];
         else edge.timed += 1;

@@ -20,10 +20,11 @@ class GraphView {
     this.tip = holder.querySelector(".tip");
     this.svg = d3.select(this.frame).append("svg")
       .attr("role", "group").attr("aria-label", "The graph; every box is a button").attr("class", "graph");
-    const markers = this.svg.append("defs").selectAll("marker").data([["arrow", 8], ["arrow-cut", 13]]).join("marker");
+    const kinds = [["arrow", 8, ""], ...Array.from({ length: 8 }, (_, i) => [`arrow-${i}`, 13, stageColour(i)])];
+    const markers = this.svg.append("defs").selectAll("marker").data(kinds).join("marker");
     markers.attr("id", (m) => m[0]).attr("viewBox", "0 0 8 8").attr("refX", 7.5).attr("refY", 4).attr("orient", "auto")
       .attr("markerWidth", (m) => m[1]).attr("markerHeight", (m) => m[1]).attr("markerUnits", "userSpaceOnUse")
-      .append("path").attr("d", "M0,0.5 L8,4 L0,7.5 z").attr("class", (m) => `head ${m[0]}`);
+      .append("path").attr("d", "M0,0.5 L8,4 L0,7.5 z").attr("class", (m) => `head ${m[2]}`);
     this.scene = this.svg.append("g");
     this.zoom = d3.zoom().scaleExtent([0.05, 4])
       .filter((event) => !event.button && (event.type !== "wheel" || event.ctrlKey || event.metaKey || this.hasFocus()))
@@ -33,6 +34,20 @@ class GraphView {
       });
     this.svg.call(this.zoom).on("dblclick.zoom", null);
     this.svg.on("keydown", (event) => this.key(event));
+    addEventListener("beforeprint", () => this.forPaper());
+    addEventListener("afterprint", () => this.forScreen());
+  }
+
+  /** Let the whole drawing fill its place on paper, whatever part of it is on the screen. */
+  forPaper() {
+    if (!this.extent) return;
+    this.svg.attr("viewBox", `0 0 ${this.extent[0]} ${this.extent[1]}`);
+    this.scene.attr("transform", null);
+  }
+
+  forScreen() {
+    this.svg.attr("viewBox", null);
+    this.scene.attr("transform", d3.zoomTransform(this.svg.node()));
   }
 
   hasFocus() {
@@ -103,10 +118,10 @@ class GraphView {
     this.drawBoxes(boxes);
     const curve = d3.line().curve(d3.curveBasis);
     const edges = scene.append("g").attr("aria-hidden", "true").selectAll("g").data(this.edges).join("g")
-      .attr("class", (e) => (e.cut ? "edge cut" : "edge"));
+      .attr("class", (e) => (e.cut ? `edge cut ${stageColour(model.stage[e.from])}` : e.copies ? "edge copied" : "edge"));
     edges.append("path").attr("class", "reach").attr("d", (e) => curve(e.points));
     edges.append("path").attr("class", "line").attr("d", (e) => curve(e.points))
-      .attr("marker-end", (e) => (e.cut ? "url(#arrow-cut)" : "url(#arrow)"))
+      .attr("marker-end", (e) => (e.cut ? `url(#arrow-${model.stage[e.from] % 8})` : "url(#arrow)"))
       .attr("stroke-width", (e) => (e.cut ? 1.5 + (2.5 * e.time) / cutMost : 1.1));
     const labels = edges.filter((e) => e.text);
     labels.append("text").attr("class", "tag").attr("x", (e) => e.x).attr("y", (e) => e.y).attr("dy", "0.32em").text((e) => e.text);
@@ -309,7 +324,7 @@ class GraphView {
       const size = tensors.bytes[t] >= 0 ? formatBytes(tensors.bytes[t]) : formatTime(tensors.time[t]);
       const stages = new Set(tensors.consumers[t].map((v) => model.stage[v]));
       stages.delete(model.stage[item]);
-      const cut = stages.size ? `, cut: to stage ${[...stages].sort((a, b) => a - b).join(", ")} in ${formatTime(tensors.time[t])}` : "";
+      const cut = stages.size && model.copied.has(item) ? ", run again in each stage that needs it" : stages.size ? `, cut: to stage ${[...stages].sort((a, b) => a - b).join(", ")} in ${formatTime(tensors.time[t])}` : "";
       facts.push(["Output", `${size} for ${count(tensors.consumers[t].length, "node")}${cut}`]);
     }
     return facts;
@@ -322,6 +337,7 @@ class GraphView {
   explainEdge(edge) {
     const { model } = this, { producer, bytes, time } = model.graph.tensors;
     const facts = [["", `${model.label(edge.from)} → ${model.label(edge.to)}`]];
+    if (edge.copies) facts.push(["Not sent", "each stage that needs it runs the node itself"]);
     if (edge.cut) facts.push(["Cut", "paid once by the stage that sends and by each that receives"]);
     for (const t of edge.tensors.slice(0, 6)) {
       const size = bytes[t] >= 0 ? `${formatBytes(bytes[t])}, ${formatTime(time[t])}` : formatTime(time[t]);

@@ -2,7 +2,11 @@
 // Curves with axes: the search's progress, and memory while the stages run. Drawn with d3.
 "use strict";
 
-const CURVE = { width: 720, height: 240, left: 76, right: 14, top: 12, bottom: 34 };
+/** The size of a curve that fills its place without its letters shrinking. */
+function boxFor(holder, most = 760) {
+  const width = Math.min(most, Math.max(300, holder.clientWidth || most));
+  return { width, height: 240, left: 70, right: 14, top: 12, bottom: 34 };
+}
 
 /** Draw axes into a fresh picture and return it with its scales. */
 function axes(holder, { width, height, left, right, top, bottom }, xMost, yMost, xTick, yTick) {
@@ -12,11 +16,11 @@ function axes(holder, { width, height, left, right, top, bottom }, xMost, yMost,
   const x = d3.scaleLinear([0, xMost || 1], [left, width - right]);
   const y = d3.scaleLinear([0, yMost || 1], [height - bottom, top]);
   const svg = d3.select(holder).append("svg").attr("viewBox", `0 0 ${width} ${height}`)
-    .attr("class", "plot").attr("aria-hidden", "true");
+    .attr("class", "plot").attr("aria-hidden", "true").attr("width", width);
   svg.append("g").attr("class", "grid").attr("transform", `translate(${left},0)`)
     .call(d3.axisLeft(y).tickValues(ticks).tickSize(-(width - left - right)).tickFormat(""));
   svg.append("g").attr("class", "axis").attr("transform", `translate(0,${height - bottom})`)
-    .call(d3.axisBottom(x).ticks(Math.floor(width / 110)).tickSizeOuter(0).tickFormat(xTick));
+    .call(d3.axisBottom(x).ticks(Math.floor(width / 90)).tickSizeOuter(0).tickFormat(xTick));
   svg.append("g").attr("class", "axis").attr("transform", `translate(${left},0)`)
     .call(d3.axisLeft(y).tickValues(ticks).tickSizeOuter(0).tickFormat(yTick));
   return { svg, x, y };
@@ -44,7 +48,8 @@ function plotSearch(history) {
   const end = Math.max(history.at(-1)[0], 1e-6);
   const points = [...history, [end * 1.02, history.at(-1)[1], history.at(-1)[2], ""]];
   const most = Math.max(...history.map((p) => p[1]));
-  const { svg, x, y } = axes(holder, CURVE, end * 1.02, most * 1.06, (s) => formatTime(s * 1e12), formatTime);
+  const box = boxFor(holder);
+  const { svg, x, y } = axes(holder, box, end * 1.02, most * 1.06, (s) => formatTime(s * 1e12), formatTime);
   const upper = d3.line((p) => x(p[0]), (p) => y(p[1])).curve(d3.curveStepAfter);
   const lower = d3.line((p) => x(p[0]), (p) => y(p[2])).curve(d3.curveStepAfter);
   const gap = d3.area((p) => x(p[0]), (p) => y(p[2]), (p) => y(p[1])).curve(d3.curveStepAfter);
@@ -52,7 +57,7 @@ function plotSearch(history) {
   svg.append("path").attr("class", "lower").attr("d", lower(points));
   svg.append("path").attr("class", "upper").attr("d", upper(points));
   const at = d3.bisector((p) => p[0]).right;
-  readOff(svg, holder, x, CURVE, (seconds) => {
+  readOff(svg, holder, x, box, (seconds) => {
     const [time, best, bound, phase] = history[Math.max(0, at(history, seconds) - 1)];
     return `From ${formatTime(time * 1e12)} on (${phase}): best plan ${formatTime(best)}, bound ${bound ? formatTime(bound) : "none"}`;
   });

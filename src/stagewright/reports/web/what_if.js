@@ -49,7 +49,8 @@ function drawPoint(holder, told, data, point, most) {
   const used = point.stages.length;
   const per = point.upper ? `${rate(point.upper)}, ` : "";
   told.verdict.textContent = `Bottleneck ${formatTime(point.upper)}, ${words}; ${per}${count(used, "stage")} used; ${proof}.`;
-  const height = Math.max(8, Math.min(22, 260 / used)), left = 34, width = 640, right = 84;
+  const height = Math.max(8, Math.min(22, 260 / used)), left = 34, right = 84;
+  const width = Math.min(640, Math.max(300, bars.clientWidth || 640));
   const x = d3.scaleLinear([0, most], [left, width - right]);
   const svg = d3.select(bars).append("svg").attr("class", "plot").attr("aria-hidden", "true")
     .attr("viewBox", `0 0 ${width} ${used * (height + 4) + 6}`);
