@@ -181,13 +181,13 @@ def test_edges_tell_bytes_and_time(browser: Browser, report: Path) -> None:
 def test_sliders_show_other_plans(browser: Browser, report: Path) -> None:
     page = opened(browser, report)
     said = "document.querySelector('[data-told=verdict]').textContent"
-    assert "as the plan of this page" in page.evaluate(said)
+    assert "as in the plan of this page" in page.evaluate(said)
     page.evaluate(
         "(s => { s.value = s.max; s.dispatchEvent(new Event('input')); })"
         "(document.getElementById('what-if-k'))"
     )
     assert page.evaluate("document.querySelector('[data-told=k]').textContent") == "6"
-    assert "faster than the plan of this page" in page.evaluate(said)
+    assert "less than that of this page" in page.evaluate(said)
     nothing_else_happened(page, report)
 
 

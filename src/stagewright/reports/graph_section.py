@@ -47,7 +47,7 @@ def graph_section(plan: PlanView, drawing: Drawing | None, missing: str = "") ->
         h("div", _search(), _buttons(), class_="tools"),
         _stages(plan),
         h("div", class_="canvas"),
-        h("div", class_="tip", hidden=True, role="status"),
+        h("div", class_="tip", hidden=True, aria_hidden="true"),
         h("p", h("span", "", data_status=True, aria_live="polite"), " ", keys, class_="soft"),
         id="graph-view",
         hidden=True,

@@ -8,7 +8,7 @@ function boxFor(holder, most = 760) {
   return { width, height: 240, left: 70, right: 14, top: 12, bottom: 34 };
 }
 
-/** Draw axes into a fresh picture and return it with its scales. */
+/** Draw axes into a fresh picture and return it with its scales; without `xTick`, x has no ticks. */
 function axes(holder, { width, height, left, right, top, bottom }, xMost, yMost, xTick, yTick) {
   // Round numbers of bytes are round in their own unit.
   const unit = yTick === formatBytes ? 1024 ** Math.floor(Math.log2(Math.max(1, yMost)) / 10) : 1;
@@ -20,7 +20,7 @@ function axes(holder, { width, height, left, right, top, bottom }, xMost, yMost,
   svg.append("g").attr("class", "grid").attr("transform", `translate(${left},0)`)
     .call(d3.axisLeft(y).tickValues(ticks).tickSize(-(width - left - right)).tickFormat(""));
   svg.append("g").attr("class", "axis").attr("transform", `translate(0,${height - bottom})`)
-    .call(d3.axisBottom(x).ticks(Math.floor(width / 90)).tickSizeOuter(0).tickFormat(xTick));
+    .call(d3.axisBottom(x).ticks(xTick ? Math.floor(width / 90) : 0).tickSizeOuter(0).tickFormat(xTick));
   svg.append("g").attr("class", "axis").attr("transform", `translate(${left},0)`)
     .call(d3.axisLeft(y).tickValues(ticks).tickSizeOuter(0).tickFormat(yTick));
   return { svg, x, y };

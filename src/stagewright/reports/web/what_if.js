@@ -44,7 +44,7 @@ function drawPoint(holder, told, data, point, most) {
   }
   const now = data.plan.bottleneck;
   const change = now ? point.upper / now - 1 : 0;
-  const words = Math.abs(change) < 0.0005 ? "as the plan of this page" : `${(100 * Math.abs(change)).toFixed(1)}${NBSP}% ${change > 0 ? "slower" : "faster"} than the plan of this page`;
+  const words = Math.abs(change) < 0.0005 ? "as in the plan of this page" : `${(100 * Math.abs(change)).toFixed(1)}${NBSP}% ${change > 0 ? "more" : "less"} than that of this page`;
   const proof = point.lower === point.upper ? "proven optimal" : point.lower ? `within ${(100 * (point.upper / point.lower - 1)).toPrecision(2)}${NBSP}% of the best possible` : "nothing proven";
   const used = point.stages.length;
   const per = point.upper ? `${rate(point.upper)}, ` : "";
@@ -76,7 +76,7 @@ function drawCurve(holder, stages, row, chosen, most) {
   place.replaceChildren();
   const box = { width: 420, height: 220, left: 70, right: 14, top: 12, bottom: 40 };
   const x = d3.scaleLinear([stages[0], stages.at(-1)], [box.left + 8, box.width - box.right - 8]);
-  const { svg, y } = axes(place, box, 1, most * 1.06, () => "", formatTime);
+  const { svg, y } = axes(place, box, 1, most * 1.06, null, formatTime);
   const known = stages.map((k, j) => [k, row[j], j]).filter((p) => p[1]?.upper != null);
   const line = (key) => d3.line((p) => x(p[0]), (p) => y(p[1][key]))(known);
   svg.append("path").attr("class", "lower").attr("d", line("lower"));
