@@ -165,10 +165,14 @@ class Shared:
         All ideals of the reduced problem, where they are few.
     anchored
         The anchor bound, which does not depend on the number of stages, is among the bounds that are given.
+    too_wide
+        By the limits of the exact method, and whether it was the first attempt, the least incumbent for which it
+        gave up; for dearer ones less is contracted, so there are more ideals.
     """
 
     listing: Listing | None = None
     anchored: bool = False
+    too_wide: dict[tuple[ExactLimits, bool], int] = field(default_factory=dict)
 
 
 class Portfolio:
@@ -203,7 +207,6 @@ class Portfolio:
         self._wide: tuple[int, WideBound] | None = (
             None  # and the threshold that it was contracted at
         )
-        self._too_wide: set[tuple[ExactLimits, int]] = set()
 
     def tasks(self, known: Known) -> list[Task[Outcome]]:
         """Return the tasks of a round in the order in which they start."""
@@ -331,15 +334,17 @@ class Portfolio:
         return Outcome("anchor", bounds=(bound,))
 
     def _quick_proof(self, known: Known, effort: Effort) -> Outcome:
-        return self._exact(self.settings.quick, known, effort)
+        return self._exact(self.settings.quick, known, effort, once=True)
 
     def _proof(self, known: Known, effort: Effort) -> Outcome:
         return self._exact(self.settings.exact, known, effort)
 
-    def _exact(self, limits: ExactLimits, known: Known, effort: Effort) -> Outcome:
+    def _exact(
+        self, limits: ExactLimits, known: Known, effort: Effort, *, once: bool = False
+    ) -> Outcome:
         """Prove or improve the incumbent by the program over ideals, if they can be listed."""
-        # As long as the incumbent stays, there will be as many.
-        if (limits, known.best.bottleneck) in self._too_wide:
+        upper = known.best.bottleneck
+        if upper >= self.shared.too_wide.get((limits, once), upper + 1):
             return Outcome("exact")
         start = time.perf_counter()
         proof = prove(
@@ -351,8 +356,8 @@ class Portfolio:
             self.settings.seed,
             self.shared.listing,
         )
-        if not proof.complete and not proof.more:
-            self._too_wide.add((limits, known.best.bottleneck))
+        if not proof.complete and (once or not proof.more):
+            self.shared.too_wide[limits, once] = upper
         seconds = time.perf_counter() - start
         bound = Bound("exact", proof.lower, seconds, "exhaustive")
         return Outcome(

@@ -143,7 +143,8 @@ class Problem:
         other = replace(self, machine=replace(self.machine, stages=stages))
         # What is made once does not depend on the number of stages.
         for name in ("instance", "order", "total_work"):
-            other.__dict__[name] = getattr(self, name)
+            if name in self.__dict__:
+                other.__dict__[name] = self.__dict__[name]
         return other
 
     def with_less_memory(self, nbytes: int) -> Problem:

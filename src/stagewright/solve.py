@@ -102,6 +102,10 @@ class Prepared:
             reduced=self.reduced.for_stages(stages),
         )
 
+    def share(self) -> None:
+        """Make what any number of stages needs, so that all have the same."""
+        _ = self.problem.instance, self.reduced.instance, self.reduced.order
+
     def pricing(self) -> Pricing:
         """Return what prices plans of the reduced problem."""
         return Pricing(self.graph, self.problem.machine, self.reduced, self._orders)

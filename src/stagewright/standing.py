@@ -126,6 +126,11 @@ class Standing:
         most = self.settings.max_rounds
         return most is not None and self.known.number > 1 + most
 
+    def allow(self, seconds: float) -> None:
+        """Let further rounds be as long as suits a search of so many seconds."""
+        self.settings = replace(self.settings, time_limit=max(0.0, seconds))
+        self.portfolio.settings = self.settings
+
     def step(self, rounds: Rounds) -> None:
         """Run one round and take what it found into account; the time between rounds is not counted."""
         self.start += time.perf_counter() - self._idle_since

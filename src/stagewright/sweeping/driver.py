@@ -41,7 +41,7 @@ _LISTING: Final = 10**9
 """Work for that."""
 _FIRST_ROUNDS: Final = 2
 """The first look and the quick proofs."""
-_LOOK: Final = OrderSearch(restarts=0, local_moves=20)
+_LOOK: Final = OrderSearch(restarts=0, local_moves=3)
 """The first look of points that start from the order of another one."""
 
 
@@ -99,6 +99,7 @@ class _Family:
         if self.prepared is None:
             largest = self.members[0].machine
             prepared = Prepared.make(graph, largest, settings.time_limit, rounds)
+            prepared.share()
             listing = rounds.alone(
                 lambda effort: list_ideals(prepared.reduced, _FEW, replace(effort, work=_LISTING))
             )
@@ -186,6 +187,12 @@ class _Sweep:
 
     def further_rounds(self) -> None:
         """Let what is open share the rest of the time, round by round."""
+        waiting = list(self._worth_a_round())
+        each = (self.rounds.deadline - time.perf_counter()) / max(1, len(waiting))
+        for family, i in waiting:
+            standing = family.members[i].standing
+            if standing is not None and self.whole.max_rounds is None:
+                standing.allow(each)
         while not self.rounds.over():
             waiting = list(self._worth_a_round())
             if not waiting:
