@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from . import (
+        benching,
         exporting,
         measuring,
         planning,
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     planning.add_commands(commands)
     sweeping.add_commands(commands)
+    benching.add_commands(commands)
     robust.add_commands(commands)
     running.add_commands(commands)
     reporting.add_commands(commands)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,14 +12,30 @@ if TYPE_CHECKING:
     from ..solve import Progress
     from ..sweeping import PointProgress
 
-__all__ = ["LiveTable", "PlainLines", "SweepLines", "live_view", "sweep_view"]
+__all__ = [
+    "LiveTable",
+    "PlainLines",
+    "SweepLines",
+    "Waiting",
+    "live_view",
+    "sweep_view",
+    "waiting_view",
+]
 
 _QUIET = 2.0  # seconds between two plain lines, and before the first
 
 
-def live_view(time_limit: float) -> LiveTable | PlainLines:
-    """Return what to call with every point of progress: a context manager."""
-    return LiveTable(time_limit) if sys.stderr.isatty() else PlainLines()
+def live_view(time_limit: float, title: str = "") -> LiveTable | PlainLines:
+    """Return what to call with every point of progress: a context manager.
+
+    `title` says what is being planned where there is more than one.
+    """
+    return LiveTable(time_limit, title) if sys.stderr.isatty() else PlainLines(title)
+
+
+def waiting_view(doing: str, time_limit: float | None = None) -> Waiting:
+    """Return a context manager that shows how long something takes that tells no progress."""
+    return Waiting(doing, time_limit)
 
 
 def describe(point: Progress) -> dict[str, str]:
@@ -37,7 +54,8 @@ def describe(point: Progress) -> dict[str, str]:
 class PlainLines:
     """A line on stderr whenever a bound changed, but not more often than every two seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, title: str = "") -> None:
+        self._title = f"{title}: " if title else ""
         self._last: tuple[int, int] | None = None
         self._told = 0.0
 
@@ -53,17 +71,18 @@ class PlainLines:
             return
         self._last, self._told = (point.upper, point.lower), point.seconds
         words = describe(point)
-        text = f"{point.seconds:.1f} s: plan {words['plan']}, bound {words['bound']}"
+        text = f"{self._title}{point.seconds:.1f} s: plan {words['plan']}, bound {words['bound']}"
         print(f"{text}, gap {words['gap']} ({words['phase']})", file=sys.stderr, flush=True)
 
 
 class LiveTable:
     """One line on the terminal that is drawn again four times a second, whatever the search does."""
 
-    def __init__(self, time_limit: float) -> None:
+    def __init__(self, time_limit: float, title: str = "") -> None:
         from rich.console import Console
         from rich.live import Live
 
+        self._title = f"{title}  " if title else ""
         self._start, self._limit = time.monotonic(), time_limit
         self._point: Progress | None = None
         self._live = Live(
@@ -90,9 +109,9 @@ class LiveTable:
         elapsed = time.monotonic() - self._start
         left = max(0.0, self._limit - elapsed)
         if self._point is None:
-            return Text(f"{elapsed:6.1f} s  reading and reducing, {left:.0f} s left")
+            return Text(f"{self._title}{elapsed:6.1f} s  reading and reducing, {left:.0f} s left")
         words = describe(self._point)
-        line = Text(f"{elapsed:6.1f} s  ")
+        line = Text(f"{self._title}{elapsed:6.1f} s  ", no_wrap=True, overflow="ellipsis")
         line.append(f"plan {words['plan']}", style="bold")
         line.append(f"  bound {words['bound']}  gap ")
         line.append(words["gap"], style="green" if words["gap"] == "0.00 %" else "yellow")
@@ -163,3 +182,48 @@ class SweepLines:
             gap, worst = max(gaps, key=lambda pair: pair[0])
             text += f", widest gap {100 * gap:.2f} % ({worst.machine.stages} devices)"
         return text
+
+
+class Waiting:
+    """Seconds that went by and those that are left: a line drawn again on a terminal, now and then a line elsewhere."""
+
+    def __init__(self, doing: str, time_limit: float | None) -> None:
+        self._doing, self._limit = doing, time_limit
+        self._start = time.monotonic()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._tell, daemon=True)
+        self._terminal = sys.stderr.isatty()
+
+    def __enter__(self) -> Self:
+        self._start = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _tell(self) -> None:
+        # What is done at once needs no line, and other programs' logs need few.
+        between = 0.25 if self._terminal else _QUIET
+        while not self._over.wait(between):
+            if self._terminal:
+                sys.stderr.write(f"\r\x1b[K{self._line()}")
+                sys.stderr.flush()
+            else:
+                print(self._line(), file=sys.stderr, flush=True)
+                between *= 2
+        if self._terminal:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def _line(self) -> str:
+        elapsed = time.monotonic() - self._start
+        line = (
+            f"{elapsed:6.1f} s  {self._doing}"
+            if self._terminal
+            else f"{elapsed:.1f} s: {self._doing}"
+        )
+        if self._limit is None:
+            return line
+        return f"{line}, {max(0.0, self._limit - elapsed):.0f} s left"

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 Parser = argparse.ArgumentParser
 
 
-def add_model_options(parser: Parser, *, costs: bool = True) -> None:
-    """Add MODEL and what it takes to read it."""
-    parser.add_argument(
-        "model", metavar="MODEL", help="a model, its config.json, a profile or a graph file"
-    )
+def add_model_options(parser: Parser, *, costs: bool = True, several: bool = False) -> None:
+    """Add MODEL, or several, and what it takes to read it."""
+    text = "a model, its config.json, a profile or a graph file"
+    if several:
+        parser.add_argument("models", metavar="MODEL", nargs="+", help=f"{text}; one or more")
+    else:
+        parser.add_argument("model", metavar="MODEL", help=text)
     group = parser.add_argument_group("reading the model")
     group.add_argument(
         "--shape",
@@ -144,18 +146,17 @@ def add_catalogue_option(parser: Any) -> None:
     )
 
 
-def add_machine_options(parser: Parser, *, sweep: bool = False) -> None:
+def add_machine_options(parser: Parser, *, sweep: bool = False, several: bool = False) -> None:
     """Add --stages and the numbers of the machine, or of several machines."""
     group = parser.add_argument_group("the machine")
-    if sweep:
-        text = "numbers of devices, such as 1..4,8,16 (1..16)"
-        group.add_argument("--stages", "-k", default="1..16", metavar="1..16", help=text)
+    if sweep or several:
+        default = "1..16" if sweep else "2,4,8"
+        text = f"numbers of devices, such as 1..4,8,16 ({default})"
+        group.add_argument("--stages", "-k", default=default, metavar=default, help=text)
     else:
         group.add_argument("--stages", "-k", type=int, required=True, metavar="K", help="devices")
-    several = ", or several: 5GB/s,25GB/s" if sweep else ""
-    group.add_argument(
-        "--bandwidth", metavar="25GB/s", help=f"of a link between two devices{several}"
-    )
+    more = ", or several: 5GB/s,25GB/s" if sweep else ""
+    group.add_argument("--bandwidth", metavar="25GB/s", help=f"of a link between two devices{more}")
     group.add_argument("--latency", metavar="5us", help="added to each tensor sent")
     group.add_argument(
         "--memory",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from . import options as opt
-from .live import live_view
+from .live import live_view, waiting_view
 
 if TYPE_CHECKING:
     from ..api import Result
@@ -166,19 +166,22 @@ def bound(options: argparse.Namespace) -> int:
         from ..graph_io import count_graph_io
 
         graph = count_graph_io(graph, machine)
+    doing = f"bound by {options.method}"
     if options.integrality_gap:
-        pair = api.integrality_gap(
-            graph, machine, options.method, solver=options.solver, time_limit=options.time_limit
-        )
+        with waiting_view(f"{doing} and its relaxation", options.time_limit):
+            pair = api.integrality_gap(
+                graph, machine, options.method, solver=options.solver, time_limit=options.time_limit
+            )
         return _show_gap(pair, as_json=options.json)
-    found = api.bound(
-        graph,
-        machine,
-        options.method,
-        solver=options.solver,
-        time_limit=options.time_limit,
-        seed=options.seed,
-    )
+    with waiting_view(doing, options.time_limit):
+        found = api.bound(
+            graph,
+            machine,
+            options.method,
+            solver=options.solver,
+            time_limit=options.time_limit,
+            seed=options.seed,
+        )
     if options.json:
         sys.stdout.write(dumps(_bound_entry(found)))
     else:
@@ -248,6 +251,7 @@ def _add_convert(parser: opt.Parser) -> None:
     )
     parser.add_argument("--bandwidth", metavar="25GB/s", help="of a link (with --count-graph-io)")
     parser.add_argument("--latency", metavar="5us", help="of a tensor (with --count-graph-io)")
+    opt.add_json_option(parser)
     parser.set_defaults(command=convert)
 
 
@@ -276,8 +280,19 @@ def convert(options: argparse.Namespace) -> int:
             catalogue=opt.catalogue_of(options),
         )
         graph = count_graph_io(graph, machine)
-    for line in write_graph(graph, options.output, stage_of=stage_of):
+    remarks = list(write_graph(graph, options.output, stage_of=stage_of))
+    for line in remarks:
         opt.note(f"{options.output}: {line}")
+    if options.json:
+        content = {
+            "output": options.output,
+            "graph_sha256": graph.sha256,
+            "nodes": graph.num_nodes,
+            "tensors": graph.num_tensors,
+            "params": len(graph.param_bytes),
+            "left_out": remarks,
+        }
+        print(json.dumps(content, indent=1))
     opt.note(
         f"written: {options.output} ({graph.num_nodes} nodes, {graph.num_tensors} tensors, "
         f"{len(graph.param_bytes)} parameters)"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from . import options as opt
+from .live import waiting_view
 
 if TYPE_CHECKING:
     from ..runtime import RunReport
@@ -34,6 +35,7 @@ def _add_split(parser: opt.Parser) -> None:
         help="leave symbolic sizes (batch, sequence) symbolic: the stages take any",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier output")
+    opt.add_json_option(parser)
     parser.set_defaults(command=split)
 
 
@@ -50,7 +52,9 @@ def split(options: argparse.Namespace) -> int:
         any_size=options.any_size,
         overwrite=options.overwrite,
     )
-    for number, stage in enumerate(manifest.stages):
+    if options.json:
+        print(json.dumps(manifest.to_json(), indent=1))
+    for number, stage in enumerate(() if options.json else manifest.stages):
         print(
             f"stage {number}: {stage.file}, {stage.nodes} nodes, {len(stage.inputs)} inputs, "
             f"{len(stage.outputs)} outputs"
@@ -113,21 +117,22 @@ def run(options: argparse.Namespace) -> int:
 
     opt.require_folder_of(options.trace)
     opt.require_folder_of(options.report)
-    report = api.run(
-        options.folder,
-        batches=options.items,
-        threads_per_stage=options.threads_per_stage,
-        seed=options.seed,
-        model=options.model,
-        engine=options.engine,
-        depth=options.depth,
-        restart=options.restart,
-        stall_after=options.stall_after,
-        provider=options.provider,
-        address=options.address,
-        dims=opt.dims_of(options),
-        microbatch=options.microbatch,
-    )
+    with waiting_view(f"running {options.items} items, and the unsplit model"):
+        report = api.run(
+            options.folder,
+            batches=options.items,
+            threads_per_stage=options.threads_per_stage,
+            seed=options.seed,
+            model=options.model,
+            engine=options.engine,
+            depth=options.depth,
+            restart=options.restart,
+            stall_after=options.stall_after,
+            provider=options.provider,
+            address=options.address,
+            dims=opt.dims_of(options),
+            microbatch=options.microbatch,
+        )
     why = _explanation(report) if options.explain else None
     if options.json:
         content = report.to_json()
