@@ -83,6 +83,9 @@ def report_text(
     from .reports.page import page
 
     extras = extras or Extras()
+    if graph is not None and ("training" in document or "devices" in document["machine"]):
+        # Whose costs differ by device, which neither the drawing nor the sliders know.
+        graph, missing = None, "The graph is drawn for devices of one kind and inference only."
     if graph is None:
         return page(document, run=extras.run, title=extras.title, missing=missing, only=extras.only)
     machine, plan = Machine.from_json(document["machine"]), plan_of(document, graph, "plan")

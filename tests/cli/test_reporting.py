@@ -115,6 +115,18 @@ def test_an_invalid_plan_is_not_drawn(plan: Path, tmp_path: Path) -> None:
     assert 'id="graph-view"' not in text
 
 
+def test_devices_of_several_kinds_are_named(plan: Path, tmp_path: Path) -> None:
+    document = json.loads(plan.read_text())
+    document["machine"]["devices"] = [{"name": "fast"}]
+    for stage in document["stages"]:
+        stage["device"] = "fast"
+    plan.write_text(json.dumps(document))
+    text = page_of(plan, "--no-check", output=tmp_path / "page.html")
+    assert '<th scope="col">Device</th>' in text
+    assert "<td>fast</td>" in text
+    assert "The graph is drawn for devices of one kind and inference only." in text
+
+
 @pytest.mark.parametrize("text", ["-1", "nan", "soon"])
 def test_wrong_seconds(text: str, plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:

@@ -67,7 +67,8 @@ def plan(options: argparse.Namespace) -> int:
     if options.output:
         result.save(options.output)
     if options.report:
-        result.report(options.report, what_if=options.what_if)
+        stopped = result.solution.stopped_because == "interrupted"
+        result.report(options.report, what_if=0.0 if stopped else options.what_if)
     if options.json:
         from ..certificate.build import dumps
 

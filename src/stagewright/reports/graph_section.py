@@ -16,7 +16,7 @@ __all__ = ["COLOURS", "cuts_section", "graph_section", "what_if_section"]
 
 COLOURS = 8
 """Colours that stages take in turn."""
-_MOST_CUTS = 40
+_MOST_CUTS = 16
 _BUTTONS = (
     ("in", "+", "Zoom in"),
     ("out", "\N{MINUS SIGN}", "Zoom out"),

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _DENSE = 24
-"""Stages from which on the rows of the chart are set closer."""
+"""Stages from which on the rows of the chart are set closer, and the table is closed."""
 
 
 def section(key: str, title: str, *content: str) -> Html:
@@ -94,7 +94,12 @@ def _throughput(period: int) -> tuple[str, str]:
 
 def stages_section(plan: PlanView) -> Html:
     """Return the stages as a chart and as a table."""
-    return section("stages", "Stages", _chart(plan), _stage_table(plan))
+    numbers = _stage_table(plan)
+    if len(plan.stages) > _DENSE:
+        numbers = h(
+            "details", h("summary", f"The numbers of all {len(plan.stages)} stages"), numbers
+        )
+    return section("stages", "Stages", _chart(plan), numbers)
 
 
 def _chart(plan: PlanView) -> Html:
@@ -131,9 +136,11 @@ def _chart_row(stage: StageView, plan: PlanView, bound: int | None) -> Html:
 
 def _stage_table(plan: PlanView) -> Html:
     used = _used(plan)
+    kinds = any(s.device for s in plan.stages)
     rows = [
         [
             f"{s.number} (bottleneck)" if s.total == plan.bottleneck else str(s.number),
+            *([s.device] if kinds else []),
             f"{len(s.nodes):,}",
             *(format_time(time) for name, time in s.parts if name in used),
             format_time(s.total),
@@ -145,9 +152,13 @@ def _stage_table(plan: PlanView) -> Html:
     parts = [name.capitalize() for name in used]
     return table(
         "Time of every stage",
-        ["Stage", "Nodes", *parts, "Total", "Share", "First and last node"],
+        [
+            "Stage",
+            *(["Device"] if kinds else []),
+            *("Nodes", *parts, "Total", "Share", "First and last node"),
+        ],
         rows,
-        numeric=range(1, len(used) + 4),
+        numeric=range(1 + kinds, len(used) + 4 + kinds),
         marked=[i for i, s in enumerate(plan.stages) if s.total == plan.bottleneck],
         notes="Share: of the bottleneck, rounded down.",
     )

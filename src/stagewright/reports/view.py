@@ -39,6 +39,7 @@ class StageView:
     total: int
     param_bytes: int
     peak_bytes: int
+    device: str = ""
 
     @property
     def parts(self) -> tuple[tuple[str, int], ...]:
@@ -274,6 +275,7 @@ def _stage(number: int, data: Any) -> StageView:
         total=_time(data, "total", where),
         param_bytes=_get(data, "param_bytes", int, where),
         peak_bytes=_get(data, "peak_bytes", int, where),
+        device=clean(data.get("device", "")),
     )
 
 
