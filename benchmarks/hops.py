@@ -5,7 +5,8 @@ Two processes on two cores, joined by the rings that pipelines use.  One-way tim
 tensor goes over, an empty item comes back; half a round trip of empty items is taken off.  `send` is what the
 sender is busy for.  `copy` is numpy's copy of the same bytes within one process, into as many places as the ring
 has, one after the other, in turns with the hops.  `in place` is a hop whose tensor was computed in the ring itself, as stages do where its size is
-fixed and there is room: nothing is copied then.
+fixed and there is room: nothing is copied then.  All are medians over the quicker half of the repetitions, as in
+profiles, for other programs may use the cores as well.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Ring:
 
 @dataclass(frozen=True)
 class Hop:
-    """Median seconds for one size."""
+    """Typical seconds for one size."""
 
     one_way: float
     in_place: float
@@ -114,7 +115,7 @@ def measure_hop(nbytes: int, seconds: float) -> Hop:
 def _round_trips(
     route: Route, values: list[Any] | None, copy: Callable[[], float], seconds: float
 ) -> tuple[float, float, float]:
-    """Return the medians of a round trip, of the sending in it, and of copies made in turns with them.
+    """Return typical times of a round trip, of the sending in it, and of copies made in turns with them.
 
     None for values means that they are made in place.
     """
@@ -155,7 +156,7 @@ def _round_trips(
         back.receiver.close()
         worker.join()
         _pin(cores)
-    return median(trips), median(sends), median(copies)
+    return _typical(trips), _typical(sends), _typical(copies)
 
 
 def _answer(over: Ring, back: Ring, cores: list[int]) -> None:
@@ -191,6 +192,11 @@ def _repeat(run: Callable[[], float], seconds: float) -> list[float]:
     while len(times) < 10 or perf_counter() < end:
         times.append(run())
     return times[len(times) // 10 :]
+
+
+def _typical(times: list[float]) -> float:
+    """Return the median over the quicker half."""
+    return median(sorted(times)[: (len(times) + 1) // 2])
 
 
 def _copier(data: Any) -> Callable[[], float]:
