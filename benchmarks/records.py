@@ -8,27 +8,17 @@ other code are never mixed in.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import stagewright
+from stagewright.benching.results import code_digest
 
 __all__ = ["Records", "add_option", "code_digest"]
 
 DEFAULT = Path("build") / "benchmarks"
-
-
-def code_digest() -> str:
-    """Return a digest of the package's Python files and of its native module."""
-    root = Path(stagewright.__file__).parent
-    found = hashlib.sha256()
-    for path in sorted([*root.rglob("*.py"), *root.glob("_native*.so"), *root.glob("*.pyd")]):
-        found.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return found.hexdigest()[:16]
 
 
 def add_option(parser: argparse.ArgumentParser, name: str) -> None:

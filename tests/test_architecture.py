@@ -67,6 +67,7 @@ LAYERS = [
     "placing",
     "shipping",
     "tuning",
+    "benching",
     "cli",
 ]
 # The native core is for what is hot; everything else reaches it through these layers.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InfeasibleError, LimitError, StagewrightError
+from . import grids
 from . import options as opt
 from .live import live_view
 
@@ -28,15 +29,18 @@ def add_commands(commands: Any) -> None:
     opt.add_model_options(parser, several=True)
     opt.add_machine_options(parser, several=True)
     opt.add_search_options(parser)
+    grids.add_options(parser)
     opt.add_json_option(parser)
     parser.set_defaults(command=bench, time_limit=10.0)
 
 
 def bench(options: argparse.Namespace) -> int:
-    """Plan every model for every number of stages, each on its own; show one row each and a summary."""
+    """Plan every model for every number of stages, each on its own; show one row each and a summary; or run a grid."""
     from .. import api, sweeps
     from ..certificate.build import dumps
 
+    if grids.is_grid(options.models):
+        return grids.bench_grid(options)
     counts = sweeps.parse_stages(options.stages)
     machine = opt.machine_options(options)
     rows: list[dict[str, Any]] = []

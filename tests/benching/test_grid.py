@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grids are read whole or refused with the key that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stagewright.benching.grid import Grid
+from stagewright.benching.packs import line_of, write_pack
+from stagewright.benching.random_dags import random_dag
+from stagewright.errors import InputError
+
+RANDOM = '[[instances]]\nset = "r"\nrandom = 2\n'
+
+
+def load(tmp_path: Path, text: str) -> Grid:
+    path = tmp_path / "grid.toml"
+    path.write_text(text)
+    return Grid.load(path)
+
+
+def test_every_combination_is_a_job_and_bounds_without_chance_take_one_seed(tmp_path: Path) -> None:
+    text = 'stages = [2, 4]\nmethods = ["plan", "simple"]\nseeds = [3, 4]\nlimits = [1, 2]\n'
+    jobs = list(load(tmp_path, text + RANDOM).jobs())
+    assert len(jobs) == 2 * 2 * (2 * 2 + 1 * 2)
+    keys = {tuple(job.key.values()) for job in jobs}
+    assert len(keys) == len(jobs)
+    assert {job.seed for job in jobs if job.method == "simple"} == {3}
+
+
+def test_files_meet_machines_and_names_are_chosen(tmp_path: Path) -> None:
+    lines = [line_of(random_dag("watts", 5, seed), f"area/{seed}/b1") for seed in range(4)]
+    write_pack(tmp_path / "some.jsonl.xz", lines)
+    (tmp_path / "model.onnx").write_bytes(b"model")
+    grid = load(
+        tmp_path,
+        'stages = [2]\n[machines.fast]\nbandwidth = "1GB/s"\n[machines.slow]\nbandwidth = "1MB/s"\n'
+        '[[instances]]\nset = "packed"\nfiles = ["*.xz"]\nonly = "[123]/b1"\nfirst = 2\n'
+        '[[instances]]\nset = "one"\nfiles = ["model.onnx"]\nmachines = ["slow"]\n',
+    )
+    found = [(i.set, i.name, i.machine, i.kind) for i in grid.instances]
+    assert found == [
+        ("packed", "area/1/b1", "fast", "pack"),
+        ("packed", "area/1/b1", "slow", "pack"),
+        ("packed", "area/2/b1", "fast", "pack"),
+        ("packed", "area/2/b1", "slow", "pack"),
+        ("one", "model.onnx", "slow", "file"),
+    ]
+    assert grid.instances[1].options == (("bandwidth", "1MB/s"),)
+
+
+def test_the_same_file_with_other_content_is_another_run(tmp_path: Path) -> None:
+    text = 'stages = [2]\n[[instances]]\nset = "one"\nfiles = ["model.json"]\n'
+    keys = []
+    for content in ("one", "two"):
+        (tmp_path / "model.json").write_text(content)
+        (job,) = load(tmp_path, text).jobs()
+        keys.append(job.key)
+    assert keys[0] != keys[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stages = [", "expected TOML"),
+        (RANDOM, "grid.toml: stages: expected a list, got nothing"),
+        ("stages = [0]\n" + RANDOM, r"stages: expected whole numbers >= 1, got \[0\]"),
+        ("stages = [2]\nstage = 3\n" + RANDOM, "stage: expected a key of instances, limits"),
+        (
+            'stages = [2]\nmethods = ["best"]\n' + RANDOM,
+            "methods: expected some of plan, .*, got best",
+        ),
+        ("stages = [2]\nlimits = [0]\n" + RANDOM, "limits: expected numbers of seconds > 0, got 0"),
+        ("stages = [2]\nthreads = 0\n" + RANDOM, "threads: expected a whole number >= 1, got 0"),
+        ("stages = [2]\n", "instances: expected a list, got nothing"),
+        (
+            "stages = [2]\n" + RANDOM + 'only = "zzz"\n',
+            "instances: expected at least one, got none",
+        ),
+        (
+            "stages = [2]\n" + RANDOM + 'only = "("\n',
+            r"instances\[0\].only: expected a regular expression",
+        ),
+        (
+            "stages = [2]\n" + RANDOM + 'files = ["x"]\n',
+            r"instances\[0\]: expected either files or random",
+        ),
+        ("stages = [2]\n" + RANDOM + RANDOM, r"instances\[1\]: expected names that differ, got r/"),
+        (
+            'stages = [2]\n[[instances]]\nset = "r"\nfiles = ["*.no"]\n',
+            r"files: expected a pattern that some file matches, got \*.no",
+        ),
+        (
+            'stages = [2]\n[machines.a]\nspeed = 3\n[[instances]]\nset = "r"\nrandom = 1\n',
+            r"machines.a.speed: expected a key of bandwidth, .*, got speed",
+        ),
+    ],
+)
+def test_faults_name_the_key(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load(tmp_path, text)
+
+
+def test_missing_grid_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected a readable grid, got No such file"):
+        Grid.load(tmp_path / "none.toml")
