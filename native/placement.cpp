@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace stagewright {
 
@@ -135,10 +136,12 @@ class Block {
 
 class Program {
    public:
-    Program(const Placement& p, const IdealGraph& ideals, Picoseconds below, Stop& stop)
+    Program(const Placement& p, const IdealGraph& ideals, const PlacementQuestion& question,
+            Stop& stop)
         : p_(p),
           ideals_(ideals),
-          below_(below),
+          question_(question),
+          below_(std::min(question.below, question.stage_below)),
           stop_(stop),
           states_(static_cast<std::size_t>(p.states)),
           value_(static_cast<std::size_t>(ideals.count()) * states_, kNever),
@@ -166,16 +169,24 @@ class Program {
         }
         plan.pairs = pairs_;
         const auto* ends = value_.data() + static_cast<std::size_t>(last) * states_;
-        const auto best = std::min_element(ends, ends + states_) - ends;
-        plan.answer = ends[best] == kNever ? Answer::no : Answer::yes;
+        std::int64_t best = -1;
+        for (std::int64_t s = 0; s < p_.states; ++s)
+            if (ends[s] != kNever &&
+                (best < 0 || std::pair(weight(s), ends[s]) < std::pair(weight(best), ends[best])))
+                best = s;
+        plan.answer = best < 0 ? Answer::no : Answer::yes;
         if (plan.answer == Answer::yes) {
-            plan.bottleneck = ends[best];
+            plan.value = ends[best];
             trace(last, static_cast<std::int32_t>(best), plan);
         }
         return plan;
     }
 
    private:
+    [[nodiscard]] std::int64_t weight(std::int64_t state) const {
+        return question_.weight.empty() ? 0 : question_.weight[static_cast<std::size_t>(state)];
+    }
+
     struct Frame {
         std::int64_t ideal;
         std::size_t next;
@@ -310,6 +321,8 @@ class Program {
         for (std::int32_t k = 0; k < static_cast<std::int32_t>(p_.transitions.size()); ++k) {
             const auto& t = p_.transitions[k];
             if (here[t.from] == kNever) continue;
+            // What is left takes at least its least work.
+            if (question_.sum && here[t.from] + rest_[ideal] >= question_.below) continue;
             if (!left_[t.from].takes(rest_[ideal], crossing_[ideal]) ||
                 !used_[t.from].takes(rest_[0] - rest_[ideal], crossing_[ideal]))
                 continue;
@@ -360,8 +373,10 @@ class Program {
         auto* came = came_.data() + static_cast<std::size_t>(to) * states_;
         for (const auto k : open_) {
             const auto& t = p_.transitions[k];
-            const auto value = std::max(here[t.from], load_[t.type]);
-            if (value < below_ && value < there[t.to]) {
+            const auto load = load_[t.type];
+            if (load >= below_) continue;
+            const auto value = question_.sum ? here[t.from] + load : std::max(here[t.from], load);
+            if (value < question_.below && value < there[t.to]) {
                 there[t.to] = value;
                 came[t.to] = {static_cast<std::int32_t>(from), k};
             }
@@ -389,7 +404,8 @@ class Program {
 
     const Placement& p_;
     const IdealGraph& ideals_;
-    Picoseconds below_;
+    const PlacementQuestion& question_;
+    Picoseconds below_;  // what every stage is below
     Stop& stop_;
     std::size_t states_;
     std::vector<Picoseconds> value_;  // per ideal and state: the least bottleneck that reaches it
@@ -438,14 +454,17 @@ void check_placement(const Placement& p) {
 }
 
 PlacementPlan best_placement(const Placement& placement, const IdealGraph& ideals,
-                             Picoseconds below, Stop& stop) {
+                             const PlacementQuestion& question, Stop& stop) {
     if (!ideals.complete()) throw std::invalid_argument("placement: the ideals are not complete");
-    if (below <= 0) {
+    require(question.weight.empty() ||
+                question.weight.size() == static_cast<std::size_t>(placement.states),
+            "one weight per state expected");
+    if (question.below <= 0 || question.stage_below <= 0) {
         PlacementPlan none;
         none.answer = Answer::no;
         return none;
     }
-    return Program(placement, ideals, below, stop).run();
+    return Program(placement, ideals, question, stop).run();
 }
 
 }  // namespace stagewright

@@ -55,16 +55,27 @@ void check_placement(const Placement& placement);
 /// A stage of the best plan: the transition it takes; `block` numbers them along the pipeline.
 struct PlacementPlan {
     Answer answer = Answer::unknown;
-    Picoseconds bottleneck = 0;
+    Picoseconds value = 0;
     std::vector<std::int32_t> block;       // per node
     std::vector<std::int32_t> transition;  // per stage
     std::int64_t pairs = 0;                // pairs of ideals looked at
 };
 
-/// The best plan of bottleneck < `below`: yes with it, no if there is none, unknown if stopped.
+/// What to look for.
+struct PlacementQuestion {
+    Picoseconds below =
+        0;  // the value of the plan: its longest stage, or the sum of all with `sum`
+    bool sum = false;
+    Picoseconds stage_below = 0;  // every stage
+    std::vector<std::int64_t>
+        weight;  // per state; the least of a plan's end comes first, then its value
+};
+
+/// The best plan of a value < `below` whose stages all are < `stage_below`: yes with it, no if there is none,
+/// unknown if stopped.
 ///
 /// Memory counts the parameters of a stage and its largest working set, a lower bound of what it holds.
 PlacementPlan best_placement(const Placement& placement, const IdealGraph& ideals,
-                             Picoseconds below, Stop& stop);
+                             const PlacementQuestion& question, Stop& stop);
 
 }  // namespace stagewright

@@ -57,27 +57,33 @@ void bind_placement(nb::module_& m) {
         .def(
             "best",
             [](sw::Placement& self, const sw::IdealGraph& ideals, std::int64_t below,
-               double seconds, const Cancel* cancel, std::int64_t work) {
+               std::int64_t stage_below, bool sum, const Int64Array& weight, double seconds,
+               const Cancel* cancel, std::int64_t work) {
                 sw::check_placement(self);
                 sw::PlacementPlan plan;
+                const sw::PlacementQuestion question{below, sum, stage_below, as_vector(weight)};
                 Signals signals(cancel, work);
                 {
                     nb::gil_scoped_release release;
                     auto stop = signals.stop(seconds);
-                    plan = sw::best_placement(self, ideals, below, stop);
+                    plan = sw::best_placement(self, ideals, question, stop);
                 }
                 static constexpr const char* kNames[] = {"yes", "no", "unknown"};
                 return std::make_tuple(std::string(kNames[static_cast<int>(plan.answer)]),
-                                       plan.bottleneck, as_array(std::move(plan.block)),
+                                       plan.value, as_array(std::move(plan.block)),
                                        as_array(std::move(plan.transition)), plan.pairs,
                                        signals.interrupted());
             },
-            "ideals"_a, "below"_a, "seconds"_a = 1e9, "cancel"_a = nb::none(), "work"_a = kEndless,
-            "The best plan of bottleneck < `below`: ('yes' | 'no' | 'unknown', bottleneck ps, "
-            "block "
-            "of each\n"
-            "node, transition of each block, pairs of ideals looked at, interrupted). Memory "
-            "counts "
-            "parameters\n"
-            "and the largest working set of a stage.");
+            "ideals"_a, "below"_a, "stage_below"_a, "sum"_a, "weight"_a.noconvert(),
+            "seconds"_a = 1e9, "cancel"_a = nb::none(), "work"_a = kEndless,
+            "The best plan of value < `below` and stages < `stage_below`: ('yes' | 'no' | "
+            "'unknown', "
+            "value ps,\n"
+            "block of each node, transition of each block, pairs of ideals looked at, "
+            "interrupted). The "
+            "value is\n"
+            "that of the longest stage, or the sum of all. weight: int64[states] or empty; its "
+            "least "
+            "comes first.\n"
+            "Memory counts parameters and the largest working set of a stage.");
 }

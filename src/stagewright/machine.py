@@ -182,7 +182,20 @@ class Machine:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Machine:
-        """Read the `machine` object of a plan file."""
+        """Read the `machine` object of a plan file.
+
+        Raises
+        ------
+        InputError
+            If it is of devices of several kinds.
+        """
+        if "devices" in data:
+            raise InputError(
+                "machine",
+                "identical devices",
+                "devices of several kinds",
+                "Their plans can be checked, split and simulated, not exported or drawn.",
+            )
         bandwidth = data.get("bandwidth")
         if bandwidth is not None:
             exact = Fraction(str(bandwidth))

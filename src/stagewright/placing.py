@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .errors import InputError
 from .ladder import require_time_limit, require_work
 from .source import Source
+from .units import parse_time
 
 if TYPE_CHECKING:
     from .certificate.check import Report
@@ -92,6 +93,9 @@ def place(
     machine: Fleet | str | Path | None = None,
     *,
     mode: Mode = "inference",
+    objective: Literal["period", "latency", "cost"] = "period",
+    period_limit: float | str | None = None,
+    latency_limit: float | str | None = None,
     work: str | Path | Mapping[str, tuple[int, ...]] | None = None,
     catalogue: Catalogue | None = None,
     time_limit: float = 60.0,
@@ -109,6 +113,12 @@ def place(
         which only workloads of dnn-partitioning say.
     mode
         ``training`` plans the backward pass as well.
+    objective
+        What to minimise: the period; the latency of one request that passes through one stage after
+        another; or the cost of the devices in use.
+    period_limit, latency_limit
+        Seconds, or texts such as ``5ms``, that the other of the two must not exceed; ``cost`` needs a limit of the
+        period.
     work
         Work per kind of device: a file beside the model, or picoseconds per node by name.
     catalogue
@@ -130,6 +140,7 @@ def place(
     from .placement.devices import Fleet
     from .placement.fleet_file import read_fleet
     from .placement.method import solve_placed
+    from .placement.objective import Objective
     from .placement.reading import published_fleet, read_work, read_workload
     from .placement.workload import Workload
     from .readers import file_kind
@@ -155,7 +166,12 @@ def place(
     fleet = machine if isinstance(machine, Fleet) else read_fleet(machine, workload, catalogue)
     if any(kind.work is None for kind in fleet.kinds):
         require_work(workload.graph)
-    solution = solve_placed(workload, fleet, time_limit=time_limit, seed=seed)
+    limits = [
+        None if given is None else parse_time(given, item=item)
+        for given, item in ((period_limit, "period limit"), (latency_limit, "latency limit"))
+    ]
+    goal = Objective(objective, *limits)
+    solution = solve_placed(workload, fleet, objective=goal, time_limit=time_limit, seed=seed)
     return PlacedResult(workload, fleet, solution, seed, source)
 
 

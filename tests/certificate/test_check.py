@@ -289,7 +289,14 @@ def test_damaged_file_is_unreadable(content: bytes, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["check.py", "check_stages.py", "check_proofs.py", "check_devices.py", "check_search.py"],
+    [
+        "check.py",
+        "check_stages.py",
+        "check_proofs.py",
+        "check_devices.py",
+        "check_search.py",
+        "check_classes.py",
+    ],
 )
 def test_checker_uses_the_standard_library_only(name: str) -> None:
     tree = ast.parse((CHECK_FILE.parent / name).read_text("utf-8"))

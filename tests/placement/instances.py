@@ -65,7 +65,7 @@ def random_fleet(rng: random.Random, graph: CostGraph, mode: str) -> Fleet:
         link = Link(bandwidth, rng.choice([0, 0, 2]), free=rng.random() < 0.3)
         memory = rng.randint(0, 30) if mode == "spill" and rng.random() < 0.7 else None
         limit = rng.randint(3, 40) if mode == "limit" and rng.random() < 0.8 else None
-        kinds.append(Kind(f"k{q}", count, link, work, memory, limit))
+        kinds.append(Kind(f"k{q}", count, link, work, memory, limit, rng.randint(0, 3)))
     order = links = None
     if mode in ("fixed", "links") or rng.random() < 0.1:
         places = [q for q, kind in enumerate(kinds) for _ in range(kind.count)]
@@ -80,6 +80,11 @@ def random_fleet(rng: random.Random, graph: CostGraph, mode: str) -> Fleet:
 
 def brute_force(workload: Workload, fleet: Fleet) -> int | None:
     """Return the least bottleneck of all valid plans, every stage in its best order; None without any."""
+    return min((period for period, _, _ in all_values(workload, fleet)), default=None)
+
+
+def all_values(workload: Workload, fleet: Fleet) -> set[tuple[int, int, int]]:
+    """Return period, latency and cost of devices of all valid plans, every stage in its best order."""
     graph, n = workload.graph, workload.graph.num_nodes
     after = workload.precedence()
     pairs = [(v, w) for v in range(n) for w in after[v]]
@@ -99,7 +104,7 @@ def brute_force(workload: Workload, fleet: Fleet) -> int | None:
             costs[key] = _best_order(workload, fleet, device, nodes)
         return costs[key]
 
-    best: int | None = None
+    values: set[tuple[int, int, int]] = set()
     for k in range(1, min(n, fleet.stages) + 1):
         sequences = [
             row
@@ -122,15 +127,12 @@ def brute_force(workload: Workload, fleet: Fleet) -> int | None:
                 continue
             stages = [tuple(v for v in range(n) if block[v] == i) for i in range(k)]
             for row in sequences:
-                worst = 0
-                for device, nodes in zip(row, stages, strict=True):
-                    value = cost(device, nodes)
-                    if value is None or (best is not None and value >= best):
-                        break
-                    worst = max(worst, value)
-                else:
-                    best = worst
-    return best
+                found = [cost(device, nodes) for device, nodes in zip(row, stages, strict=True)]
+                totals = [value for value in found if value is not None]
+                if len(totals) == len(found):
+                    price = sum(fleet.kinds[fleet.seat_at(device).kind].cost for device in row)
+                    values.add((max(totals), sum(totals), price))
+    return values
 
 
 def _best_order(

@@ -6,10 +6,11 @@ from __future__ import annotations
 import random
 
 import pytest
-from tests.placement.instances import MODES, brute_force, random_fleet, random_workload
+from tests.placement.instances import MODES, all_values, brute_force, random_fleet, random_workload
 
 from stagewright.errors import InfeasibleError, LimitError
 from stagewright.placement.method import solve_placed
+from stagewright.placement.objective import Objective
 from stagewright.placement.workload import evaluate, problems_of
 
 
@@ -39,6 +40,60 @@ def compare(mode: str, seeds: range) -> int:
         if mode not in ("spill", "limit"):
             assert found.lower_bound == right == found.bottleneck, (mode, seed)
     return planned
+
+
+def compare_objectives(mode: str, seeds: range) -> int:
+    """Hold the other objectives against all plans; return how many questions had an answer."""
+    answered = 0
+    for seed in seeds:
+        rng = random.Random(f"objective {mode} {seed}")
+        workload = random_workload(rng, mode)
+        fleet = random_fleet(rng, workload.graph, mode)
+        values = all_values(workload, fleet)
+        period = rng.choice(sorted({p for p, _, _ in values}) or [3]) + rng.choice([-1, 0, 0, 1])
+        latency = rng.choice(sorted({t for _, t, _ in values}) or [3]) + rng.choice([-1, 0, 0, 1])
+        questions = [
+            (Objective("latency"), [t for _, t, _ in values]),
+            (Objective("latency", period), [t for p, t, _ in values if p <= period]),
+            (
+                Objective("period", latency_limit=latency),
+                [p for p, t, _ in values if t <= latency],
+            ),
+        ]
+        if fleet.order is None:
+            cheap = [c for p, _, c in values if p <= period]
+            questions.append((Objective("cost", period), cheap))
+        for objective, right in questions:
+            try:
+                found = solve_placed(workload, fleet, objective=objective, time_limit=20)
+            except InfeasibleError:
+                assert not right, (mode, seed, objective)
+                continue
+            except LimitError:
+                assert mode in ("spill", "limit"), (mode, seed, objective)
+                continue
+            answered += 1
+            assert right, (mode, seed, objective)
+            costs = evaluate(workload, fleet, found.plan)
+            assert objective.keeps_limits(costs), (mode, seed, objective)
+            assert objective.value(fleet, found.plan, costs) == found.value, (mode, seed)
+            assert found.value_bound <= min(right) <= found.value, (mode, seed, objective)
+            if mode not in ("spill", "limit"):
+                assert found.value_bound == found.value, (mode, seed, objective)
+    return answered
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_other_objectives(mode: str) -> None:
+    assert compare_objectives(mode, range(15)) > 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(5))
+@pytest.mark.parametrize("mode", MODES)
+def test_other_objectives_at_length(mode: str, part: int) -> None:
+    first = 1000 * (part + 1)
+    assert compare_objectives(mode, range(first, first + 1000)) > 1000
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -23,6 +23,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from decimal import ROUND_CEILING, Context, Decimal
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -283,7 +284,7 @@ def load_plan(data: Any, graph: Graph) -> Plan:
     extra = ("source", "notes", "operator_level", "history")  # nothing verified depends on them
     machine_data = data.get("machine") if isinstance(data, dict) else None
     placed = isinstance(machine_data, dict) and "devices" in machine_data
-    keys(data, "plan", (*texts, *others), (*extra, "training") if placed else extra)
+    keys(data, "plan", (*texts, *others), (*extra, "training", "objective") if placed else extra)
     for key in texts:
         typed(data[key], str, key)
     if data["format"] != "stagewright-plan/1":
@@ -385,6 +386,7 @@ def check_texts(
     return report
 
 
+@cache
 def beside(name: str) -> dict[str, Any]:
     """Return the names that another file of the checker defines."""
     path = Path(__file__).with_name(name)

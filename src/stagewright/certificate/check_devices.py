@@ -45,6 +45,7 @@ class Kind:
     memory: int | None
     limit: int | None
     work: list[int | None]
+    cost: int = 1
 
     def spilled(self, held: int) -> int:
         """Return the picoseconds that what does not fit takes."""
@@ -107,7 +108,7 @@ def load_link(data: Any, item: str) -> Link:
 def load_kind(data: Any, graph: Any, item: str) -> Kind:
     """Read one kind of device."""
     required = ("name", "count", "link", "memory", "memory_limit")
-    tools.keys(data, item, required, ("work",))
+    tools.keys(data, item, required, ("work", "cost"))
     count = data["count"]
     if type(count) is not int or not 1 <= count <= MOST_STATES:
         raise tools.FaultError(
@@ -129,7 +130,8 @@ def load_kind(data: Any, graph: Any, item: str) -> Kind:
             None if w is None else tools.scaled(w, SECOND, place, whole=True) for w in data["work"]
         ]
     name = tools.typed(data["name"], str, f"{item}.name")
-    return Kind(name, count, link, memory, limit, work)
+    cost = tools.scaled(data.get("cost", 1), 1, f"{item}.cost", whole=True)
+    return Kind(name, count, link, memory, limit, work, cost)
 
 
 def load_fleet(document: Any, graph: Any) -> Fleet:
@@ -200,6 +202,67 @@ def load_training(document: Any, graph: Any, fleet: Fleet) -> None:
                 )
     if fleet.links is not None and any(fleet.backward):
         raise tools.FaultError("machine.links: expected none for training")
+
+
+@dataclass
+class Objective:
+    """What the plan is to be best at, and what it says of that; times in picoseconds."""
+
+    minimise: str
+    value: int
+    lower: int
+    period_limit: int | None
+    latency_limit: int | None
+
+
+def load_objective(document: Any, fleet: Fleet) -> Objective | None:
+    """Read the objective; None where it is the period."""
+    if "objective" not in document:
+        return None
+    data = document["objective"]
+    limits = ("period_limit", "latency_limit")
+    tools.keys(data, "objective", ("minimise", "value", "lower_bound"), limits)
+    goal = tools.typed(data["minimise"], str, "objective.minimise")
+    given = {key for key in limits if key in data}
+    allowed = {
+        "period": ({"latency_limit"},),
+        "latency": (set(), {"period_limit"}),
+        "cost": ({"period_limit"},),
+    }
+    if goal not in allowed or given not in allowed[goal]:
+        raise tools.FaultError(
+            f"objective: expected another goal or limits, got {tools.show(goal)}"
+        )
+    if goal == "cost" and fleet.order is not None:
+        raise tools.FaultError("objective: expected devices in any order for the cost")
+    unit = 1 if goal == "cost" else SECOND
+    value, lower = (
+        tools.scaled(data[key], unit, f"objective.{key}", whole=True)
+        for key in ("value", "lower_bound")
+    )
+    period, latency = (
+        tools.scaled(data[key], SECOND, f"objective.{key}", whole=True) if key in data else None
+        for key in limits
+    )
+    return Objective(goal, value, lower, period, latency)
+
+
+def objective_problems(
+    objective: Objective, fleet: Fleet, devices: list[int], totals: list[int]
+) -> Iterator[str]:
+    """Yield what is wrong with the value of the objective, its bound and its limits."""
+    cost = sum(fleet.kinds[fleet.seat(device)[0]].cost for device in devices)
+    right = {"period": max(totals), "latency": sum(totals), "cost": cost}[objective.minimise]
+    if objective.value != right:
+        yield f"objective.value: states {objective.value}, is {right}"
+    if objective.lower > right:
+        yield f"objective.lower_bound: {objective.lower} is above the value, {right}"
+    for limit, value in (
+        (objective.period_limit, max(totals)),
+        (objective.latency_limit, sum(totals)),
+    ):
+        if limit is not None and value > limit:
+            yield f"objective: the plan takes {value} ps, the limit is {limit} ps"
 
 
 def load_devices(document: Any, fleet: Fleet) -> list[int]:
@@ -355,7 +418,23 @@ def check_placed(graph: Any, plan: Any, report: Any, allowed: float | None) -> N
     if not report.refuse(parts["summary_problems"](plan.document, stated, bounds, bottleneck)):
         text = f"the bottleneck is {tools.seconds(bottleneck)}; gap and status follow"
         report.verified.append(text)
-    if report.valid:
-        judge = tools.beside("check_search.py")["judge"]
-        components = tools.beside("check_proofs.py")["components"]
-        tools.record(report, judge(graph, fleet, plan.bounds, components, allowed))
+    objective = load_objective(plan.document, fleet)
+    if objective is not None:
+        totals = [number["total"] for number in numbers]
+        report.refuse(objective_problems(objective, fleet, devices, totals))
+    if not report.valid:
+        return
+    parts, components = (
+        tools.beside("check_search.py"),
+        tools.beside("check_proofs.py")["components"],
+    )
+    tools.record(report, parts["judge"](graph, fleet, plan.bounds, components, allowed))
+    if objective is not None:
+        judge = parts["judge_objective"]
+        answer, why = judge(graph, fleet, objective, components, allowed)
+        unit = "" if objective.minimise == "cost" else " ps"
+        text = f"no plan within the limits has a {objective.minimise} below {objective.lower}{unit}: {why}"
+        if answer is None:
+            report.not_verified.append(text)
+        elif not report.refuse([] if answer else [text]):
+            report.verified.append(text)

@@ -146,15 +146,21 @@ def add_catalogue_option(parser: Any) -> None:
     )
 
 
-def add_machine_options(parser: Parser, *, sweep: bool = False, several: bool = False) -> None:
-    """Add --stages and the numbers of the machine, or of several machines."""
+def add_machine_options(
+    parser: Parser, *, sweep: bool = False, several: bool = False, kinds: bool = False
+) -> None:
+    """Add --stages and the numbers of the machine, or of several machines, or a file of kinds of devices."""
+    if kinds:
+        add_kinds_options(parser)
     group = parser.add_argument_group("the machine")
     if sweep or several:
         default = "1..16" if sweep else "2,4,8"
         text = f"numbers of devices, such as 1..4,8,16 ({default})"
         group.add_argument("--stages", "-k", default=default, metavar=default, help=text)
     else:
-        group.add_argument("--stages", "-k", type=int, required=True, metavar="K", help="devices")
+        group.add_argument(
+            "--stages", "-k", type=int, required=not kinds, metavar="K", help="devices"
+        )
     more = ", or several: 5GB/s,25GB/s" if sweep else ""
     group.add_argument("--bandwidth", metavar="25GB/s", help=f"of a link between two devices{more}")
     group.add_argument("--latency", metavar="5us", help="added to each tensor sent")
@@ -174,6 +180,27 @@ def add_machine_options(parser: Parser, *, sweep: bool = False, several: bool = 
     group.add_argument(
         "--link", metavar="NAME", help="take bandwidth and latency from the catalogue"
     )
+
+
+def add_kinds_options(parser: Parser) -> None:
+    """Add --machine, --work and --mode, instead of --stages."""
+    group = parser.add_argument_group("devices of several kinds (docs/placement.md)")
+    group.add_argument(
+        "--machine", metavar="FILE.toml", help="the devices, instead of --stages and its numbers"
+    )
+    group.add_argument("--work", metavar="FILE.json", help="work per kind of device and node")
+    group.add_argument(
+        "--mode",
+        choices=("inference", "training"),
+        help="plan the backward pass as well (files that hold one)",
+    )
+    group.add_argument(
+        "--objective",
+        choices=("period", "latency", "cost"),
+        help="minimise the period (default), the latency of one request, or what the devices cost",
+    )
+    group.add_argument("--period-limit", metavar="5ms", help="with the objective latency or cost")
+    group.add_argument("--latency-limit", metavar="20ms", help="with the objective period")
 
 
 def add_search_options(parser: Parser) -> None:

@@ -32,7 +32,7 @@ def add_commands(commands: Any) -> None:
 
 def _add_plan(parser: opt.Parser) -> None:
     opt.add_model_options(parser)
-    opt.add_machine_options(parser)
+    opt.add_machine_options(parser, kinds=True)
     opt.add_search_options(parser)
     parser.add_argument("--start", metavar="PLAN.json", help="start from this plan")
     parser.add_argument("-o", "--output", metavar="PLAN.json", help="write the plan file")
@@ -46,6 +46,16 @@ def plan(options: argparse.Namespace) -> int:
     """Plan, save, show."""
     from .. import api
 
+    if options.machine or options.mode or options.objective:
+        from .placing import plan_kinds
+
+        return plan_kinds(options)
+    if options.stages is None:
+        raise InputError("--stages", "the number of devices, or --machine FILE", "neither")
+    for name in ("work", "period_limit", "latency_limit"):
+        if getattr(options, name):
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(flag, "--machine or --objective beside it", "neither")
     source = opt.source_of(options)
     graph = opt.graph_of(source, options, shaped=False)
     with live_view(options.time_limit) as live:

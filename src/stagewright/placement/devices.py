@@ -260,6 +260,20 @@ class Fleet:
                 if used[q] < kind.count:
                     yield state, state + steps[q], seat_of[q], q
 
+    def costs(self) -> list[int]:
+        """Return what the devices in use cost in each state.
+
+        Raises
+        ------
+        InputError
+            If the order is fixed, whose states do not say which places are empty.
+        """
+        if self.order is not None:
+            raise InputError("objective cost", "devices in any order", "a fixed order")
+        used = product(*(range(kind.count + 1) for kind in self.kinds))
+        prices = [kind.cost for kind in self.kinds]
+        return [sum(n * c for n, c in zip(row, prices, strict=True)) for row in used]
+
     def seat_at(self, place: int) -> Seat:
         """Return the seat of a place of the fixed order, or of a kind where there is none."""
         return self._seat_of_place(place)
@@ -268,17 +282,19 @@ class Fleet:
         """Return the kinds as a plan file states them; work in exact decimals of seconds, null where unable."""
         return [self._kind_json(kind, node_count) for kind in self.kinds]
 
-    def _kind_json(self, kind: Kind, node_count: int) -> dict[str, Any]:
+    @staticmethod
+    def _kind_json(kind: Kind, node_count: int) -> dict[str, Any]:
         if kind.work is not None and len(kind.work) != node_count:
             raise InputError(
                 f"device '{kind.name}': work", f"{node_count} numbers", str(len(kind.work))
             )
-        row = {
+        row: dict[str, Any] = {
             "name": kind.name,
             "count": kind.count,
             "link": kind.link.to_json(),
             "memory": kind.memory,
             "memory_limit": kind.memory_limit,
+            **({} if kind.cost == 1 else {"cost": kind.cost}),
         }
         if kind.work is not None:
             row["work"] = [None if w == UNABLE else seconds_from_ps(w) for w in kind.work]

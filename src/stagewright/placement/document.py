@@ -33,6 +33,7 @@ def placed_document(
         name = fleet.kinds[fleet.seat_at(device).kind].name
         place = {} if fleet.order is None else {"place": device}
         stages.append(stage_entry(graph, nodes, cost) | {"device": name} | place)
+    objective = solution.objective.to_json(solution.value, solution.value_bound)
     training = {
         "training": {
             "backward": [graph.node_names[v] for v, back in enumerate(workload.backward) if back],
@@ -44,6 +45,7 @@ def placed_document(
         "graph_sha256": graph.sha256,
         "machine": machine_entry(fleet, graph.num_nodes),
         **(training if any(workload.backward) else {}),
+        **({} if solution.objective.plain else {"objective": objective}),
         "bottleneck": seconds_from_ps(upper),
         "lower_bound": seconds_from_ps(lower),
         "gap": gap_of(upper, lower),

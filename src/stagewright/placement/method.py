@@ -22,7 +22,8 @@ from ..errors import InfeasibleError, LimitError
 from ..problem import Flow
 from .bounds import ceiling, simple_bound
 from .devices import UNABLE, Fleet
-from .program import Found, Listed, linked, near_order
+from .objective import Objective
+from .program import Ask, Found, Listed, linked, near_order
 from .task import Task, compile_task, reduce_task
 from .workload import PlacedPlan, Workload, problems_of, stage_cost
 
@@ -44,6 +45,8 @@ class PlacedSolution:
 
     `classes`, `reduced` and `ideals` say how large the problem was: nodes that share a stage counted
     once, what was left after the reductions, and the ideals of the last proof (None without one).
+    `value` is what the objective minimises and `value_bound` a lower bound of it: the bottleneck and the best
+    of `bounds` where that is the period; `bounds` are those of the bottleneck in any case.
     """
 
     plan: PlacedPlan
@@ -54,6 +57,9 @@ class PlacedSolution:
     classes: int
     reduced: int
     ideals: int | None
+    objective: Objective
+    value: int
+    value_bound: int
 
     @property
     def lower_bound(self) -> int:
@@ -62,12 +68,19 @@ class PlacedSolution:
 
 
 def solve_placed(
-    workload: Workload, fleet: Fleet, *, time_limit: float = 60.0, seed: int = 0
+    workload: Workload,
+    fleet: Fleet,
+    *,
+    objective: Objective | None = None,
+    time_limit: float = 60.0,
+    seed: int = 0,
 ) -> PlacedSolution:
     """Return the best plan for `workload` on `fleet` that is found, with lower bounds.
 
     Parameters
     ----------
+    objective
+        What to minimise, within what limits; the period by default.
     time_limit
         Seconds; the first plan of all is not held to it.
     seed
@@ -82,37 +95,59 @@ def solve_placed(
     LimitError
         If no plan that fits was found in time, and none was shown not to exist.
     """
-    run = _Run(workload, fleet, time.perf_counter(), time_limit)
+    objective = objective or Objective()
+    run = _Run(workload, fleet, objective, time.perf_counter(), time_limit)
     _require_seats(run)
-    run.search(width=1, draws=3, generator=random.Random(seed))
-    if run.prove():
-        width = 2
-        while run.open() and run.search(width, _STALE, random.Random(seed)):
-            width *= 2
+    if objective.minimise == "cost":
+        run.find_cheapest()
+    elif objective.latency_limit is not None:
+        run.find_period_within_latency()
+    else:
+        run.search(width=1, draws=3, generator=random.Random(seed))
+        if run.prove():
+            width = 2
+            while run.open() and run.search(width, _STALE, random.Random(seed)):
+                width *= 2
     return run.finish()
 
 
 class _Run:
     """The state of one call."""
 
-    def __init__(self, workload: Workload, fleet: Fleet, start: float, limit: float) -> None:
-        self.workload, self.fleet, self.start = workload, fleet, start
+    def __init__(
+        self,
+        workload: Workload,
+        fleet: Fleet,
+        objective: Objective,
+        start: float,
+        limit: float,
+    ) -> None:
+        self.workload, self.fleet, self.objective, self.start = workload, fleet, objective, start
+        latency = objective.minimise == "latency"
+        self.ask = Ask(latency, objective.period_limit, objective.minimise == "cost")
         self.effort = Effort.within(limit)
         self.whole = compile_task(workload, fleet)
         self.task = reduce_task(self.whole)
-        self.bounds = [simple_bound(self.whole)]
+        simple = simple_bound(self.whole)
+        self.simple = simple
+        self.bounds = [simple]
+        if latency:
+            self.bounds = [replace(simple, value=sum(self.whole.least_work()))]
+        elif self.ask.cheapest:
+            self.bounds = [replace(simple, value=0)]
         self.best: tuple[int, PlacedPlan] | None = None
-        self.nothing_above = ceiling(self.task) + 1
+        self.nothing_above = ceiling(self.task) * (fleet.stages if latency else 1) + 1
         self.ideals: int | None = None
         self.interrupted = False
 
     @property
     def lower(self) -> int:
+        """The best lower bound of the value."""
         return max(bound.value for bound in self.bounds)
 
     @property
     def upper(self) -> int:
-        """The bottleneck of the best plan, or what no plan reaches."""
+        """The value of the best plan, or what no plan reaches."""
         return self.best[0] if self.best else self.nothing_above
 
     def open(self) -> bool:
@@ -177,7 +212,7 @@ class _Run:
         """
         margin, better = 0, False
         for _ in range(4):
-            found = listed.best(below, effort, margin)
+            found = listed.best(below, effort, margin, self.ask)
             self.interrupted = self.interrupted or found.interrupted
             if found.answer != "yes":
                 return better
@@ -185,7 +220,7 @@ class _Run:
             true, excess = self._judge(plan, margin)
             if true is not None and true < self.upper:
                 self.best, better = (true, plan), True
-            if true == found.bottleneck or not excess:
+            if not excess or (true is not None and true <= found.value):
                 return better
             margin += excess
             below = min(below, self.upper)
@@ -207,7 +242,7 @@ class _Run:
         return PlacedPlan(tuple(stages), found.devices)
 
     def _judge(self, plan: PlacedPlan, margin: int) -> tuple[int | None, int]:
-        """Return the bottleneck of a plan, None if it does not fit, and how many bytes were underrated."""
+        """Return the value of a plan, None if it does not fit, and how many bytes were underrated."""
         costs = [
             stage_cost(self.workload, self.fleet, device, nodes)
             for device, nodes in zip(plan.devices, plan.stages, strict=True)
@@ -217,8 +252,11 @@ class _Run:
             cost.peak_bytes - max(working_set[v] for v in nodes)
             for cost, nodes in zip(costs, plan.stages, strict=True)
         )
-        fits = not problems_of(self.workload, self.fleet, plan)
-        return max(cost.total for cost in costs) if fits else None, max(0, excess - margin)
+        fits = not problems_of(self.workload, self.fleet, plan) and self.objective.keeps_limits(
+            costs
+        )
+        value = self.objective.value(self.fleet, plan, costs) if fits else None
+        return value, max(0, excess - margin)
 
     def _working_sets(self) -> list[tuple[int, int]]:
         rows = zip(self.whole.members, self.whole.working_set, strict=True)
@@ -233,17 +271,17 @@ class _Run:
         task: Task | None = None
         while self.open():
             below = min(self.lower + slack, self.upper)
-            contracted = linked(self.task, below)
+            contracted = linked(self.task, self._stage_below(below))
             if task is None or contracted.members != task.members:
                 task, listed = contracted, Listed(contracted, self.effort)
             if not listed.complete:
                 return True
             self.ideals = listed.count
-            found = listed.best(below, self.effort)
+            found = listed.best(below, self.effort, ask=self.ask)
             self.interrupted = self.interrupted or found.interrupted
             if found.answer == "unknown":
                 return True
-            value = found.bottleneck if found.answer == "yes" else below
+            value = found.value if found.answer == "yes" else below
             seconds = time.perf_counter() - start
             self.bounds[1:] = [Bound("exact", value, seconds, "exhaustive")]
             if found.answer == "yes":
@@ -252,6 +290,99 @@ class _Run:
             slack *= 8
         return self.upper > self.lower
 
+    def _stage_below(self, below: int) -> int:
+        """Return what every stage of a plan of value < `below` is below."""
+        limit = self.objective.period_limit
+        return below if limit is None else min(below, limit + 1)
+
+    # --- other objectives -----------------------------------------------------------------------
+
+    def find_cheapest(self) -> None:
+        """Find the cheapest devices that reach the period, over all ideals or near orders."""
+        below = (self.objective.period_limit or 0) + 1
+        listed = Listed(linked(self.task, below), self.effort)
+        if not listed.complete:
+            self.nothing_above = below
+            self._cheapest_near_orders(below)
+            return
+        self.ideals = listed.count
+        found = listed.best(below, self.effort, ask=self.ask)
+        self.interrupted = found.interrupted
+        if found.answer == "no":
+            raise InfeasibleError(
+                "no plan reaches the period that was asked for: the search over all plans shows that"
+            )
+        if found.answer == "yes":
+            cost = self.objective.value(self.fleet, self._ordered(found), [])
+            self.bounds.append(Bound("exact", cost, 0.0, "exhaustive"))
+            self._take_cheapest(listed, below)
+
+    def _cheapest_near_orders(self, below: int) -> None:
+        generator, width = random.Random(0), 1
+        while not self.effort.over() and not self.interrupted:
+            order = self._order(generator)
+            listed = Listed(self.task, self.effort, near_order(order, width))
+            if not listed.complete:
+                return
+            self._take_cheapest(listed, below)
+            width = min(2 * width, self.task.size)
+
+    def _take_cheapest(self, listed: Listed, below: int) -> None:
+        """Keep the cheapest plan below a period; like _take, whose thresholds are those of the period."""
+        margin = 0
+        for _ in range(4):
+            found = listed.best(below, self.effort, margin, self.ask)
+            self.interrupted = self.interrupted or found.interrupted
+            if found.answer != "yes":
+                return
+            plan = self._ordered(found)
+            true, excess = self._judge(plan, margin)
+            if true is not None:
+                if self.best is None or true < self.best[0]:
+                    self.best = true, plan
+                return
+            if not excess:
+                return
+            margin += excess
+
+    def find_period_within_latency(self) -> None:
+        """Halve the range of the period; each time ask for the least latency within its middle."""
+        limit = self.objective.latency_limit or 0
+        listed = Listed(linked(self.task, limit + 1), self.effort)
+        if not listed.complete:
+            return
+        self.ideals = listed.count
+        start, high = time.perf_counter(), limit
+        low = self.simple.value
+        if low > high:
+            raise InfeasibleError(
+                f"no plan is within the latency that was asked for: its period alone is {low} ps at least"
+            )
+        while low <= high and not self.effort.over() and not self.interrupted:
+            middle = high if self.best is None else (low + high) // 2
+            ask = Ask(latency=True, stage_limit=middle)
+            found = listed.best(limit + 1, self.effort, ask=ask)
+            self.interrupted = found.interrupted
+            if found.answer == "unknown":
+                return
+            if found.answer == "no":
+                if self.best is None:
+                    raise InfeasibleError(
+                        "no plan is within the latency that was asked for: the search over all plans "
+                        "shows that"
+                    )
+                low = middle + 1
+            else:
+                plan = self._ordered(found)
+                true, _ = self._judge(plan, 0)
+                if true is None:  # peaks exceed what the program counts
+                    return
+                if true < self.upper:
+                    self.best = true, plan
+                high = min(middle, true) - 1
+            seconds = time.perf_counter() - start
+            self.bounds[1:] = [Bound("exact", low, seconds, "exhaustive")]
+
     # --- the end --------------------------------------------------------------------------------
 
     def finish(self) -> PlacedSolution:
@@ -259,13 +390,13 @@ class _Run:
         if self.best is None:
             if self.lower >= self.nothing_above:
                 raise InfeasibleError(
-                    "no plan fits the memory limits of the devices: the search over all plans shows that"
+                    "no plan keeps the limits (memory, period): the search over all plans shows that"
                 )
             if self.interrupted:
                 raise KeyboardInterrupt
             raise LimitError(
-                "no plan that fits the memory of the devices was found, and none was shown not to exist; "
-                "give more time (--time-limit), more devices or more memory"
+                "no plan that keeps the limits was found, and none was shown not to exist; give more time "
+                "(--time-limit), more devices or more memory"
             )
         if self.upper == self.lower:
             why = "the gap is closed"
@@ -277,15 +408,22 @@ class _Run:
             why = "the order within stages decides the rest of the gap (peak memory)"
         else:
             why = "there are too many ideals"
+        value, plan = self.best
+        stages = zip(plan.devices, plan.stages, strict=True)
+        costs = [stage_cost(self.workload, self.fleet, *stage) for stage in stages]
+        period = self.objective.plain
         return PlacedSolution(
-            plan=self.best[1],
-            bottleneck=self.best[0],
-            bounds=tuple(replace(bound) for bound in self.bounds),
+            plan=plan,
+            bottleneck=max(cost.total for cost in costs),
+            bounds=tuple(self.bounds) if period else (self.simple,),
             stopped_because=why,
             seconds=time.perf_counter() - self.start,
             classes=self.whole.size,
             reduced=self.task.size,
             ideals=self.ideals,
+            objective=self.objective,
+            value=value,
+            value_bound=self.lower,
         )
 
 

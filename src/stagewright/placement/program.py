@@ -16,9 +16,10 @@ import numpy as np
 from .. import _native
 from ..effort import Effort
 from ..graph import Ragged
+from .devices import Fleet
 from .task import Task, reduce_task
 
-__all__ = ["Found", "Listed", "linked", "near_order"]
+__all__ = ["Ask", "Found", "Listed", "linked", "near_order"]
 
 _MOST_BYTES: Final = 2**30
 _BYTES_PER_STATE: Final = 16
@@ -26,14 +27,37 @@ _NO_LIMIT: Final = 2**63 - 1
 
 
 @dataclass(frozen=True)
+class Ask:
+    """What makes a plan the best: its longest stage, or the sum of its stages.
+
+    Attributes
+    ----------
+    latency
+        The sum: one request passes through one stage after another.
+    stage_limit
+        Picoseconds that no stage may exceed; None for no such limit.
+    cheapest
+        The cost of the devices comes first.
+    """
+
+    latency: bool = False
+    stage_limit: int | None = None
+    cheapest: bool = False
+
+    def weights(self, fleet: Fleet) -> list[int]:
+        """Return what the devices in use cost in each state; empty where that does not matter."""
+        return fleet.costs() if self.cheapest else []
+
+
+@dataclass(frozen=True)
 class Found:
     """The answer of the program: ``yes`` with the best plan below the threshold, ``no`` if there is none.
 
-    `stages` lists the nodes of the cost graph in each stage, unordered, and `devices` what each takes.
+    `value` is the bottleneck, or the latency where that was asked for.  `stages` lists the nodes of the cost graph in each stage, unordered, and `devices` what each takes.
     """
 
     answer: str
-    bottleneck: int = 0
+    value: int = 0
     stages: tuple[tuple[int, ...], ...] = ()
     devices: tuple[int, ...] = ()
     pairs: int = 0
@@ -72,12 +96,18 @@ class Listed:
         """The number of ideals listed."""
         return self._ideals.count
 
-    def best(self, below: int, effort: Effort, margin: int = 0) -> Found:
-        """Return the best plan of bottleneck < `below` picoseconds, every memory smaller by `margin` bytes."""
+    def best(self, below: int, effort: Effort, margin: int = 0, ask: Ask | None = None) -> Found:
+        """Return the best plan of a value < `below` picoseconds, every memory smaller by `margin` bytes."""
+        ask = ask or Ask()
         transitions = list(self.task.fleet.transitions())
         native = _native_task(self.task, transitions, margin)
-        answer, bottleneck, block, taken, pairs, interrupted = native.best(
-            self._ideals, below, **effort.native()
+        answer, value, block, taken, pairs, interrupted = native.best(
+            self._ideals,
+            below,
+            stage_below=_NO_LIMIT if ask.stage_limit is None else ask.stage_limit + 1,
+            sum=ask.latency,
+            weight=np.array(ask.weights(self.task.fleet), np.int64),
+            **effort.native(),
         )
         if answer != "yes":
             return Found(answer, pairs=pairs, interrupted=interrupted)
@@ -85,7 +115,7 @@ class Listed:
         for v, number in enumerate(block.tolist()):
             stages[number].extend(self.task.members[v])
         devices = tuple(transitions[t][3] for t in taken.tolist())
-        return Found(answer, bottleneck, tuple(map(tuple, stages)), devices, pairs, interrupted)
+        return Found(answer, value, tuple(map(tuple, stages)), devices, pairs, interrupted)
 
 
 def _native_task(

@@ -192,7 +192,9 @@ def read_plan_view(document: Mapping[str, Any]) -> PlanView:
     if form != "stagewright-plan/1":
         raise CheckError("plan: format", "'stagewright-plan/1'", repr(form))
     try:
-        machine = Machine.from_json(_get(document, "machine", dict))
+        stated = _get(document, "machine", dict)
+        # With devices of several kinds, the plain keys are those of the first kind.
+        machine = Machine.from_json({k: v for k, v in stated.items() if k != "devices"})
     except (KeyError, ValueError) as error:
         raise CheckError(
             "plan: machine", "the object of a plan file", f"a fault ({error})"
