@@ -350,7 +350,7 @@ def test_interrupted_from_the_keyboard_nothing_stays(tmp_path: Path) -> None:
     [
         ({"depth": 0}, "depth: expected a whole number >= 1, got 0"),
         ({"threads": 1.5}, "threads: expected a whole number >= 1, got 1.5"),
-        ({"engine": "magic"}, "engine: expected 'process' or 'thread', got 'magic'"),
+        ({"engine": "magic"}, "engine: expected 'process', 'thread' or 'ray', got 'magic'"),
     ],
 )
 def test_wrong_options_are_refused(tmp_path: Path, options: Any, message: str) -> None:

@@ -29,6 +29,7 @@ ray = pytest.importorskip("ray", reason="needs Ray: pip install 'stagewright[ray
 MEMORY = 80 * 2**20
 # A dead raylet is to be noticed in a second, not in the quarter of a minute that suits real networks.
 QUICK = {
+    "worker_niceness": 0,
     "health_check_initial_delay_ms": 1000,
     "health_check_period_ms": 300,
     "health_check_timeout_ms": 1000,

@@ -23,6 +23,7 @@ from .element_types import Element, element_of
 __all__ = ["StageSession"]
 
 _CPU: Final = "cpu"
+_KEPT_BINDINGS: Final = 256
 
 
 class StageSession:
@@ -52,12 +53,12 @@ class StageSession:
         )
         self._options = ort.RunOptions()
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        self._input_types = {t.name: element_of(t.type) for t in inputs}
-        self._outputs = {t.name: element_of(t.type) for t in outputs}
-        elements = [*self._input_types.values(), *self._outputs.values()]
+        elements = {t.name: element_of(t.type) for t in (*inputs, *outputs)}
+        known = {name: element for name, element in elements.items() if element is not None}
+        self._names = [t.name for t in outputs]
         # Strings, sequences and maps lie in objects, not in memory of known size.
-        self._bindable = all(elements)
-        if not self._bindable and any(e and e.number for e in elements):
+        self._bindable = len(known) == len(elements)
+        if not self._bindable and any(e.number for e in known.values()):
             raise InputError(
                 path,
                 "only types that numpy has beside strings and sequences",
@@ -65,7 +66,12 @@ class StageSession:
                 "Cut the model so that they cross between different stages.",
             )
         self._shapes = {t.name: t.shape for t in (*inputs, *outputs)}
-        self._binding: Any = self._session.io_binding() if self._bindable else None
+        self._input_types = {t.name: known[t.name] for t in inputs if t.name in known}
+        self._outputs = {t.name: known[t.name] for t in outputs if t.name in known}
+        self._kept: dict[Any, Any] = {}
+        # Who keeps his own arrays is a process, which is killed rather than asked to end; and asking
+        # costs some runtimes 30 us per run.
+        self._given_options = None if reuse else self._options
         self._own = self._own_outputs(outputs) if self._bindable and reuse else {}
         self._in_place = True
 
@@ -74,7 +80,7 @@ class StageSession:
         for tensor in outputs:
             element = self._outputs[tensor.name]
             # The runtime says [] of a scalar and of an unknown rank alike.
-            if element and tensor.shape and all(isinstance(d, int) for d in tensor.shape):
+            if tensor.shape and all(isinstance(d, int) for d in tensor.shape):
                 own[tensor.name] = np.empty(element.stored_shape(tensor.shape), element.dtype)
         return own
 
@@ -82,11 +88,9 @@ class StageSession:
         self, feeds: Mapping[str, Any], into: Mapping[str, npt.NDArray[Any]]
     ) -> dict[str, Any]:
         """Return the outputs by name; those in `into` are written there and returned as they are."""
-        if self._binding is None:
-            names = list(self._outputs)
-            return dict(
-                zip(names, self._session.run(names, dict(feeds), self._options), strict=True)
-            )
+        if not self._bindable:
+            values = self._session.run(self._names, dict(feeds), self._options)
+            return dict(zip(self._names, values, strict=True))
         places = {**self._own, **into} if self._in_place else {}
         try:
             return self._run_bound(feeds, places)
@@ -101,24 +105,48 @@ class StageSession:
     def _run_bound(
         self, feeds: Mapping[str, Any], places: Mapping[str, npt.NDArray[Any]]
     ) -> dict[str, Any]:
-        binding = self._binding
-        arrays = []
-        for name, element in self._input_types.items():
-            if element is None or name not in feeds:  # an initialiser that is listed as an input
-                continue
-            array = np.ascontiguousarray(feeds[name]).reshape(np.shape(feeds[name]))
-            arrays.append(array)
-            binding.bind_input(
-                name, _CPU, 0, element.binding, self._shape(name, element, array), array.ctypes.data
-            )
+        # One that is not there is an initialiser that is listed as an input.
+        arrays = {n: _contiguous(feeds[n]) for n in self._input_types if n in feeds}
+        key = None
+        if len(places) == len(self._outputs):
+            # The slots of rings come again and again: then binding is the dearer part of tiny stages.
+            addresses = [(a.ctypes.data, a.shape) for a in (*arrays.values(), *places.values())]
+            key = tuple(addresses)
+            if (kept := self._kept.get(key)) is not None:
+                self._session.run_with_iobinding(kept, self._given_options)
+                return dict(places)
+        binding = self._bound(arrays, places)
+        self._session.run_with_iobinding(binding, self._given_options)
+        results = self._results(binding, arrays, places)
+        if key is not None and all(results[n] is place for n, place in places.items()):
+            if len(self._kept) >= _KEPT_BINDINGS:
+                self._kept.clear()
+            self._kept[key] = binding
+        return results
+
+    def _bound(
+        self, arrays: Mapping[str, npt.NDArray[Any]], places: Mapping[str, npt.NDArray[Any]]
+    ) -> Any:
+        binding = self._session.io_binding()
+        for name, array in arrays.items():
+            element = self._input_types[name]
+            shape = self._shape(name, element, array)
+            binding.bind_input(name, _CPU, 0, element.binding, shape, array.ctypes.data)
         for name, element in self._outputs.items():
             place = places.get(name)
-            if element is None or place is None:
+            if place is None:
                 binding.bind_output(name, _CPU)
             else:
                 shape = self._shape(name, element, place)
                 binding.bind_output(name, _CPU, 0, element.binding, shape, place.ctypes.data)
-        self._session.run_with_iobinding(binding, self._options)
+        return binding
+
+    def _results(
+        self,
+        binding: Any,
+        arrays: Mapping[str, npt.NDArray[Any]],
+        places: Mapping[str, npt.NDArray[Any]],
+    ) -> dict[str, Any]:
         results: dict[str, Any] = {}
         for (name, element), value in zip(
             self._outputs.items(), binding.get_outputs(), strict=True
@@ -127,9 +155,9 @@ class StageSession:
             if place is not None and value.data_ptr() == place.ctypes.data:
                 results[name] = place
                 continue
-            array = _array(value, element) if element else value.numpy()
+            array = _array(value, element)
             # A branch may hand its input through: that memory is about to be given back.
-            if any(np.may_share_memory(array, given) for given in arrays):
+            if any(np.may_share_memory(array, given) for given in arrays.values()):
                 array = array.copy()
             results[name] = array
         return results
@@ -141,6 +169,12 @@ class StageSession:
     def terminate(self, now: bool) -> None:
         """End the computation under way at its next operator, or allow computing again."""
         self._options.terminate = now
+
+
+def _contiguous(value: Any) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = np.asarray(value)
+    # Not ascontiguousarray() of all: that gives a scalar an axis.
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
 def _array(value: Any, element: Element) -> npt.NDArray[Any]:
