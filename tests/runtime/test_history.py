@@ -34,7 +34,8 @@ STAGES = ["a"], ["b"], ["c"], ["d"]
 @pytest.mark.parametrize("engine", ["process", "thread"])
 def test_the_trace_of_a_run(tmp_path: Path, engine: Any) -> None:
     _, folder, _ = split(DIAMOND, tmp_path, *STAGES)
-    history = measure(folder, items=40, engine=engine).history
+    report = measure(folder, items=40, engine=engine)
+    history = report.history
     assert history is not None
     assert history.first == 0
     assert 37 <= history.items <= 40  # the last may have left before its stage had noted it
@@ -42,6 +43,8 @@ def test_the_trace_of_a_run(tmp_path: Path, engine: Any) -> None:
     for rows in history.rows:
         assert (np.diff(rows, axis=1) >= 0).all()
         assert (rows[1:, 0] >= rows[:-1, 4]).all()
+    for told, rows in zip(report.stages, history.rows, strict=True):
+        assert StageTimes.of(rows) == StageTimes(told.compute, told.wait, told.send, told.blocked)
     # No stage computes before what it reads has been computed.
     for source, target in history.hops:
         assert (history.rows[target][:, 1] >= history.rows[source][:, 2]).all()

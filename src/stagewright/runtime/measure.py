@@ -18,7 +18,7 @@ from .engines import MakeEngine
 from .inputs import random_inputs
 from .pipeline import Pipeline
 from .report import Comparison, RunReport, StageReport, WholeModel
-from .stats import enough_items, steady_intervals
+from .stats import StageTimes, enough_items, steady_intervals
 from .unsplit import Unsplit, find_model, open_unsplit
 
 __all__ = ["measure", "run_directory"]
@@ -141,6 +141,8 @@ def measure(
         faults = pipeline.faults
     period = float(np.median(intervals)) if intervals else None
     predicted = [s.predicted or {} for s in manifest.stages]
+    # Without the warm-up, unless a stage was started again and items were counted anew.
+    times = [StageTimes.of(rows) for rows in history.rows] if history.items else stats.stages
     return RunReport(
         period=period,
         predicted_period=manifest.predicted_period,
@@ -148,7 +150,7 @@ def measure(
         comparison=comparison,
         stages=tuple(
             StageReport(s.file, t.compute, t.wait, t.send, t.blocked, p.get("total"), p.get("work"))
-            for s, t, p in zip(manifest.stages, stats.stages, predicted, strict=True)
+            for s, t, p in zip(manifest.stages, times, predicted, strict=True)
         ),
         whole=tuple(_whole(n, times, period) for n, times in whole.items()),
         latency=stats.latency,
