@@ -200,10 +200,7 @@ class Portfolio:
         self.graph, self.problem = graph, problem
         self.reduced = pricing.problem
         self.pricing, self.settings = pricing, settings
-        # By minimum cuts, its members numbered as the nodes of the reduced problem.
-        self._contracted = replace(
-            self.reduced, members=tuple((v,) for v in range(self.reduced.num_nodes))
-        )
+        self._contracted: Problem | None = None  # by minimum cuts
         self._wide: tuple[int, WideBound] | None = (
             None  # and the threshold that it was contracted at
         )
@@ -368,6 +365,10 @@ class Portfolio:
             more=proof.more,
         )
 
+    def _numbered(self) -> Problem:
+        """Return the reduced problem with its own nodes as members."""
+        return replace(self.reduced, members=tuple((v,) for v in range(self.reduced.num_nodes)))
+
     def _relax(self, known: Known, effort: Effort) -> Outcome:
         """Bound from below without listing ideals; only plans better than the incumbent matter."""
         upper = known.best.bottleneck
@@ -380,7 +381,9 @@ class Portfolio:
         # What an earlier round learned for the same incumbent still holds.
         if self._wide is None or self._wide[0] != upper - 1:
             # What held together for a dearer one does, too.
-            small, interrupted = contract_by_cuts(self._contracted, upper - 1, effort.share(0.3))
+            small, interrupted = contract_by_cuts(
+                self._contracted or self._numbered(), upper - 1, effort.share(0.3)
+            )
             if small is None:
                 bound = Bound("skeleton", upper, time.perf_counter() - start, "exhaustive")
                 return Outcome("skeleton", bounds=(bound,))
@@ -388,7 +391,7 @@ class Portfolio:
             wide = WideBound(small)
             self._wide = None if interrupted else (upper - 1, wide)
         else:
-            small, wide = self._contracted, self._wide[1]
+            small, wide = self._contracted or self._numbered(), self._wide[1]
         relaxed = wide.bound(known.lower, upper, **effort.native())
         bound = replace(relaxed.bound, seconds=time.perf_counter() - start)
         if relaxed.block is None:

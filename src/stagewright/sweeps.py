@@ -199,6 +199,10 @@ def sweep(
         granularity=granularity,
         constraints=constraints,
     )
+    if machine.get("catalogue") is None and (machine.get("device") or machine.get("link")):
+        from .cost.catalogue import load_catalogue
+
+        machine["catalogue"] = load_catalogue()
     reserve = asked.constraints.reserve
     if any(reserve.stages.values()):
         raise InputError(

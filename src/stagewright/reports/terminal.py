@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["bounds_table", "devices_table", "plan_headline", "plan_table", "run_table"]
 
 _LEGEND = "receive <   work {work}   send >   overflow !   * bottleneck"
+_NAMES = "first .. last"
 _WIDE = 72
 """Cells from which on evidence is written out in words."""
 
@@ -77,13 +78,14 @@ def _stages(plan: PlanView, width: int) -> Table:
     if any(s.peak_bytes for s in plan.stages):
         columns["peak"] = [format_bytes(s.peak_bytes) for s in plan.stages]
     names = [MiddleCut(_span(s)) for s in plan.stages]
-    shown, bar, rest = column_widths(columns, max((n.width for n in names), default=0), width)
+    longest = max([len(_NAMES), *(n.width for n in names)])
+    shown, bar, rest = column_widths(columns, longest, width)
     table = _table()
     _columns(table, shown[:1], "right")
     table.add_column("time", width=bar)
     _columns(table, shown[1:], "right")
     if rest:
-        table.add_column("first .. last", width=rest, no_wrap=True)
+        table.add_column(_NAMES, width=rest, no_wrap=True)
     for i, stage in enumerate(plan.stages):
         cells: list[RenderableType] = [columns[name][i] for name in shown]
         cells.insert(1, Bar(stage.parts, plan.bottleneck))
