@@ -86,7 +86,8 @@ def test_workers_killed_fifty_times_cost_no_item(tmp_path: Path) -> None:
 def _killed_at_random(tmp_path: Path, kills: int, seed: int, depth: int) -> None:
     _, folder, _ = split(SKIP, tmp_path, *THREE)
     rng = random.Random(seed)
-    with Pipeline(folder, restart=3, depth=depth) as pipeline:
+    # Kills may come faster than a stage can start.
+    with Pipeline(folder, restart=kills, depth=depth) as pipeline:
         stop = threading.Event()
 
         def items() -> Iterator[dict[str, Any]]:
