@@ -82,6 +82,8 @@ class Cut:
     states: int
     work: list[int]
     unable: list[int]
+    live: int  # tensors with classes inside and outside, as bits
+    floor: list[int]  # per seat: what they cost at their cheaper ends
 
 
 class Search:
@@ -105,6 +107,10 @@ class Search:
         self.touching = [
             [t for t, (made, read) in enumerate(self.pins) if (made | read) >> v & 1]
             for v in range(n)
+        ]
+        self.cheaper = [
+            [min(row_in[s], row_out[s]) for _, _, row_in, row_out in problem.tensors]
+            for s in range(len(fleet.seats))
         ]
         self.price_devices()
 
@@ -147,7 +153,9 @@ class Search:
                 count += 1
                 states = self.devices.able(done, total - done, crossing)
                 if states:
-                    found.append(Cut(ideal, states, work, unable))
+                    live = self.live(ideal)
+                    floor = [sum(row[t] for t in bits(live)) for row in self.cheaper]
+                    found.append(Cut(ideal, states, work, unable, live, floor))
                 for v in range(n):
                     if ideal >> v & 1 or self.before[v] & ~ideal:
                         continue
@@ -163,6 +171,14 @@ class Search:
                         )
             layer = larger
         return found, count
+
+    def live(self, ideal: int) -> int:
+        """Return the tensors with classes inside and outside an ideal."""
+        return sum(
+            1 << t
+            for t, (made, read) in enumerate(self.pins)
+            if (made | read) & ideal and (made | read) & ~ideal
+        )
 
     def change(self, ideal: int, more: int, v: int) -> int:
         """Return by how much more crosses `more` than `ideal`, which is without class v."""
@@ -225,9 +241,18 @@ class Search:
             for s in seats
             if end.unable[s] == start.unable[s] and end.work[s] - start.work[s] < self.limit
         }
+        # What crosses one of the two ideals alone is cut by the block between them.
+        if not self.fleet.overlap:
+            certain = list(bits(start.live ^ end.live)) if compute else []
+            for s in list(compute):
+                if (
+                    compute[s] + abs(end.floor[s] - start.floor[s]) >= self.limit
+                    or compute[s] + sum(self.cheaper[s][t] for t in certain) >= self.limit
+                ):
+                    del compute[s]
         if not compute:
             return compute
-        nodes = [v for v in range(block.bit_length()) if block >> v & 1]
+        nodes = list(bits(block))
         if self.limited:
             params = {p for v in nodes for p in problem.params[v]}
             held = sum(self.sizes[p] for p in params) + max(problem.held[v] for v in nodes)
