@@ -46,7 +46,8 @@ def described(parser: argparse.ArgumentParser) -> Iterator[str]:
         if not actions:
             continue
         named = group.title or "options"
-        title = "Arguments" if named.startswith("positional") else named[0].upper() + named[1:]
+        plain = {"positional arguments": "Arguments", "options": "General"}
+        title = plain.get(named, named[0].upper() + named[1:])
         yield f"\n**{title}**\n"
         yield "| | |\n| --- | --- |"
         for action in actions:
