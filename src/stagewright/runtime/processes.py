@@ -157,6 +157,8 @@ class ProcessEngine:
     def _start(self, number: int) -> _Worker:
         control, theirs = Pipe()
         paths = [_PACKAGE_ROOT, os.environ.get("PYTHONPATH", "")]
+        # Until the worker ignores it, Ctrl-C must not reach it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             # -P: a module in the current folder must not be taken for a library.
             process = subprocess.Popen(
@@ -170,6 +172,7 @@ class ProcessEngine:
             control.close()
             raise
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
         setup = WorkerSetup(
             number, self._stages[number], self._memory_bytes, self._times_start[number]

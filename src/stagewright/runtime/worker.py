@@ -6,9 +6,11 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import select
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -82,6 +84,8 @@ def main(control_fd: int) -> None:
     """
     # Ctrl-C reaches every process of the terminal; the caller decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Thread(target=_end_with_caller, args=(control_fd,), daemon=True).start()
     control = Connection(control_fd)
     try:
         _work(control)
@@ -91,6 +95,14 @@ def main(control_fd: int) -> None:
         with contextlib.suppress(OSError):
             control.send(("error", f"{type(fault).__name__}: {fault}".strip()))
     # Neither the runtime's threads nor its destructors may keep a finished worker alive.
+    os._exit(0)
+
+
+def _end_with_caller(control_fd: int) -> None:
+    """End the process when the caller has gone, whatever is being computed; runs in a thread."""
+    poll = select.poll()
+    poll.register(control_fd, 0)  # that the other side has gone is always told
+    poll.poll()
     os._exit(0)
 
 
