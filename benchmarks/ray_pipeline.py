@@ -56,11 +56,6 @@ def main() -> int:
             stages = Path(folder) / f"stages{layers}"
             split(Path(folder), stages, layers)
             compare(made, stages, layers, options)
-        print()
-        table(
-            ["layers", "items", "lost", "repeated", "changed", "out of order", "longest pause s",
-             "median period s", "elsewhere"]
-        )  # fmt: skip
         kill(made, stages, layers, 2 * options.items)
     return 0
 
@@ -146,6 +141,11 @@ def kill(made: Any, stages: Path, layers: int, items: int) -> None:
     places = [place_of(outputs, expected, at) for at, outputs in enumerate(got)]
     known = [place for place in places if place is not None]
     pauses = np.diff(completed)
+    print()
+    table(
+        ["layers", "items", "lost", "repeated", "changed", "out of order", "longest pause s",
+         "median period s", "elsewhere"]
+    )  # fmt: skip
     row([layers, items, len(set(range(items)) - set(known)), len(known) - len(set(known)),
          places.count(None), sum(a > b for a, b in pairwise(known)),
          f"{pauses.max():.2f}", f"{np.median(pauses):.4f}", "yes" if moved else "no"])  # fmt: skip

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -233,12 +234,21 @@ class RayEngine:
                 raise ChannelClosedError
             item = self._items[number - self._first]
         while not self._closed:
+            # Waiting brings what is far away here as soon as it is made.  Asking for it when it is not yet
+            # there costs a tenth of a second and more in Ray, for it looks again by a slow clock.
+            with self._changed:
+                later = list(islice(self._items, number - self._first, None))
+            waiting = [other.outputs[_key(route)] for other in later]
             try:
-                return self._ray.get(item.outputs[_key(route)], timeout=self._interval)
+                ready, _ = self._ray.wait(waiting, timeout=self._interval)
+                if ready:
+                    return self._ray.get(item.outputs[_key(route)], timeout=self._interval)
             except self._ray.exceptions.GetTimeoutError:
-                self._look(item)
+                pass
             except self._ray.exceptions.RayError as fault:
                 self._fail(self._culprit(item), fault)
+                break
+            self._look(item)
         raise ChannelClosedError
 
     @property
