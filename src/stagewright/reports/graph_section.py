@@ -17,6 +17,7 @@ __all__ = ["COLOURS", "cuts_section", "graph_section", "what_if_section"]
 COLOURS = 8
 """Colours that stages take in turn."""
 _MOST_CUTS = 16
+_COPIED = " Tensors that stages make again instead of sending them are not drawn between stages."
 _BUTTONS = (
     ("in", "+", "Zoom in"),
     ("out", "\N{MINUS SIGN}", "Zoom out"),
@@ -37,6 +38,7 @@ def graph_section(plan: PlanView, drawing: Drawing | None, missing: str = "") ->
         "Each box is a module or a node, in the colour of its stage; the bar in it is its work as a share of "
         "the bottleneck. Click a module to open it, a node to see what it is connected to. Thick lines are "
         "tensors that are cut, with their bytes and the time that a link takes for them."
+        f"{_COPIED if drawing.data['nodes']['copied'] else ''}"
     )
     keys = (
         "Drag to move; Ctrl and the wheel zoom. With the keyboard: Tab into the graph, arrows walk, Enter "

@@ -49,6 +49,12 @@ async function openMore(model, view) {
   }
 }
 
+/** The operator of a node, unless its name says it. */
+function operatorBeside(model, node) {
+  const op = model.op(node);
+  return model.graph.nodes.name[node].toLowerCase().includes(op.toLowerCase()) ? "" : op;
+}
+
 function startSearch(holder, model, view) {
   const field = holder.querySelector("input"), list = holder.querySelector("[role=listbox]");
   const told = holder.querySelector("[data-found]");
@@ -77,7 +83,7 @@ function startSearch(holder, model, view) {
     list.replaceChildren(...hits.slice(0, MOST_HITS).map((node, i) => {
       const option = element("li", { role: "option", id: `hit-${i}`, "aria-selected": "false" },
         element("i", { class: `dot ${stageColour(model.stage[node])}` }, String(model.stage[node])),
-        element("span", {}, model.graph.nodes.name[node]), element("small", {}, model.op(node)));
+        element("span", {}, model.graph.nodes.name[node]), element("small", {}, operatorBeside(model, node)));
       option.addEventListener("pointerdown", (event) => { event.preventDefault(); go(i); });
       return option;
     }));

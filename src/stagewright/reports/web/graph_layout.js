@@ -7,7 +7,7 @@ function layOut(dagre, job) {
   const graph = new dagre.graphlib.Graph({ compound: true });
   graph.setGraph({
     rankdir: job.direction, nodesep: 22, edgesep: 14, ranksep: 30, marginx: 16, marginy: 16,
-    ranker: job.leaves.length > 150 ? "tight-tree" : "network-simplex",
+    ranker: "network-simplex", // the others draw boxes down to the end of the box around them
   });
   for (const [id] of job.boxes) graph.setNode(String(id), {});
   for (const [id, width, height] of job.leaves) graph.setNode(String(id), { width, height });

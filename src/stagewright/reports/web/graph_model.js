@@ -151,20 +151,15 @@ class GraphModel {
       const from = seat[producer[t]];
       for (const to of new Set(consumers[t].map((v) => seat[v]))) {
         if (to === from) continue;
+        const crosses = this.stage[from] !== this.stage[to];
+        if (crosses && this.copied.has(producer[t])) continue; // not sent: each stage that needs it makes it
         const key = from * this.parent.length + to;
         let edge = edges.get(key);
         if (!edge) {
-          edge = { from, to, tensors: [], bytes: 0, time: 0, timed: 0, cut: false };
+          edge = { from, to, tensors: [], bytes: 0, time: 0, timed: 0, cut: crosses };
           edges.set(key, edge);
         }
         edge.tensors.push(t);
-        if (this.stage[from] !== this.stage[to]) {
-          if (this.copied.has(producer[t])) {
-            edge.copies = true;
-            continue; // not sent: every stage that needs it makes it
-          }
-          edge.cut = true;
-        }
         edge.time += time[t];
         if (bytes[t] >= 0) edge.bytes += bytes[t];
         else edge.timed += 1;

@@ -3,7 +3,7 @@
 "use strict";
 
 const MOST_AT_START = 36; // items that still read well when all are in view
-const MOST_SHOWN = 250; // items that dagre lays out in about a second
+const MOST_SHOWN = 200; // items that dagre lays out in about a second
 const LABEL_WIDTH = 6.9, SMALL_WIDTH = 5.9; // pixels a letter takes, about
 
 class GraphView {
@@ -62,6 +62,7 @@ class GraphView {
     const before = anchor >= 0 ? this.placeOf(anchor) : null;
     const ticket = (this.ticket = (this.ticket || 0) + 1);
     this.frame.setAttribute("aria-busy", "true");
+    if (seen.leaves.length > 80) this.status.textContent = `Drawing ${seen.leaves.length} boxes ...`;
     const sizes = seen.leaves.map((item) => this.measure(item));
     for (const edge of edges) edge.text = edge.cut ? this.edgeText(edge) : "";
     const result = await this.layouter.run({
@@ -118,7 +119,7 @@ class GraphView {
     this.drawBoxes(boxes);
     const curve = d3.line().curve(d3.curveBasis);
     const edges = scene.append("g").attr("aria-hidden", "true").selectAll("g").data(this.edges).join("g")
-      .attr("class", (e) => (e.cut ? `edge cut ${stageColour(model.stage[e.from])}` : e.copies ? "edge copied" : "edge"));
+      .attr("class", (e) => (e.cut ? `edge cut ${stageColour(model.stage[e.from])}` : "edge"));
     edges.append("path").attr("class", "reach").attr("d", (e) => curve(e.points));
     edges.append("path").attr("class", "line").attr("d", (e) => curve(e.points))
       .attr("marker-end", (e) => (e.cut ? `url(#arrow-${model.stage[e.from] % 8})` : "url(#arrow)"))
@@ -190,7 +191,7 @@ class GraphView {
     const [width, height] = [this.frame.clientWidth, this.frame.clientHeight];
     const [w, h] = this.extent;
     const all = Math.min(width / w, height / h, 1.15);
-    const scale = whole ? all : Math.max(all, Math.min(0.8, width / w));
+    const scale = whole ? all : Math.max(all, Math.min(0.8, Math.max(width / w, height / h)));
     const x = w * scale <= width ? (width - w * scale) / 2 : 0;
     const y = h * scale <= height ? (height - h * scale) / 2 : 0;
     this.svg.call(this.zoom.transform, d3.zoomIdentity.translate(x, y).scale(scale));
@@ -337,7 +338,6 @@ class GraphView {
   explainEdge(edge) {
     const { model } = this, { producer, bytes, time } = model.graph.tensors;
     const facts = [["", `${model.label(edge.from)} → ${model.label(edge.to)}`]];
-    if (edge.copies) facts.push(["Not sent", "each stage that needs it runs the node itself"]);
     if (edge.cut) facts.push(["Cut", "paid once by the stage that sends and by each that receives"]);
     for (const t of edge.tensors.slice(0, 6)) {
       const size = bytes[t] >= 0 ? `${formatBytes(bytes[t])}, ${formatTime(time[t])}` : formatTime(time[t]);
