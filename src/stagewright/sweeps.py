@@ -174,7 +174,7 @@ def sweep(
     target_rate
         Inferences per second.  Time then goes to what decides how many devices that takes.
     time_limit
-        Seconds for everything: a sweep may take as long as its hardest point alone.
+        Seconds for all points together; points that are still open share what the others leave.
     progress
         Called whenever a bound of some point changes, from the thread that calls this.
 
