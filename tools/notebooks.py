@@ -64,7 +64,8 @@ def main() -> None:
         path = Path(argument)
         notebook = json.loads(path.read_text(encoding="utf-8"))
         run(notebook, path.name)
-        path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True)
+        path.write_text(text + "\n", encoding="utf-8")
         print(f"{path}: written")
 
 
