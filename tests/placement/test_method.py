@@ -9,9 +9,11 @@ import pytest
 from tests.placement.instances import MODES, all_values, brute_force, random_fleet, random_workload
 
 from stagewright.errors import InfeasibleError, LimitError
+from stagewright.graph import GraphBuilder
+from stagewright.placement.devices import Fleet, Kind, Link
 from stagewright.placement.method import solve_placed
 from stagewright.placement.objective import Objective
-from stagewright.placement.workload import evaluate, problems_of
+from stagewright.placement.workload import Workload, evaluate, problems_of
 
 
 def compare(mode: str, seeds: range) -> int:
@@ -107,3 +109,36 @@ def test_small_workloads(mode: str) -> None:
 def test_many_small_workloads(mode: str, part: int) -> None:
     first = 1000 * (part + 1)
     assert compare(mode, range(first, first + 1000)) > 500
+
+
+def wide(rows: int) -> Workload:
+    """Return chains side by side between a source and a sink: 9 ** rows ideals and more."""
+    builder = GraphBuilder("wide")
+    source = builder.add_node("source", work=5)
+    ends = []
+    for i in range(rows):
+        last = source
+        for j in range(8):
+            node = builder.add_node(f"{i}.{j}", work=10 + (3 * i + 5 * j) % 7)
+            builder.add_tensor(last, [node], nbytes=1 + (i + j) % 3)
+            last = node
+        ends.append(last)
+    sink = builder.add_node("sink", work=5)
+    for last in ends:
+        builder.add_tensor(last, [sink], nbytes=1)
+    return Workload(builder.build())
+
+
+def test_too_many_ideals() -> None:
+    """Then the equal devices that are as good as the best kind bound the plan."""
+    workload = wide(12)
+    slow = tuple(2 * w for w in workload.graph.work.tolist())
+    link = Link(10**12)
+    fleet = Fleet((Kind("fast", 3, link), Kind("slow", 1, link, slow)))
+    found = solve_placed(workload, fleet, time_limit=3)
+    assert not problems_of(workload, fleet, found.plan)
+    assert found.lower_bound <= found.bottleneck
+    methods = {bound.method: bound.evidence for bound in found.bounds}
+    assert methods["relaxed"] == "claimed"
+    # All work on 3.5 devices, and 30 % for what crosses between them.
+    assert found.bottleneck < workload.graph.total_work / 3.5 * 1.3

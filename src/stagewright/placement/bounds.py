@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from fractions import Fraction
 
 from ..bound.types import Bound
+from ..errors import InfeasibleError
 from .devices import UNABLE
 from .task import Task
 
-__all__ = ["ceiling", "simple_bound"]
+__all__ = ["ceiling", "require_seats", "simple_bound"]
 
 
 def simple_bound(task: Task) -> Bound:
@@ -47,3 +49,26 @@ def ceiling(task: Task) -> int:
         spill = task.fleet.kinds[seat.kind].spill_time(everything)
         worst = max(worst, work + sum(task.receive[s]) + sum(task.send[s]) + spill)
     return worst
+
+
+def require_seats(task: Task, names: Sequence[str]) -> None:
+    """Refuse what no device can run or hold, by name.
+
+    Raises
+    ------
+    InfeasibleError
+        If there is such a class of nodes.
+    """
+    for v, nodes in enumerate(task.members):
+        held = sum(task.param_bytes[p] for p in task.params_of[v]) + task.working_set[v]
+        able = [s for s in range(len(task.work)) if task.work[s][v] != UNABLE]
+        who = f"node '{names[nodes[0]]}'"
+        if len(nodes) > 1:
+            who += f" and the {len(nodes) - 1} that share its stage"
+        if not able:
+            raise InfeasibleError(f"no kind of device can run {who}")
+        kinds = [task.fleet.kinds[task.fleet.seats[s].kind] for s in able]
+        if not any(kind.fits(held) for kind in kinds):
+            raise InfeasibleError(
+                f"{who} hold {held} bytes, more than any device that can run them"
+            )

@@ -8,6 +8,7 @@ too many ideals, only those near an order are listed, again and again near the b
 
 from __future__ import annotations
 
+import heapq
 import random
 import time
 from dataclasses import dataclass, replace
@@ -19,8 +20,10 @@ from .. import _native
 from ..bound.types import Bound
 from ..effort import Effort
 from ..errors import InfeasibleError, LimitError
+from ..machine import Machine
 from ..problem import Flow
-from .bounds import ceiling, simple_bound
+from ..solve import Settings, solve
+from .bounds import ceiling, require_seats, simple_bound
 from .devices import UNABLE, Fleet
 from .objective import Objective
 from .program import Ask, Found, Listed, linked, near_order
@@ -29,8 +32,8 @@ from .workload import PlacedPlan, Workload, problems_of, stage_cost
 
 __all__ = ["PlacedSolution", "solve_placed"]
 
-_FIRST_SLACK: Final = 64
-"""The first threshold is the simple bound and a 64th of it."""
+_SLACK: Final = 16
+"""The first threshold is above the simple bound by a 16th of it, or of the gap; then 16 times as much."""
 
 _STALE: Final = 6
 """Rounds without a better plan after which a search with the same width ends."""
@@ -97,7 +100,7 @@ def solve_placed(
     """
     objective = objective or Objective()
     run = _Run(workload, fleet, objective, time.perf_counter(), time_limit)
-    _require_seats(run)
+    require_seats(run.whole, workload.graph.node_names)
     if objective.minimise == "cost":
         run.find_cheapest()
     elif objective.latency_limit is not None:
@@ -106,6 +109,7 @@ def solve_placed(
         run.search(width=1, draws=3, generator=random.Random(seed))
         if run.prove():
             width = 2
+            run.relax(seed)
             while run.open() and run.search(width, _STALE, random.Random(seed)):
                 width *= 2
     return run.finish()
@@ -265,21 +269,25 @@ class _Run:
     # --- proof ----------------------------------------------------------------------------------
 
     def prove(self) -> bool:
-        """Raise the threshold until the best plan is proven; False where that is done, or cannot be."""
+        """Raise the threshold until the best plan is proven; False where that is done."""
         start = time.perf_counter()
-        slack = max(1, min(self.lower // _FIRST_SLACK, (self.upper - self.lower) // 8))
+        slack = max(1, min(self.lower, self.upper - self.lower) // _SLACK)
         task: Task | None = None
+        # What it cannot decide in half of the time is left to searches near orders.
+        effort = self.effort.until(start + self.effort.seconds_left() / 2)
         while self.open():
             below = min(self.lower + slack, self.upper)
             contracted = linked(self.task, self._stage_below(below))
             if task is None or contracted.members != task.members:
-                task, listed = contracted, Listed(contracted, self.effort)
+                task, listed = contracted, Listed(contracted, effort)
             if not listed.complete:
+                self.ideals = None
                 return True
             self.ideals = listed.count
-            found = listed.best(below, self.effort, ask=self.ask)
+            found = listed.best(below, effort, ask=self.ask)
             self.interrupted = self.interrupted or found.interrupted
             if found.answer == "unknown":
+                self.ideals = None
                 return True
             value = found.value if found.answer == "yes" else below
             seconds = time.perf_counter() - start
@@ -287,13 +295,63 @@ class _Run:
             if found.answer == "yes":
                 self._take(listed, self.upper, self.effort)
                 return False
-            slack *= 8
+            slack *= _SLACK
         return self.upper > self.lower
 
     def _stage_below(self, below: int) -> int:
         """Return what every stage of a plan of value < `below` is below."""
         limit = self.objective.period_limit
         return below if limit is None else min(below, limit + 1)
+
+    def relax(self, seed: int) -> None:
+        """Solve the problem of as many equal devices, each as good as the best kind at every node and tensor.
+
+        No stage costs more there than on its own device, so its lower bounds hold.  The order of its plan is
+        sliced for the devices that there are.
+        """
+        if not self.objective.plain or self.fleet.overlap or self.task.training or not self.open():
+            return
+        graph, links = (
+            self.workload.graph,
+            [x for seat in self.fleet.seats for x in (seat.receive, seat.send)],
+        )
+        works = [self.workload.work_on(self.fleet, q) for q in range(len(self.fleet.kinds))]
+        able = [[w for w in column if w != UNABLE] for column in zip(*works, strict=True)]
+        sizes = zip(graph.tensor_bytes.tolist(), graph.tensor_time.tolist(), strict=True)
+        prices = [min(link.price(*size) for link in links) for size in sizes]
+        best = graph.replace(
+            work=[min(row) for row in able],
+            tensor_bytes=np.full(len(prices), -1, np.int64),
+            tensor_time=np.array(prices, np.int64),
+        )
+        settings = Settings(time_limit=self.effort.seconds_left() / 2, seed=seed)
+        found = solve(best, Machine(self.fleet.stages), settings)
+        self.bounds.append(Bound("relaxed", found.lower_bound, found.seconds, "claimed"))
+        self.interrupted = found.stopped_because == "interrupted"
+        stage = found.plan.assignment(graph.num_nodes)
+        home = [max(stage[v] for v in nodes) for nodes in self.task.members]
+        order = sorted(range(self.task.size), key=lambda v: (home[v], v))
+        listed = Listed(self.task, self.effort, near_order(self._topological(order), 1))
+        if listed.complete:
+            self._take(listed, self.upper, self.effort)
+
+    def _topological(self, wanted: list[int]) -> list[int]:
+        """Return a topological order as near to `wanted` as taking its first ready class gives."""
+        rank = {v: i for i, v in enumerate(wanted)}
+        waiting = [0] * self.task.size
+        for row in self.task.after:
+            for w in row:
+                waiting[w] += 1
+        ready = [rank[v] for v in range(self.task.size) if not waiting[v]]
+        heapq.heapify(ready)
+        order = []
+        while ready:
+            order.append(wanted[heapq.heappop(ready)])
+            for w in self.task.after[order[-1]]:
+                waiting[w] -= 1
+                if not waiting[w]:
+                    heapq.heappush(ready, rank[w])
+        return order
 
     # --- other objectives -----------------------------------------------------------------------
 
@@ -425,21 +483,3 @@ class _Run:
             value=value,
             value_bound=self.lower,
         )
-
-
-def _require_seats(run: _Run) -> None:
-    """Refuse what no device can run or hold, by name."""
-    task, names = run.whole, run.workload.graph.node_names
-    for v, nodes in enumerate(task.members):
-        held = sum(task.param_bytes[p] for p in task.params_of[v]) + task.working_set[v]
-        able = [s for s in range(len(task.work)) if task.work[s][v] != UNABLE]
-        who = f"node '{names[nodes[0]]}'"
-        if len(nodes) > 1:
-            who += f" and the {len(nodes) - 1} that share its stage"
-        if not able:
-            raise InfeasibleError(f"no kind of device can run {who}")
-        kinds = [run.fleet.kinds[run.fleet.seats[s].kind] for s in able]
-        if not any(kind.fits(held) for kind in kinds):
-            raise InfeasibleError(
-                f"{who} hold {held} bytes, more than any device that can run them"
-            )
