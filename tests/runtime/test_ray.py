@@ -15,12 +15,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.exporting.test_layers import decoder
 from tests.runtime.helpers import FAULTY, SKIP, SLOW, inside, item, slow
 from tests.splitting.helpers import assert_same, run_whole, split
 
+import stagewright as sw
 from stagewright.cli import main
 from stagewright.errors import InputError, RunError
 from stagewright.raylink import over_ray
+from stagewright.readers.graph_writer import write_graph_file
 from stagewright.runtime import Pipeline
 from stagewright.runtime.ray_engine import ray_engine
 
@@ -239,6 +242,22 @@ def test_tasks_keep_their_order_and_survive_a_death(cluster: Any, tmp_path: Path
     assert next(answers) == 4
     with pytest.raises(InputError, match="another number"):
         next(answers)
+
+
+def _planned(task: tuple[str, int]) -> tuple[Any, ...]:
+    path, stages = task
+    found = sw.plan(path, stages, bandwidth="1GB/s", time_limit=20)
+    return found.plan.stages, found.bottleneck, found.lower_bound, found.status
+
+
+def test_plans_of_many_models_are_those_made_here(cluster: Any, tmp_path: Path) -> None:
+    models = []
+    for layers in (3, 6):
+        models.append(str(tmp_path / f"decoder{layers}.graph.json"))
+        write_graph_file(decoder(layers, seed=layers), models[-1])
+    tasks = [(model, stages) for model in models for stages in (1, 2, 4)]
+    there = list(over_ray(_planned, tasks, address=cluster.address))
+    assert there == [_planned(task) for task in tasks]
 
 
 def test_no_cluster_is_said() -> None:
