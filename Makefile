@@ -2,7 +2,7 @@
 # Nothing lives here: every target is a command of tools/dev.py, which works without make as well.
 DEV := python3 tools/dev.py
 
-.PHONY: help env build demo test bench sweep docs lint format clean
+.PHONY: help env build demo test bench bench-check sweep docs lint format clean
 
 help: ; @$(DEV) --help
 env: ; @$(DEV) env
@@ -10,6 +10,7 @@ build: ; @$(DEV) build
 demo: ; @$(DEV) demo
 test: ; @$(DEV) test $(ARGS)
 bench: ; @$(DEV) bench $(ARGS)
+bench-check: ; @$(DEV) bench-check $(ARGS)
 sweep: ; @$(DEV) sweep $(ARGS)
 docs: ; @$(DEV) docs
 lint: ; @$(DEV) lint

@@ -293,6 +293,11 @@ def bench(args: list[str]) -> None:
     call([str(PYTHON), "-m", "benchmarks", *args])
 
 
+def bench_check(args: list[str]) -> None:
+    """Compare gaps, proofs and plans of a small subset with what was accepted: python -m benchmarks.check."""
+    call([str(PYTHON), "-m", "benchmarks.check", *args])
+
+
 def docs(_: list[str]) -> None:
     """Build the manual into build/manual; a warning is an error."""
     ensure_manual()
@@ -330,6 +335,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "format": format_sources,
     "demo": demo,
     "bench": bench,
+    "bench-check": bench_check,
     "docs": docs,
     "clean": clean,
 }

@@ -8,6 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from benchmarks.testbed.entries import Entry, expand, options_of
 from benchmarks.testbed.language import LANGUAGE
@@ -18,7 +19,7 @@ from stagewright.graph import CostGraph
 
 __all__ = ["entries", "make"]
 
-_BATCHES = ("b1", "b8")
+_BATCHES = ("b1", "b8", "b32")
 
 
 def entries() -> list[Entry]:
@@ -80,5 +81,6 @@ def _module(entry: Entry) -> CostGraph:
     name = entry.source["net"]
     build, inputs = OTHER_NETS[name] if name in OTHER_NETS else VISION_NETS[entry.model]
     with torch.device("meta"), torch.no_grad():
-        module = build().eval()
+        module: Any = build()  # type: ignore[no-untyped-call]  # PyTorch is not followed
+        module.eval()
         return read_torch(module, inputs(entry.options["batch"]))

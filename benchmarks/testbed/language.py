@@ -48,7 +48,7 @@ MINIATURES = {
 }
 
 ENCODERS = (
-    Family("language", "bert", MINIATURES, "b1-s128", {"architectures": ["BertModel"]}),
+    Family("language", "bert", MINIATURES, "b1-s128 b32-s64", {"architectures": ["BertModel"]}),
     Family("language", "bert", {"base": bert(12, 768), "tiny": bert(2, 128), "mini": bert(4, 256), "small": bert(4, 512)}, "b32-s384", {"architectures": ["BertForQuestionAnswering"]}),
     Family("language", "bert", {"large": bert(24, 1024)}, "b1-s128 b8-s384", {"architectures": ["BertModel"]}),
     Family("language", "distilbert", {"base": {"n_layers": 6}}, "b1-s128 b16-s256", {"architectures": ["DistilBertModel"]}),
@@ -64,7 +64,6 @@ ENCODERS = (
     Family("language", "mpnet", {"base": {}}, "b1-s128", {"architectures": ["MPNetModel"]}),
     Family("language", "convbert", {"base": {}}, "b1-s128", {"architectures": ["ConvBertModel"]}),
     Family("language", "fnet", {"base": {}}, "b1-s128 b8-s512", {"architectures": ["FNetModel"]}),
-    Family("language", "nystromformer", {"": {}}, "b1-s512", {"architectures": ["NystromformerModel"]}),
     Family("language", "roformer", {"base": {}}, "b1-s256", {"architectures": ["RoFormerModel"]}),
     Family("language", "ernie", {"base": {}}, "b1-s256", {"architectures": ["ErnieModel"]}),
     Family("language", "rembert", {"6": {"num_hidden_layers": 6}}, "b1-s128", {"architectures": ["RemBertModel"]}),
@@ -155,27 +154,21 @@ ENCODER_DECODERS = (
     Family("language", "blenderbot-small", {"90m": bart(8, 512, 16, encoder_ffn_dim=2048, decoder_ffn_dim=2048)}, "b1-s128"),
     Family("language", "m2m_100", {"418m": bart(12, 1024, 16, vocab_size=128112)}, "b1-s128"),
     Family("language", "plbart", {"base": bart(6, 768, 12, vocab_size=50005)}, "b1-s128"),
-    Family("language", "led", {"base": bart(6, 768, 12)}, "b1-s1024"),
     Family("language", "prophetnet", {"6": {"num_encoder_layers": 6, "num_decoder_layers": 6}}, "b1-s64"),
-    Family("language", "fsmt", {"wmt19": bart(6, 1024, 16, langs=["en", "de"], src_vocab_size=42024, tgt_vocab_size=42024)}, "b1-s128"),
 )  # fmt: skip
 
 EXPERTS = (
-    Family("experts", "switch_transformers", {"base-8": {"num_layers": 6, "num_decoder_layers": 6, "num_sparse_encoder_layers": 3, "num_sparse_decoder_layers": 3, "num_experts": 8}}, "b1-s128"),
     Family("experts", "mixtral", {"4": llama(4, 4096, 14336, 32, 8), "8x7b": llama(32, 4096, 14336, 32, 8)}, DECODER, {}, BF16),
     Family("experts", "qwen2_moe", {"6": {"num_hidden_layers": 6}, "a2.7b": {"num_hidden_layers": 24}}, DECODER, {}, BF16),
     Family("experts", "qwen3_moe", {"8": {"num_hidden_layers": 8, "num_experts": 128}}, DECODER, {}, BF16),
     Family("experts", "olmoe", {"1b-7b": {"num_hidden_layers": 16}}, DECODER, {}, BF16),
     Family("experts", "granitemoe", {"1b": {"num_hidden_layers": 24, "hidden_size": 1024, "intermediate_size": 512, "num_attention_heads": 16, "num_key_value_heads": 8, "num_local_experts": 32, "num_experts_per_tok": 8}}, DECODER, {}, BF16),
-    Family("experts", "jetmoe", {"12": {"num_hidden_layers": 12}}, "b1-s512", {}, BF16),
     Family("experts", "phimoe", {"8": {"num_hidden_layers": 8}}, "b1-s512", {}, BF16),
     Family("experts", "gpt_oss", {"6": {"num_hidden_layers": 6}, "20b": {"num_hidden_layers": 24, "num_local_experts": 32}}, "b1-s512", {}, BF16),
     Family("experts", "deepseek_v2", {
         "8": {"num_hidden_layers": 8}, "lite": {"num_hidden_layers": 27},
     }, "b1-s512", {"hidden_size": 2048, "intermediate_size": 10944, "moe_intermediate_size": 1408, "num_attention_heads": 16, "num_key_value_heads": 16, "n_routed_experts": 64, "n_shared_experts": 2, "num_experts_per_tok": 6, "q_lora_rank": None, "first_k_dense_replace": 1, "vocab_size": 102400}, BF16),
     Family("experts", "deepseek_v3", {"5": {"num_hidden_layers": 5}}, "b1-s512", {}, BF16),
-    Family("experts", "nllb-moe", {"4": {"encoder_layers": 4, "decoder_layers": 4, "num_experts": 8}}, "b1-s64", {}),
-    Family("experts", "dbrx", {"4": {"n_layers": 4}}, "b1-s256", {}, BF16),
     Family("experts", "ernie4_5_moe", {"8": {"num_hidden_layers": 8}}, "b1-s512", {}, BF16),
     Family("experts", "flex_olmo", {"8": {"num_hidden_layers": 8}}, "b1-s512", {}, BF16),
 )  # fmt: skip

@@ -1,17 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recommendation, graph networks, diffusion, speech and mixtures of experts as plain modules, from their papers."""
 
+# PyTorch is not followed by the type check, so its classes are of any type.
+# mypy: allow-subclassing-any, allow-untyped-calls, allow-untyped-defs, allow-any-generics
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that PyTorch's own documentation gives it
 
 __all__ = ["OTHER_NETS"]
+
+Inputs = Callable[[int], tuple[Tensor, ...]]
+"""Example inputs of a batch size."""
 
 
 def mlp(widths: Sequence[int]) -> nn.Sequential:
@@ -133,7 +140,7 @@ CRITEO = (1460, 583, 10_000_000, 2_000_000, 305, 24, 12517, 633, 3, 93145, 5683,
 SMALL = (1000, 1000, 500, 200, 100, 50, 20, 10)
 
 
-def clicks(count: int):
+def clicks(count: int) -> Inputs:
     return lambda b: (torch.empty(64 * b, 13), torch.zeros(64 * b, count, dtype=torch.int64))
 
 
@@ -182,7 +189,7 @@ class GraphNet(nn.Module):
         return self.head(torch.cat(found, 1) if self.jump else x)
 
 
-def network(nodes: int, edges: int, features: int):
+def network(nodes: int, edges: int, features: int) -> Inputs:
     ends = lambda b: torch.zeros(edges * b, dtype=torch.int64)  # noqa: E731
     return lambda b: (torch.empty(nodes * b, features), ends(b), ends(b))
 
@@ -355,12 +362,12 @@ class _DiTBlock(nn.Module):
         return x + h * self.deep(self.norm(x) * (1 + d) + e)
 
 
-def noisy(channels: int, side: int, text: int = 0):
+def noisy(channels: int, side: int, text: int = 0) -> Inputs:
     more = lambda b: (torch.empty(b, 77, text),) if text else ()  # noqa: E731
     return lambda b: (torch.empty(b, channels, side, side), torch.empty(b), *more(b))
 
 
-def latent(side: int):
+def latent(side: int) -> Inputs:
     return lambda b: (torch.empty(b, 4, side, side), torch.empty(b, 256))
 
 
@@ -436,7 +443,7 @@ class WaveNet(nn.Module):
         return self.head(sum(skips))
 
 
-def sound(channels: int, length: int):
+def sound(channels: int, length: int) -> Inputs:
     return lambda b: (torch.empty(b, channels, length),)
 
 
@@ -461,7 +468,7 @@ class Experts(nn.Module):
         return x
 
 
-def tokens(width: int):
+def tokens(width: int) -> Inputs:
     return lambda b: (torch.empty(b, 256, width),)
 
 

@@ -34,16 +34,13 @@ SPEECH = (
     Family("speech", "unispeech-sat", {"base": {}}, "b1"),
     Family("speech", "sew", {"tiny": {}}, "b1"),
     Family("speech", "sew-d", {"tiny": {}}, "b1"),
-    Family("speech", "wav2vec2-conformer", {"6": {"num_hidden_layers": 6}}, "b1"),
-    Family("speech", "wav2vec2-bert", {"6": {"num_hidden_layers": 6}}, "b1"),
+    Family("speech", "wav2vec2-conformer", {"6": {"num_hidden_layers": 6, "vocab_size": 32}}, "b1"),
+    Family("speech", "wav2vec2-bert", {"6": {"num_hidden_layers": 6, "vocab_size": 32}}, "b1"),
     Family("speech", "audio-spectrogram-transformer", {"small": tower(12, 384, 6), "base": {}}, "b1 b8", {"num_labels": 527}),
     Family("speech", "speech_to_text", {"small": {"encoder_layers": 12, "decoder_layers": 6}}, "b1-s64"),
     Family("speech", "moonshine", {"tiny": {"encoder_num_hidden_layers": 6, "decoder_num_hidden_layers": 6}}, "b1-s64"),
-    Family("speech", "encodec", {"24khz": {}}, "b1"),
     Family("speech", "univnet", {"": {}}, "b1"),
     Family("speech", "parakeet_ctc", {"": {}}, "b1"),
-    Family("series", "patchtst", {"": {}}, "b1"),
-    Family("series", "patchtsmixer", {"": {}}, "b1"),
 )  # fmt: skip
 
 MULTIMODAL = (
@@ -53,7 +50,6 @@ MULTIMODAL = (
         "vit-l-14": {**towers(tower(24, 1024, 16, patch_size=14), tower(12, 768, 12)), "projection_dim": 768},
     }, "b1-s77 b16-s77"),
     Family("multimodal", "siglip", {"base": {}, "small": towers(tower(6, 384, 6), tower(6, 384, 6))}, "b1-s64"),
-    Family("multimodal", "siglip2", {"small": towers(tower(6, 384, 6), tower(6, 384, 6))}, "b1-s64"),
     Family("multimodal", "chinese_clip", {"base": {}}, "b1-s52"),
     Family("multimodal", "altclip", {"small": towers(tower(6, 768, 12), tower(6, 1024, 16))}, "b1-s77"),
     Family("multimodal", "clipseg", {"base": {}}, "b1-s77", {"architectures": ["CLIPSegModel"]}),
@@ -62,7 +58,6 @@ MULTIMODAL = (
     Family("multimodal", "flava", {"": {}}, "b1-s77", {"architectures": ["FlavaModel"]}),
     Family("multimodal", "blip", {"base": {}}, "b1-s64", {"architectures": ["BlipModel"]}),
     Family("multimodal", "git", {"base": {"num_hidden_layers": 6}}, "b1-s64"),
-    Family("multimodal", "vilt", {"base": {}}, "b1-s40", {"architectures": ["ViltModel"]}),
     Family("multimodal", "bridgetower", {"base": {}}, "b1-s50", {"architectures": ["BridgeTowerModel"]}),
     Family("multimodal", "owlvit", {"base": {}}, "b1-s16", {"architectures": ["OwlViTModel"]}),
     Family("multimodal", "layoutlm", {"base": {}}, "b1-s512", {"architectures": ["LayoutLMModel"]}),
@@ -70,8 +65,5 @@ MULTIMODAL = (
     Family("multimodal", "bros", {"base": {}}, "b1-s256", {"architectures": ["BrosModel"]}),
     Family("multimodal", "lilt", {"base": {}}, "b1-s256", {"architectures": ["LiltModel"]}),
     Family("multimodal", "trocr", {"base": {}}, "b1-s64"),
-    Family("multimodal", "pix2struct", {"": {}}, "b1-s64"),
-    Family("multimodal", "clap", {"": {}}, "b1-s64", {"architectures": ["ClapModel"]}),
-    Family("multimodal", "lxmert", {"": {}}, "b1-s20", {"architectures": ["LxmertModel"]}),
     Family("multimodal", "visual_bert", {"": {}}, "b1-s64", {"architectures": ["VisualBertModel"]}),
 )  # fmt: skip

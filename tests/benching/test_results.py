@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from stagewright.benching import driver
 from stagewright.benching.driver import run_grid
-from stagewright.benching.grid import Grid
+from stagewright.benching.grid import Grid, Job
 from stagewright.benching.packs import line_of, write_pack
 from stagewright.benching.random_dags import random_dag
 from stagewright.benching.results import Results
@@ -92,6 +93,33 @@ def test_a_stopped_run_goes_on(grid: Grid, tmp_path: Path) -> None:
     assert run_grid(grid, path).done == 0
     assert contradictions(path) == []
     assert not list(tmp_path.glob("*.journal"))
+
+
+def test_a_cluster_gives_what_processes_give(grid: Grid, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="needs Ray: pip install 'stagewright[ray]'")
+    here, there = tmp_path / "here.parquet", tmp_path / "there.parquet"
+    run_grid(grid, here, processes=1)
+    ran = run_grid(grid, there, ray="local")
+    assert (ran.done, ran.failed) == (len(list(grid.jobs())), 0)
+    text = "SELECT instance, k, method, graph_sha256, upper, lower FROM results ORDER BY ALL"
+    assert query(here, text) == query(there, text)
+
+
+def test_a_fault_in_a_cluster_costs_its_own_row(
+    grid: Grid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def solved(job: Job) -> dict[str, Any]:
+        if job.method == "simple":
+            raise ZeroDivisionError("fault")
+        return {"upper": 3}
+
+    monkeypatch.setattr(driver, "over_ray", lambda function, jobs, **_: map(function, jobs))
+    monkeypatch.setattr(driver, "answer_of", solved)
+    ran = run_grid(grid, tmp_path / "out.parquet", ray="")
+    assert (ran.done, ran.failed) == (12, 4)
+    rows = query(tmp_path / "out.parquet", "SELECT DISTINCT method, error FROM results ORDER BY 1")
+    assert [(r["method"], r["error"]) for r in rows] == [
+        ("plan", None), ("random-100", None), ("simple", "ZeroDivisionError: fault")]  # fmt: skip
 
 
 def test_journal_of_a_killed_run_is_taken_up(tmp_path: Path) -> None:

@@ -29,6 +29,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--processes", type=int, metavar="N", help="runs at once (cores by threads of a run)"
     )
     group.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="run on a Ray cluster; 'local' starts one (RAY_ADDRESS, else this machine's)",
+    )
+    group.add_argument(
         "--any-code", action="store_true", help="keep results that another version of the code made"
     )
     group.add_argument(
@@ -67,6 +74,7 @@ def bench_grid(options: argparse.Namespace) -> int:
         output,
         processes=options.processes,
         any_code=options.any_code,
+        ray=options.ray,
         progress=_report if sys.stderr.isatty() else None,
     )
     opt.note(
