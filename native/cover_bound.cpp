@@ -13,6 +13,7 @@ constexpr std::int64_t kQuick = 1000;       // subproblems of a look for more bl
 constexpr std::int64_t kFirstProof = 2000;  // subproblems; doubled where they do not suffice
 constexpr std::int64_t kFinest = 2048;  // the last steps are one part in so many of the incumbent
 constexpr std::size_t kMostBlocks = 20'000;
+constexpr std::size_t kKeptBlocks = 2'000;  // from one call to the next
 constexpr double kRounding = 1e-6;
 constexpr double kTrust = 0.5;   // share of the newest prices in the amounts
 constexpr double kFollow = 0.3;  // how fast the centre follows the amounts
@@ -36,6 +37,26 @@ std::vector<Picoseconds> Cover::scaled(const std::vector<double>& wish) const {
     for (std::size_t v = 0; v < wish.size(); ++v)
         result[v] = static_cast<Picoseconds>(std::max(wish[v], 0.0) * scale);
     return result;
+}
+
+/// Keeps the blocks that hold most of what did well: many blocks make the program slow.
+void Cover::forget() {
+    if (known_.size() <= kKeptBlocks) return;
+    std::vector<std::pair<double, std::size_t>> ranked;
+    for (std::size_t b = 0; b < known_.size(); ++b) {
+        double amount = 0;
+        for (std::size_t i = 0; i < known_[b].set.size(); ++i)
+            each_node(known_[b].set[i], i, [&](Node v) { amount += centre_[v]; });
+        ranked.emplace_back(-amount, b);
+    }
+    std::sort(ranked.begin(), ranked.end());
+    std::vector<BlockSearch::Block> kept;
+    seen_.clear();
+    for (std::size_t i = 0; i < kKeptBlocks; ++i) {
+        kept.push_back(std::move(known_[ranked[i].second]));
+        seen_.insert(kept.back().set);
+    }
+    known_ = std::move(kept);
 }
 
 Cover::Answer Cover::ask(std::int32_t k, Picoseconds threshold, Stop& stop) {
@@ -102,6 +123,7 @@ CoverBound Cover::bound(std::int32_t k, Picoseconds lower, Picoseconds upper, St
     result.value = std::min(lower, upper);
     k = std::min(k, g_.n);
     if (result.value >= upper || g_.total_work == 0) return result;
+    forget();
     const auto first_cut = cuts_.solved();
     const auto first_look = search_.looked();
     const auto finest = std::max<Picoseconds>(1, upper / kFinest);

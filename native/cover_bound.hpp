@@ -36,6 +36,7 @@ class Cover {
    private:
     enum class Answer { refuted, possible, unknown };
     Answer ask(std::int32_t k, Picoseconds threshold, Stop& stop);
+    void forget();
     std::vector<Picoseconds> scaled(const std::vector<double>& wish) const;
 
     const Instance& g_;

@@ -34,7 +34,8 @@ MustLink must_link(const Instance& g, Picoseconds threshold, Stop& stop) {
     const auto enough = cuts.scale() * threshold;
     MustLink result;
     std::vector<Word> in(words);
-    for (std::size_t i = 0; i < open.size() && !stop.now(); ++i) {
+    std::size_t i = 0;
+    for (; i < open.size() && !stop.now(); ++i) {
         const auto asked = open[i];
         std::fill(in.begin(), in.end(), 0);
         insert(in.data(), asked.in);
@@ -59,6 +60,7 @@ MustLink must_link(const Instance& g, Picoseconds threshold, Stop& stop) {
             result.pairs.emplace_back(asked.in, asked.partner);
         }
     }
+    result.complete = i == open.size();
     result.cuts = cuts.solved();
     return result;
 }

@@ -19,6 +19,7 @@ namespace stagewright {
 struct MustLink {
     std::vector<std::pair<Node, Node>> pairs;  // together in every plan of bottleneck <= T
     bool impossible = false;                   // there is no such plan
+    bool complete = false;                     // every question was answered
     std::int64_t cuts = 0;
 };
 

@@ -52,14 +52,13 @@ void bind_skeleton(nb::module_& m) {
             }
             std::vector<std::tuple<std::int32_t, std::int32_t>> pairs(found.pairs.begin(),
                                                                       found.pairs.end());
-            return std::make_tuple(std::move(pairs), found.impossible, found.cuts,
-                                   signals.interrupted());
+            return std::make_tuple(std::move(pairs), found.impossible, found.cuts, found.complete);
         },
         "instance"_a, "threshold"_a, "seconds"_a = 1e9, "cancel"_a = nb::none(),
         "work"_a = kEndless,
         "What shares a block in every plan of bottleneck <= threshold: ([(node, node)], "
         "impossible, cuts,\n"
-        "interrupted). Impossible: there is no such plan.");
+        "complete). Impossible: there is no such plan. Complete: nothing cut it short.");
 }
 
 void bind_cover(nb::module_& m) {

@@ -201,9 +201,9 @@ class Portfolio:
         self.reduced = pricing.problem
         self.pricing, self.settings = pricing, settings
         self._contracted: Problem | None = None  # by minimum cuts
-        self._wide: tuple[int, WideBound] | None = (
-            None  # and the threshold that it was contracted at
-        )
+        # What an earlier round learned of the same incumbent still holds.
+        self._wide: WideBound | None = None
+        self._contracted_at: int | None = None  # the threshold of a complete contraction
 
     def tasks(self, known: Known) -> list[Task[Outcome]]:
         """Return the tasks of a round in the order in which they start."""
@@ -378,20 +378,17 @@ class Portfolio:
         ):
             return Outcome("skeleton")
         start = time.perf_counter()
-        # What an earlier round learned for the same incumbent still holds.
-        if self._wide is None or self._wide[0] != upper - 1:
-            # What held together for a dearer one does, too.
-            small, interrupted = contract_by_cuts(
+        if self._wide is None or self._contracted_at != upper - 1:
+            # What held together for a dearer incumbent still does.
+            small, complete = contract_by_cuts(
                 self._contracted or self._numbered(), upper - 1, effort.share(0.3)
             )
             if small is None:
                 bound = Bound("skeleton", upper, time.perf_counter() - start, "exhaustive")
                 return Outcome("skeleton", bounds=(bound,))
-            self._contracted = small
-            wide = WideBound(small)
-            self._wide = None if interrupted else (upper - 1, wide)
-        else:
-            small, wide = self._contracted or self._numbered(), self._wide[1]
+            self._contracted, self._wide = small, WideBound(small, self._wide)
+            self._contracted_at = upper - 1 if complete else None
+        small, wide = self._contracted or self._numbered(), self._wide
         relaxed = wide.bound(known.lower, upper, **effort.native())
         bound = replace(relaxed.bound, seconds=time.perf_counter() - start)
         if relaxed.block is None:

@@ -27,13 +27,18 @@ class CoverBound:
     ----------
     problem
         Reduced, or contracted at `upper`: then only plans below `upper` need to have survived.
+
+    Attributes
+    ----------
+    fits
+        Whether the problem is small enough.
     """
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         whole = 2 * problem.total_work + 2 * sum(problem.cost)
-        fits = problem.num_nodes <= _MAX_NODES and whole <= _MAX_SUM
-        self._native = _native.Cover(problem.instance) if fits else None
+        self.fits = problem.num_nodes <= _MAX_NODES and whole <= _MAX_SUM
+        self._native = _native.Cover(problem.instance) if self.fits else None
 
     def bound(
         self,

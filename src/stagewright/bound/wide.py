@@ -12,28 +12,29 @@ from .skeleton import Relaxed, SkeletonBound
 
 __all__ = ["WideBound"]
 
-_SHARES = (
-    0.25,
-    0.5,
-    0.75,
-)  # of the time and the work for the covering bound: behind, unknown, ahead
+# Of the time and the work for the covering bound: it gained nothing, something, more than the skeleton.
+_NOTHING, _SOME, _MORE = 0.25, 0.5, 0.75
 
 
 class WideBound:
     """The covering bound, then the skeleton bound; the better one is returned.
 
-    A further call goes on with the blocks of the last, and the bound that raised `lower` last gets more of the time.
+    A further call goes on with the blocks of the last; the shares of the time follow what each bound gained.
 
     Parameters
     ----------
     problem
         Reduced, or contracted at `upper`: then only plans below `upper` need to have survived.
+    before
+        The bounds of the problem that this one was contracted from: they begin with its shares of the time.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, before: WideBound | None = None) -> None:
         self._cover = CoverBound(problem)
         self._skeleton = SkeletonBound(problem)
-        self._share = _SHARES[1]
+        self._share: float = 0.0
+        if self._cover.fits:
+            self._share = (before._share if before else 0.0) or _SOME
 
     def bound(
         self,
@@ -58,10 +59,9 @@ class WideBound:
         relaxed = self._skeleton.bound(
             covered.bound.value, upper, left, cancel=cancel, work=work - share
         )
-        if relaxed.bound.value > covered.bound.value:
-            self._share = _SHARES[0]
-        elif covered.bound.value > lower:
-            self._share = _SHARES[2]
+        gain, further = covered.bound.value - lower, relaxed.bound.value - covered.bound.value
+        if self._cover.fits and (gain or further):
+            self._share = _MORE if gain > further else _SOME if gain else _NOTHING
         if relaxed.bound.value > covered.bound.value or covered.bound.value <= lower:
             return relaxed
         return Relaxed(covered.bound, relaxed.block, relaxed.interrupted, relaxed.more)

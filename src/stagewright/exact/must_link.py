@@ -52,19 +52,19 @@ def contract_by_cuts(
 
     Returns
     -------
-    contracted, interrupted
-        None when there is no such plan.  When time runs out, contracted as far as it got.
+    contracted, complete
+        None when there is no such plan.  When the effort runs out, contracted as far as it got, and not complete.
     """
     while True:
         problem = contract_at(problem, threshold, effort)
-        pairs, impossible, _, interrupted = _native.must_link(
+        pairs, impossible, _, complete = _native.must_link(
             problem.instance, threshold, **effort.share(_SHARE).native()
         )
         if impossible:
-            return None, interrupted
+            return None, True
         if not pairs:
-            return problem, interrupted
+            return problem, complete
         label = merge_classes(problem.successors(), pairs, range(problem.num_nodes))
         problem = reduce_problem(problem.contract(label), effort)
-        if interrupted or effort.over():
-            return problem, interrupted
+        if effort.over():
+            return problem, False
