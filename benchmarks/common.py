@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import stagewright
+from stagewright.benching.results import processor_name
 
 INSTANCES = Path(__file__).resolve().parents[2] / "shared" / "instances"
 
@@ -31,7 +32,7 @@ def header(title: str) -> None:
             continue
     print(f"`{command}`, {dt.date.today()}; {', '.join(versions)};")
     load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
-    print(f"{cpu_name()}, {os.cpu_count()} cores, load before the run {load}.\n")
+    print(f"{processor_name()}, {os.cpu_count()} cores, load before the run {load}.\n")
 
 
 @dataclass
@@ -74,17 +75,6 @@ def peak_mib() -> float:
         pass
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / 2**20 if sys.platform == "darwin" else most / 2**10
-
-
-def cpu_name() -> str:
-    """Return the processor's name as the system tells it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def table(columns: Sequence[str]) -> None:

@@ -7,8 +7,23 @@ import argparse
 from pathlib import Path
 
 from stagewright.benching.random_dags import TOPOLOGIES, random_dag, random_dags
+from stagewright.graph import CostGraph, GraphBuilder
 
-__all__ = ["TOPOLOGIES", "random_dag", "random_dags"]
+__all__ = ["TOPOLOGIES", "random_dag", "random_dags", "sized"]
+
+
+def sized(graph: CostGraph) -> CostGraph:
+    """Return the graph at a thousand times its costs, tensors in bytes at 1 GB/s.
+
+    A CostGraphDef has sizes and whole microseconds only; the work of our random DAGs is a few of these.
+    """
+    builder = GraphBuilder(graph.name)
+    for name, work in zip(graph.node_names, graph.work.tolist(), strict=True):
+        builder.add_node(name, work=1000 * work)
+    rows = zip(graph.tensor_producer.tolist(), graph.tensor_consumers.rows(), strict=True)
+    for (producer, consumers), time in zip(rows, graph.tensor_time.tolist(), strict=True):
+        builder.add_tensor(producer, consumers, nbytes=time)  # 1 GB/s: a byte takes 1000 ps
+    return builder.build()
 
 
 def main() -> None:
@@ -20,14 +35,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--format", choices=("graph", "pbtxt"), default="graph")
+    parser.add_argument(
+        "--format", choices=("graph", "pbtxt"), default="graph", help="pbtxt: costs by 1 GB/s"
+    )
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     for graph in random_dags(options.count, options.seed):
         if options.format == "graph":
             write_graph_file(graph, options.folder / f"{graph.name}.graph.json")
         else:
-            write_cost_graph(graph, options.folder / f"{graph.name}.pbtxt")
+            write_cost_graph(sized(graph), options.folder / f"{graph.name}.pbtxt")
 
 
 if __name__ == "__main__":

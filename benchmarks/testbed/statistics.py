@@ -173,7 +173,7 @@ def print_table(lines: Mapping[str, str], options: argparse.Namespace) -> None:
 def _middle(values: Sequence[int | None]) -> str:
     known = sorted(value for value in values if value is not None)
     if not known:
-        return "-"
+        return "many"
     # What was too many to count is at the upper end.
     ranked = [*known, *[float("inf")] * (len(values) - len(known))]
     middle = statistics.median_low(ranked)

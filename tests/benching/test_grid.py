@@ -106,3 +106,25 @@ def test_faults_name_the_key(tmp_path: Path, text: str, message: str) -> None:
 def test_missing_grid_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected a readable grid, got No such file"):
         Grid.load(tmp_path / "none.toml")
+
+
+def test_random_dags_keep_their_costs_as_a_cost_graph_def(tmp_path: Path) -> None:
+    from benchmarks.random_dags import sized
+
+    from stagewright.machine import Machine
+    from stagewright.plans import tensor_costs
+    from stagewright.readers import load
+    from stagewright.writers.cost_graph import write_cost_graph
+
+    graph = random_dag("layered", 60, 3)
+    path = tmp_path / "graph.pbtxt"
+    write_cost_graph(sized(graph), path)
+    back = load(path)
+    machine = Machine(4, 10**9)
+    assert back.num_nodes == graph.num_nodes
+    # Works are rounded up to microseconds, of a thousand and more each.
+    for name, work in zip(graph.node_names, graph.work.tolist(), strict=True):
+        assert 0 <= int(back.work[back.index_of[name]]) - 1000 * work < 10**6
+    read = dict(zip(back.tensor_producer.tolist(), tensor_costs(back, machine), strict=True))
+    for producer, time in zip(graph.tensor_producer.tolist(), graph.tensor_time.tolist(), strict=True):  # fmt: skip
+        assert read[back.index_of[graph.node_names[producer]]] == 1000 * time

@@ -21,7 +21,7 @@ from typing import Any
 from .. import __version__
 from ..errors import InputError, MissingDependencyError
 
-__all__ = ["COLUMNS", "Results", "code_digest", "database", "provenance"]
+__all__ = ["COLUMNS", "Results", "code_digest", "database", "processor_name", "provenance"]
 
 Row = dict[str, Any]
 
@@ -88,12 +88,13 @@ def provenance() -> Row:
         "code": code_digest(),
         "version": __version__,
         "python": platform.python_version(),
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
     }
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """Return the processor's name as the system tells it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
