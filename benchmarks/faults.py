@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -292,7 +293,7 @@ def _show(name: str, restart: int, found: list[Seen]) -> bool:
             len(found),
             f"{told[len(told) // 2]:.3f}" if told else "",
             f"{told[-1]:.3f}" if told else "",
-            first.splitlines()[0][:110] if first else "",
+            shorten(first.splitlines()[0], 110, placeholder=" ...") if first else "",
         ]
     )
     return not wrong and not unanswered and right + failed == asked
