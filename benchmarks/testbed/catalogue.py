@@ -28,12 +28,18 @@ def entries() -> list[Entry]:
     return sorted(found, key=lambda entry: (entry.effort, entry.name))
 
 
-def _networks() -> Iterator[Entry]:
+def _nets() -> dict[str, Any]:
+    """Return how each network that is written here is built, and its example inputs, by name."""
+    from benchmarks.testbed.nets_diffusion import DIFFUSION_NETS
     from benchmarks.testbed.nets_other import OTHER_NETS
     from benchmarks.testbed.nets_vision import VISION_NETS
 
-    names = [f"vision/{name}" for name in VISION_NETS] + list(OTHER_NETS)
-    for name in names:
+    vision = {f"vision/{name}": net for name, net in VISION_NETS.items()}
+    return {**vision, **OTHER_NETS, **DIFFUSION_NETS}
+
+
+def _networks() -> Iterator[Entry]:
+    for name in _nets():
         area, _, model = name.partition("/")
         for setting in _BATCHES:
             yield Entry(area, model, setting, "module", {"net": name}, options_of(setting), 3)
@@ -73,14 +79,11 @@ def make(entry: Entry) -> CostGraph:
 
 def _module(entry: Entry) -> CostGraph:
     import torch
-    from benchmarks.testbed.nets_other import OTHER_NETS
-    from benchmarks.testbed.nets_vision import VISION_NETS
 
     from stagewright.readers.torch_module import read_torch
 
-    name = entry.source["net"]
-    build, inputs = OTHER_NETS[name] if name in OTHER_NETS else VISION_NETS[entry.model]
+    build, inputs = _nets()[entry.source["net"]]
     with torch.device("meta"), torch.no_grad():
-        module: Any = build()  # type: ignore[no-untyped-call]  # PyTorch is not followed
+        module: Any = build()
         module.eval()
         return read_torch(module, inputs(entry.options["batch"]))

@@ -7,7 +7,7 @@ are tested against it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from .machine import Machine
 __all__ = [
     "Plan",
     "StageCost",
+    "constraint_problems",
     "evaluate",
     "evaluate_all",
     "problems_of",
@@ -261,6 +262,31 @@ def problems_of(graph: CostGraph, machine: Machine, plan: Plan) -> list[str]:
                     f"node '{names[consumer]}' (stage {position[consumer][0]}) needs a tensor of "
                     f"'{names[producer]}' (stage {position[producer][0]}), which runs later"
                 )
+    problems += constraint_problems(graph, position, len(plan.stages) - 1)
+    if machine.memory_limit is not None and not problems:
+        for number, cost in enumerate(evaluate_all(graph, machine, plan)):
+            device = machine.at(number)
+            if not device.fits(cost.held_bytes):
+                problems.append(
+                    f"stage {number} holds {cost.held_bytes} bytes, the limit is {device.memory_limit}"
+                )
+    return problems
+
+
+def constraint_problems(
+    graph: CostGraph, position: Mapping[int, tuple[int, int]], last: int
+) -> list[str]:
+    """Return the groups, uncuttable pairs and pins that a plan of all nodes breaks, in words.
+
+    Parameters
+    ----------
+    position
+        Stage of each node, and its place in the stage.
+    last
+        Number of the last stage.
+    """
+    names = graph.node_names
+    problems: list[str] = []
     home: dict[int, int] = {}
     for node, group in enumerate(graph.group.tolist()):
         if group >= 0 and position[home.setdefault(group, node)][0] != position[node][0]:
@@ -271,13 +297,6 @@ def problems_of(graph: CostGraph, machine: Machine, plan: Plan) -> list[str]:
     for node, stage in enumerate(graph.stage.tolist()):
         if stage == FIRST and position[node][0] != 0:
             problems.append(f"node '{names[node]}' is pinned to the first stage")
-        if stage == LAST and position[node][0] != len(plan.stages) - 1:
+        if stage == LAST and position[node][0] != last:
             problems.append(f"node '{names[node]}' is pinned to the last stage")
-    if machine.memory_limit is not None and not problems:
-        for number, cost in enumerate(evaluate_all(graph, machine, plan)):
-            device = machine.at(number)
-            if not device.fits(cost.held_bytes):
-                problems.append(
-                    f"stage {number} holds {cost.held_bytes} bytes, the limit is {device.memory_limit}"
-                )
     return problems

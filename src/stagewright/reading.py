@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from .cost.profile_file import Profile
     from .graph import CostGraph
     from .shaping.constraints import Constraints
+    from .source import Source
 
     ConstraintsLike = Constraints | Mapping[str, Any] | str | Path | None
 
-__all__ = ["profile", "read", "with_batch"]
+__all__ = ["profile", "read", "read_again", "with_batch"]
 
 
 def read(
@@ -205,3 +206,37 @@ def profile(
             wanted = f"'{expected}'" if expected else "none"
             raise InputError(name, f"{wanted} for what PyTorch runs", repr(given), "Leave it out.")
     return profile_torch(model, example_inputs, settings=settings, **options)
+
+
+def read_again(
+    source: Source,
+    model: str | Path | None = None,
+    catalogue: Catalogue | None = None,
+    *,
+    shaped: bool = False,
+) -> CostGraph:
+    """Read a model as `source` says that it is read.
+
+    Parameters
+    ----------
+    model
+        Where the model is now, if it is elsewhere.
+    catalogue
+        The devices, where `source` names one.
+    shaped
+        With the granularity and the constraints of `source`, as it is planned.
+    """
+    return read(
+        model or source.model,
+        device=source.device,
+        profile=source.profile,
+        store=source.store,
+        shapes=source.shapes,
+        dims=source.dims,
+        options=source.options,
+        catalogue=catalogue,
+        fuse=source.fuse,
+        granularity=source.granularity if shaped else "op",
+        constraints=source.constraints if shaped else None,
+        settings=source.settings,
+    )

@@ -381,18 +381,7 @@ class _Stores:
 
 def _positions(problem: Problem) -> list[int]:
     """Return the place of each node in some topological order."""
-    successors = problem.successors()
-    missing = [0] * problem.num_nodes
-    for row in successors:
-        for v in row:
-            missing[v] += 1
-    queue = [v for v, count in enumerate(missing) if count == 0]
-    for v in queue:
-        for u in successors[v]:
-            missing[u] -= 1
-            if missing[u] == 0:
-                queue.append(u)
     position = [0] * problem.num_nodes
-    for i, v in enumerate(queue):
+    for i, v in enumerate(problem.order.tolist()):
         position[v] = i
     return position

@@ -148,24 +148,11 @@ def graph_of_plan(
     CheckError
         If it is another graph than the plan's.
     """
-    from .reading import read
+    from .reading import read_again
     from .shaping.shape import as_planned
 
-    graph = as_planned(
-        read(
-            source.model,
-            device=source.device,
-            profile=source.profile,
-            store=source.store,
-            shapes=source.shapes,
-            dims=source.dims,
-            options=source.options,
-            catalogue=catalogue if source.device else None,
-            fuse=source.fuse,
-            settings=source.settings,
-        ),
-        document,
-    )
+    devices = catalogue if source.device else None
+    graph = as_planned(read_again(source, catalogue=devices), document)
     if document.get("graph_sha256") != graph.sha256:
         raise CheckError(
             f"{source.model}",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .api import Result, Source, read, read_plan
 from .errors import CheckError, InputError
 from .machine import Machine
+from .reading import read_again
 
 if TYPE_CHECKING:
     from .cost.catalogue import Catalogue
@@ -164,18 +165,7 @@ def _graph(
         return model
     if source is None:
         return read(model)
-    return read(
-        model,
-        device=source.device,
-        profile=source.profile,
-        store=source.store,
-        shapes=source.shapes,
-        dims=source.dims,
-        options=source.options,
-        catalogue=catalogue,
-        fuse=source.fuse,
-        settings=source.settings,
-    )
+    return read_again(source, model, catalogue)
 
 
 def _dims(path: str, source: Source | None) -> Mapping[str, int] | None:

@@ -81,3 +81,18 @@ FOREVER = 1 << 60
 
 def slow(times: int, i: int = 0) -> dict[str, Any]:
     return {"times": np.array(times), "x": np.full((1, 3), i, np.float32)}
+
+
+def still_run(workers: list[int], seconds: float) -> list[int]:
+    """Return which processes still run after at most so many seconds."""
+    deadline = time.monotonic() + seconds
+    while (left := [pid for pid in workers if runs(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return left
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.runtime.helpers import FOREVER, SKIP, SLOW
+from tests.runtime.helpers import FOREVER, SKIP, SLOW, still_run
 from tests.splitting.helpers import split
 
 
@@ -47,17 +47,7 @@ def test_workers_do_not_outlive_the_caller_whatever_they_compute(tmp_path: Path)
         output, _ = caller.communicate(timeout=30)
     workers = [int(pid) for pid in output.split()]
     assert len(workers) == 3
-    deadline = time.monotonic() + 5
-    while (left := [p for p in workers if _runs(p)]) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert left == []
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    assert still_run(workers, 5) == []
 
 
 def _children(pid: int) -> list[int]:

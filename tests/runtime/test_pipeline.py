@@ -16,7 +16,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.runtime.helpers import ENGINES, FAULTY, HEAD, SKIP, inside, item, nothing_is_left
+from tests.runtime.helpers import (
+    ENGINES,
+    FAULTY,
+    HEAD,
+    SKIP,
+    inside,
+    item,
+    nothing_is_left,
+    runs,
+    still_run,
+)
 from tests.splitting.helpers import assert_same, run_whole, split
 
 from stagewright.errors import InputError, RunError
@@ -255,17 +265,7 @@ def test_workers_end_when_the_caller_is_killed(tmp_path: Path) -> None:
         assert caller.stdout is not None
         workers = [int(pid) for pid in caller.stdout.readline().split()]
         caller.kill()
-    deadline = time.monotonic() + 2
-    while (left := [p for p in workers if _runs(p)]) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert left == []
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    assert still_run(workers, 2) == []
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -342,7 +342,7 @@ def test_interrupted_from_the_keyboard_nothing_stays(tmp_path: Path) -> None:
     assert caller.returncode == -signal.SIGINT
     assert errors.count(b"Traceback") == 1
     assert errors.rstrip().endswith(b"KeyboardInterrupt")
-    assert [pid for pid in workers if _runs(pid)] == []
+    assert [pid for pid in workers if runs(pid)] == []
 
 
 @pytest.mark.parametrize(

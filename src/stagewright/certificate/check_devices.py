@@ -333,16 +333,8 @@ def structure_problems(
                     f"stages[{b[0]}]: {names[consumer]!r} needs a tensor of {names[producer]!r}, "
                     f"which runs later, in stage {a[0]}"
                 )
-    home: dict[str, int] = {}
-    for v, group in enumerate(graph.groups):
-        if group is not None and place[home.setdefault(group, v)][0] != place[v][0]:
-            yield f"group {group!r}: cut at node {names[v]!r}"
-    for a, b in graph.uncuttable:
-        if place[a][0] != place[b][0]:
-            yield f"uncuttable pair {names[a]!r}, {names[b]!r}: cut"
-    for v, pin in enumerate(graph.pins):
-        if pin is not None and place[v][0] != (0 if pin == "first" else last):
-            yield f"node {names[v]!r}: pinned to the {pin} stage, is in stage {place[v][0]}"
+    stages_file = tools.beside("check_stages.py")
+    yield from stages_file["constraint_problems"](graph, place, last)
 
 
 def stage_numbers(

@@ -71,6 +71,12 @@ def structure_problems(graph: Graph, machine: Machine, stages: list[list[int]]) 
                     f"stages[{place[consumer][0]}]: {names[consumer]!r} needs a tensor of "
                     f"{names[producer]!r}, which runs later, in stage {place[producer][0]}"
                 )
+    yield from constraint_problems(graph, place, last)
+
+
+def constraint_problems(graph: Any, place: dict[int, tuple[int, int]], last: int) -> Iterator[str]:
+    """Yield every group, uncuttable pair and pin that stages 0 to `last` break; all nodes have a place."""
+    names = graph.names
     home: dict[str, int] = {}
     for v, group in enumerate(graph.groups):
         if group is not None and place[home.setdefault(group, v)][0] != place[v][0]:

@@ -318,22 +318,10 @@ def source_of(options: argparse.Namespace, known: Source | None = None) -> Sourc
 
 def graph_of(source: Source, options: argparse.Namespace, *, shaped: bool = True) -> CostGraph:
     """Read the model, with its granularity and constraints or without."""
-    from ..api import read
+    from ..reading import read_again
 
-    graph = read(
-        source.model,
-        device=source.device,
-        profile=source.profile,
-        store=source.store,
-        shapes=source.shapes,
-        dims=source.dims,
-        options=source.options,
-        catalogue=catalogue_of(options) if source.device else None,
-        fuse=source.fuse,
-        granularity=source.granularity if shaped else "op",
-        constraints=source.constraints if shaped else None,
-        settings=source.settings,
-    )
+    devices = catalogue_of(options) if source.device else None
+    graph = read_again(source, catalogue=devices, shaped=shaped)
     copied = int(graph.replicable.sum())
     if copied:
         first = graph.node_names[int(graph.replicable.argmax())]

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from ..errors import GraphError, InputError
-from ..graph import FIRST, LAST, CostGraph
-from ..plans import StageCost
+from ..graph import CostGraph
+from ..plans import StageCost, constraint_problems
 from .devices import UNABLE, Fleet
 
 __all__ = ["PlacedPlan", "PlacedStage", "Workload", "evaluate", "problems_of", "stage_cost"]
@@ -222,18 +222,7 @@ def problems_of(workload: Workload, fleet: Fleet, plan: PlacedPlan) -> list[str]
     if problems:
         return problems
     problems += _order_problems(workload, position)
-    home: dict[int, int] = {}
-    for node, group in enumerate(graph.group.tolist()):
-        if group >= 0 and position[home.setdefault(group, node)][0] != position[node][0]:
-            problems.append(f"group '{graph.group_names[group]}' is cut at node '{names[node]}'")
-    for a, b in graph.uncuttable.tolist():
-        if position[a][0] != position[b][0]:
-            problems.append(f"uncuttable pair '{names[a]}', '{names[b]}' is cut")
-    for node, stage in enumerate(graph.stage.tolist()):
-        if stage == FIRST and position[node][0] != 0:
-            problems.append(f"node '{names[node]}' is pinned to the first stage")
-        if stage == LAST and position[node][0] != len(plan.stages) - 1:
-            problems.append(f"node '{names[node]}' is pinned to the last stage")
+    problems += constraint_problems(graph, position, len(plan.stages) - 1)
     return problems or _stage_problems(workload, fleet, plan)
 
 

@@ -14,7 +14,7 @@ from ..cores import usable_cores
 from ..cost.profile_file import Profile, Time
 from ..errors import InputError
 from ..reading import profile as profile_model
-from ..reading import read
+from ..reading import read_again
 from ..source import Source
 from .correction import Costs, Measurement, StageMeasurement, scaled
 from .rounds import Measurer, Round, Tuned, tune_plans
@@ -157,7 +157,7 @@ def tune(
         costs = Path(scratch) / "profile.json"
         start.save(costs)
         known = replace(source, profile=str(costs), device=None, store=None)
-        graph = _read(known, catalogue)
+        graph = read_again(known, catalogue=catalogue)
 
         def plan(graph: CostGraph, machine: Machine, start: Plan | None) -> api.Result:
             say("planning")
@@ -196,22 +196,6 @@ def tune(
     return Tuning(tuned, _corrected_profile(start, tuned.costs))
 
 
-def _read(source: Source, catalogue: Any) -> CostGraph:
-    """Read the model as the source says, without what is added when planning."""
-    return read(
-        source.model,
-        device=source.device,
-        profile=source.profile,
-        store=source.store,
-        shapes=source.shapes,
-        dims=source.dims,
-        options=source.options,
-        catalogue=catalogue,
-        fuse=source.fuse,
-        settings=source.settings,
-    )
-
-
 def _first_profile(source: Source, threads: int, seed: int, catalogue: Any) -> Profile:
     """Return the node times to begin with: given, estimated, or measured now."""
     from ..readers import file_kind
@@ -231,7 +215,7 @@ def _first_profile(source: Source, threads: int, seed: int, catalogue: Any) -> P
             threads=threads,
             seed=seed,
         )
-    return _profile_of(_read(source, catalogue), source, threads, seed)
+    return _profile_of(read_again(source, catalogue=catalogue), source, threads, seed)
 
 
 def _profile_of(graph: CostGraph, source: Source, threads: int, seed: int) -> Profile:
