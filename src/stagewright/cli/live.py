@@ -9,6 +9,10 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.live import Live
+
     from ..solve import Progress
     from ..sweeping import PointProgress
 
@@ -75,22 +79,27 @@ class PlainLines:
         print(f"{text}, gap {words['gap']} ({words['phase']})", file=sys.stderr, flush=True)
 
 
+def _line_below(line: Callable[[], Any]) -> Live:
+    """Return what draws `line` again four times a second below what was printed, and takes it away at the end."""
+    from rich.console import Console
+    from rich.live import Live
+
+    return Live(
+        get_renderable=line,
+        console=Console(file=sys.stderr),
+        refresh_per_second=4,
+        transient=True,
+    )
+
+
 class LiveTable:
     """One line on the terminal that is drawn again four times a second, whatever the search does."""
 
     def __init__(self, time_limit: float, title: str = "") -> None:
-        from rich.console import Console
-        from rich.live import Live
-
         self._title = f"{title}  " if title else ""
         self._start, self._limit = time.monotonic(), time_limit
         self._point: Progress | None = None
-        self._live = Live(
-            get_renderable=self._line,
-            console=Console(file=sys.stderr),
-            refresh_per_second=4,
-            transient=True,
-        )
+        self._live = _line_below(self._line)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -135,15 +144,7 @@ class SweepLines:
         self._seen: set[int] = set()
         self._live: Any = None
         if live:
-            from rich.console import Console
-            from rich.live import Live
-
-            self._live = Live(
-                get_renderable=self._line,
-                console=Console(file=sys.stderr),
-                refresh_per_second=4,
-                transient=True,
-            )
+            self._live = _line_below(self._line)
 
     def __enter__(self) -> Self:
         if self._live is not None:

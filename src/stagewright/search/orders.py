@@ -64,17 +64,9 @@ def nearest(problem: Problem, stage_of: Sequence[int]) -> Found:
     """
     successors = problem.successors()
     wanted = [min(stage_of[v] for v in nodes) for nodes in problem.members]
-    missing = [0] * problem.num_nodes
-    for row in successors:
-        for v in row:
-            missing[v] += 1
-    ready = [v for v, count in enumerate(missing) if count == 0]
-    for v in ready:
+    for v in problem.order.tolist():
         for u in successors[v]:
             wanted[u] = max(wanted[u], wanted[v])
-            missing[u] -= 1
-            if missing[u] == 0:
-                ready.append(u)
     number = {b: i for i, b in enumerate(sorted(set(wanted)))}
     block = np.array([number[b] for b in wanted], np.int32)
     return Found(max(_native.block_costs(problem.instance, block)), block)
