@@ -20,6 +20,7 @@ LAYERS = [
     "effort",
     "rounds",
     "files",
+    "allocation",
     "raylink",
     "units",
     "timeline",

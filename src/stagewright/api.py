@@ -6,6 +6,7 @@ They join the layers and do nothing else.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -279,7 +280,7 @@ def plan(
     count_graph_io
         Charge the model for its own inputs and outputs (:mod:`.graph_io`); free by default.
     time_limit
-        Seconds for everything.
+        Seconds for everything but reading the model.
     seed, threads
         Seed of the random choices; threads to use (all cores by default).  The result does not
         depend on the number of threads unless time runs out.
@@ -320,9 +321,12 @@ def plan(
         constraints=constraints,
     )
     devices = machine_for(stages, reserve=asked.constraints.reserve, **machine)
+    begun = time.perf_counter()
     if count_graph_io:
         asked = asked.charged(devices)
     shaped = asked.shaped()
+    # The plan file will hold it, and to make it takes a while: better before the deadline than behind it.
+    _ = shaped.sha256
     settings = Settings(
         time_limit=time_limit,
         seed=seed,
@@ -331,7 +335,7 @@ def plan(
         bounds=bounds_that_hold(start, shaped, devices) if isinstance(start, Result) else (),
     )
     if granularity == "op":
-        found = solve_reserved(shaped, devices, settings, progress)
+        found = solve_reserved(shaped, devices, settings, progress, begun)
         return Result(shaped, devices, found, seed, asked.source)
     settings = replace(settings, time_limit=time_limit / 2)
     solution = solve_reserved(shaped, devices, settings, progress)

@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from .allocation import many_objects
 from .errors import GraphError
 from .topology import topological_order
 from .units import INT64_MAX
@@ -189,6 +190,7 @@ class CostGraph:
         return {name: i for i, name in enumerate(self.node_names)}
 
     @cached_property
+    @many_objects()
     def sha256(self) -> str:
         """Content hash over what a plan depends on; docs/formats.md gives the canonical text."""
         groups = [None if g < 0 else self.group_names[g] for g in self.group.tolist()]

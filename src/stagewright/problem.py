@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from .allocation import many_objects
 from .classes import stage_classes
 from .graph import CostGraph, Ragged
 from .hard_limit import HardLimit
@@ -295,6 +296,7 @@ def _united(sets: Sequence[tuple[int, ...]], row: Sequence[int]) -> tuple[int, .
     return tuple(sorted({p for v in row for p in sets[v]}))
 
 
+@many_objects()
 def compile_problem(graph: CostGraph, machine: Machine) -> Problem:
     """Price the tensors of `graph` on `machine` and contract its constraints.
 
@@ -304,43 +306,72 @@ def compile_problem(graph: CostGraph, machine: Machine) -> Problem:
         If some tensor is given in bytes and the machine has no bandwidth, or the numbers are too
         large for a hard limit of memory.
     """
+    if graph.has_constraints:
+        label, first, last = stage_classes(graph)
+        return pinned(_priced(graph, machine, range(graph.num_nodes)).contract(label), first, last)
+    # Nothing to contract: what remains of it is to number the nodes in topological order.
+    return _without_parallel(_priced(graph, machine, graph.topological_order.tolist()))
+
+
+def _priced(graph: CostGraph, machine: Machine, order: Sequence[int]) -> Problem:
+    """Return the graph on the machine with its own nodes, the i-th being node ``order[i]`` of the graph."""
     n = graph.num_nodes
-    label, first, last = stage_classes(graph)
-    producer, consumers = graph.tensor_producer.tolist(), graph.tensor_consumers.rows()
-    nbytes = np.maximum(graph.tensor_bytes, 0).tolist()
+    number = np.empty(n, np.int32)
+    number[order] = np.arange(n, dtype=np.int32)
+    uses = graph.tensor_consumers
+    values = number[uses.values]
+    readers = Ragged(uses.offsets, values[np.lexsort((values, uses.row_of()))])
+    producer, consumers = number[graph.tensor_producer].tolist(), readers.rows()
     costs = tensor_costs(graph, machine)
-    everything = sum(nbytes) + int(graph.param_bytes.sum())
+    sizes = np.maximum(graph.tensor_bytes, 0)
+    everything = int(sizes.sum()) + int(graph.param_bytes.sum())
     least = machine.least_memory
     binds = least is not None and everything > least
     limit = None
     if machine.memory_limit is not None and everything > machine.memory_limit:
         dearest = int(graph.work.sum()) + sum(costs) + machine.spill_time(everything)
         limit = HardLimit.of(machine.memory_limit, dearest, everything)
-    working_set = [0] * n
-    params_of: list[list[int]] = [[] for _ in range(n)]
+    params_of: list[list[int]] = [[]] * n
+    working_set = np.zeros(n, np.int64)
     if binds:
-        for p, users, size in zip(producer, consumers, nbytes, strict=True):
-            working_set[p] += size
-            for u in users:
-                working_set[u] += size
+        np.add.at(working_set, producer, sizes)
+        np.add.at(working_set, readers.values, sizes[readers.row_of()])
+        params_of = [[] for _ in range(n)]
         for parameter, users in enumerate(graph.param_users.rows()):
             for u in users:
-                params_of[u].append(parameter)
-    plain = Problem(
+                params_of[number[u]].append(parameter)
+    return Problem(
         machine=machine,
-        work=tuple(graph.work.tolist()),
+        work=tuple(graph.work[order].tolist()),
         producer=tuple(producer),
-        consumers=tuple(tuple(users) for users in consumers),
+        consumers=tuple(map(tuple, consumers)),
         cost=tuple(costs),
         edges=(),
         param_bytes=tuple(graph.param_bytes.tolist()) if binds else (),
-        params_of=tuple(tuple(p) for p in params_of),
-        working_set=tuple(working_set),
-        members=tuple((v,) for v in range(n)),
+        params_of=tuple(map(tuple, params_of)),
+        working_set=tuple(working_set.tolist()),
+        members=tuple((v,) for v in order),
         flow=Flow.of(graph) if binds else None,
         limit=limit,
     )
-    return pinned(plain.contract(label), first, last)
+
+
+def _without_parallel(problem: Problem) -> Problem:
+    """Drop tensors that nobody reads; those of one node with the same consumers become one of the summed cost."""
+    if len(set(problem.producer)) == len(problem.producer) and all(problem.consumers):
+        return problem
+    merged: dict[tuple[int, tuple[int, ...]], int] = {}
+    for key, cost in zip(
+        zip(problem.producer, problem.consumers, strict=True), problem.cost, strict=True
+    ):
+        if key[1]:
+            merged[key] = merged.get(key, 0) + cost
+    return replace(
+        problem,
+        producer=tuple(p for p, _ in merged),
+        consumers=tuple(users for _, users in merged),
+        cost=tuple(merged.values()),
+    )
 
 
 def pinned(problem: Problem, first: int, last: int) -> Problem:

@@ -85,6 +85,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
+from .allocation import many_objects
 from .effort import Effort
 from .problem import Flow, Problem
 
@@ -96,6 +97,7 @@ _LOOKS = 64  # nodes between two looks at the clock
 _WORTH = 0.1  # of the nodes have merged
 
 
+@many_objects()
 def reduce_problem(problem: Problem, effort: Effort | None = None) -> Problem:
     """Apply both rules until neither applies, or `effort` is over; the module's docstring has the proofs."""
     if problem.num_nodes == 1 or (effort is not None and effort.over()):

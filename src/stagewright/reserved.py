@@ -42,6 +42,7 @@ def solve_reserved(
     machine: Machine,
     settings: Settings,
     progress: Callable[[Progress], None] | None = None,
+    begun: float | None = None,
 ) -> Solution:
     """Return what :func:`.solve.solve` does, for devices that reserve memory differently too.
 
@@ -51,7 +52,7 @@ def solve_reserved(
         As :func:`.solve.solve` does.
     """
     if not any(machine.reserved):
-        return solve(graph, machine, settings, progress)
+        return solve(graph, machine, settings, progress, begun)
     half = replace(settings, time_limit=settings.time_limit / 2)
     roomy = replace(machine, reserved=())
     found: list[Solution] = []

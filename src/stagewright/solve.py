@@ -28,6 +28,10 @@ from .standing import Progress, Solution, Standing, infeasible
 __all__ = ["Prepared", "Progress", "Settings", "Solution", "solve"]
 
 _REDUCTION = 0.3  # of the time, at most; what is merged until then holds
+# Times as long as to compile the problem takes what else is linear in the size of the graph:
+_ENDING = 2  # to price, check and describe the plan at the end
+_SETTING_UP = 4  # what the reductions work on
+_CONTRACTING = 3  # what they have merged
 
 
 def solve(
@@ -35,8 +39,14 @@ def solve(
     machine: Machine,
     settings: Settings | None = None,
     progress: Callable[[Progress], None] | None = None,
+    begun: float | None = None,
 ) -> Solution:
     """Return the best plan for `graph` on `machine` that can be found, with lower bounds.
+
+    Parameters
+    ----------
+    begun
+        When the time began that is limited, on the clock of ``time.perf_counter``; now by default.
 
     Raises
     ------
@@ -49,9 +59,9 @@ def solve(
         If no such plan was found before the time was up, and none was shown not to exist.
     """
     settings = settings or Settings()
+    start = time.perf_counter() if begun is None else begun
     if settings.start is not None:
         _require_valid(graph, machine, settings.start)
-    start = time.perf_counter()
     with Rounds(settings.threads or usable_cores(), start + settings.time_limit) as rounds:
         prepared = Prepared.make(graph, machine, settings.time_limit, rounds)
         if reason := why_nothing_fits(prepared.problem, graph):
@@ -83,12 +93,11 @@ class Prepared:
         """Compile and reduce within a share of `time_limit` seconds, and put the end's share aside."""
         start = time.perf_counter()
         problem = rounds.alone(lambda _: compile_problem(graph, machine))
-        # To price and to write the plan at the end takes about as long as to compile the problem.
         compiling = time.perf_counter() - start
-        rounds.deadline -= min(compiling, time_limit / 4)
-        share = _REDUCTION * time_limit
-        if compiling > share:
-            # To reduce takes longer than to compile, so a short time on a large graph goes to the search.
+        rounds.deadline -= min(_ENDING * compiling, time_limit / 4)
+        share = _REDUCTION * time_limit - _CONTRACTING * compiling
+        if share < 2 * _SETTING_UP * compiling:
+            # Little would be merged, so a short time on a large graph goes to the search.
             return cls(graph, problem, problem)
         until = Effort.within(share).deadline
         reduced = rounds.alone(lambda e: reduce_problem(problem, e.until(until)))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from .. import __version__
+from ..allocation import many_objects
 from ..bound.types import Bound
 from ..errors import CheckError, InputError
 from ..files import write_whole
@@ -54,6 +55,7 @@ class Point(Protocol):
     def lower(self) -> int: ...
 
 
+@many_objects()
 def plan_document(
     graph: CostGraph,
     machine: Machine,
