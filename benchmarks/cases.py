@@ -10,9 +10,9 @@ from pathlib import Path
 import onnx
 from benchmarks.common import INSTANCES
 from benchmarks.random_dags import random_dags
-from benchmarks.synthetic import FAMILIES
 
 from stagewright.api import machine_for, read
+from stagewright.benching.families import FAMILIES
 from stagewright.graph import CostGraph
 from stagewright.machine import Machine
 

@@ -27,9 +27,9 @@ from typing import Any
 from benchmarks.cases import LIGHT
 from benchmarks.common import INSTANCES, header, peak_mib, row, table
 from benchmarks.random_dags import random_dag
-from benchmarks.synthetic import FAMILIES
 
 from stagewright import api
+from stagewright.benching.families import FAMILIES
 from stagewright.errors import InfeasibleError, LimitError
 from stagewright.graph import CostGraph
 from stagewright.machine import Machine

@@ -15,11 +15,11 @@ import time
 from pathlib import Path
 
 from benchmarks.common import header, row, table
-from benchmarks.synthetic import FAMILIES
 from tools.chromium import Browser
 
 import stagewright as sw
 from stagewright.api import Result
+from stagewright.benching.families import FAMILIES
 
 _SEARCH = """(() => {
   const field = document.getElementById('graph-search'), start = performance.now();

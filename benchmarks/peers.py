@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Our plans beside what one would otherwise take, on the same instances, limit and single thread.
 
-- equal layers, equal parameter bytes, equal work: runs along the model's order, as the usual tools cut;
-- METIS, repaired: a balanced partition of least cut, then nodes moved until it is acyclic (splits.py);
-- one order sliced: the model's own order cut optimally, communication included;
-- CP-SAT, HiGHS: the exact model of bound/formulations.py.  They are handed the *reduced* problem (--whole: the
+- equal-layers, equal-parameters, equal-work: runs along the model's order, as the usual tools cut;
+- metis: a balanced partition of least cut, then nodes moved until it is acyclic (benching/splits.py);
+- one-order: the model's own order cut optimally, communication included;
+- cpsat, highs: the exact model of bound/formulations.py.  They are handed the *reduced* problem (--whole: the
   problem as it is), one thread as ours has, and the rest of the limit after building the model.
 
 Every plan is validated and priced by the plain reference, groups and pins are kept by all, and the orders within
@@ -25,24 +25,18 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 from benchmarks import records
 from benchmarks.cases import SETS, Case, cases
 from benchmarks.common import geometric_mean, header, row, table
-from benchmarks.splits import SPLITS, model_order
 
-from stagewright import _native
-from stagewright.bound.formulations import exact_model_and_ideals
-from stagewright.bound.model import Expression
-from stagewright.bound.solvers import safe_bound, solve_models
-from stagewright.exact.pricing import Pricing
-from stagewright.plans import problems_of
-from stagewright.problem import Problem, compile_problem
+from stagewright.benching.methods import price, program
+from stagewright.benching.splits import SPLITS
+from stagewright.problem import compile_problem
 from stagewright.reduce import reduce_problem
 from stagewright.solve import Settings, solve
 
-PROGRAMS = {"CP-SAT": "cpsat", "HiGHS": "highs"}
-METHODS = (*SPLITS, "one order sliced", *PROGRAMS)
+PROGRAMS = ("cpsat", "highs")
+METHODS = (*SPLITS, *PROGRAMS)
 OURS = "ours"
 Result = dict[str, Any]
 
@@ -58,48 +52,17 @@ def run(case: Case, method: str, seconds: float, whole: bool) -> Result:
     lower = None
     if method in SPLITS:
         blocks = SPLITS[method](problem, case.graph)
-    elif method in PROGRAMS:
+    else:
         if not whole:
             problem = reduce_problem(problem)
-        blocks, lower = program(problem, PROGRAMS[method], start + seconds)
-    else:
-        order = np.array(model_order(problem, case.graph), np.int32)
-        blocks = _native.slice_order(problem.instance, order, case.machine.stages, 0)[1].tolist()
+        blocks, lower = program(problem, method, start + seconds)
     spent = time.perf_counter()
-    upper = None if blocks is None else price(case, problem, blocks)
+    upper = None if blocks is None else price(case.graph, case.machine, problem, blocks)
     return _result(start + time.perf_counter() - spent, upper, lower)
 
 
 def _result(start: float, upper: int | None, lower: int | None) -> Result:
     return {"upper": upper, "lower": lower, "seconds": time.perf_counter() - start}
-
-
-def price(case: Case, problem: Problem, blocks: Sequence[int]) -> int:
-    """Return the true bottleneck of a plan; exit if it breaks a rule."""
-    pricing = Pricing(case.graph, case.machine, problem)
-    plan = pricing.plan(np.array(blocks, np.int32))
-    broken = problems_of(case.graph, case.machine, plan)
-    if broken:
-        sys.exit(f"{case.name}, k = {case.machine.stages}: {broken[0]}")
-    return pricing.value(plan)
-
-
-def program(problem: Problem, solver: str, end: float) -> tuple[list[int] | None, int | None]:
-    """Return the blocks and the bound that a solver has for the exact model at `end`."""
-    model, ideals = exact_model_and_ideals(problem)
-    left = max(0.1, end - time.perf_counter())
-    (outcome,) = solve_models([model], solver, left, columns=True)
-    lower = None if outcome.dual is None else safe_bound(model, outcome.dual)
-    return None if outcome.columns is None else blocks_of(outcome.columns, ideals), lower
-
-
-def blocks_of(columns: Sequence[float], ideals: Sequence[Sequence[Expression]]) -> list[int]:
-    """Return the block of each node: the first ideal that holds it; the last holds all."""
-    inside = [
-        [sum(columns[c] * f for c, f in x.terms.items()) + x.constant > 0.5 for x in ideal]
-        for ideal in ideals
-    ]
-    return [row.index(True) for row in zip(*inside, strict=True)]
 
 
 Rows = dict[str, list[tuple[Case, dict[str, Result]]]]

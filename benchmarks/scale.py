@@ -18,8 +18,8 @@ import time
 from dataclasses import dataclass
 
 from benchmarks.common import header, peak_mib, row, table
-from benchmarks.synthetic import FAMILIES
 
+from stagewright.benching.families import FAMILIES
 from stagewright.machine import Machine
 from stagewright.solve import Settings, solve
 

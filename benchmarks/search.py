@@ -24,10 +24,10 @@ from pathlib import Path
 
 from benchmarks.common import geometric_mean, header, row, table
 from benchmarks.onnx_light import LIGHT
-from benchmarks.synthetic import FAMILIES, layered_model
 
 from stagewright import _native
 from stagewright.api import machine_for, read
+from stagewright.benching.families import FAMILIES, layered_model
 from stagewright.graph import CostGraph
 from stagewright.machine import Machine
 from stagewright.problem import Problem, compile_problem

@@ -17,9 +17,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 from benchmarks.common import header, row, table
-from benchmarks.synthetic import layered_model
 
 from stagewright import _native
+from stagewright.benching.families import layered_model
 from stagewright.machine import Machine
 from stagewright.problem import compile_problem
 

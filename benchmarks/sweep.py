@@ -12,9 +12,9 @@ import time
 
 from benchmarks.cases import LIGHT
 from benchmarks.common import geometric_mean, header, row, table
-from benchmarks.synthetic import FAMILIES
 
 from stagewright.api import plan, read
+from stagewright.benching.families import FAMILIES
 from stagewright.graph import CostGraph
 from stagewright.sweeps import sweep
 

@@ -75,8 +75,7 @@ def screens_of(command: str, folder: Path, width: int, look: float | None) -> tu
 def prepare(folder: Path) -> None:
     """Make what the commands need in `folder`, which has the manual's models."""
     sys.path.insert(0, str(ROOT))
-    from benchmarks.synthetic import mixture_of_experts
-
+    from stagewright.benching.families import mixture_of_experts
     from stagewright.cli import main as stagewright
     from stagewright.readers.graph_writer import write_graph_file
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -85,9 +86,36 @@ def test_the_same_file_with_other_content_is_another_run(tmp_path: Path) -> None
         ),
         (
             "stages = [2]\n" + RANDOM + 'files = ["x"]\n',
-            r"instances\[0\]: expected either files or random",
+            r"instances\[0\]: expected one of files, random and families, got 2 of them",
         ),
-        ("stages = [2]\n" + RANDOM + RANDOM, r"instances\[1\]: expected names that differ, got r/"),
+        (
+            "stages = [2]\n" + RANDOM + RANDOM + "communication = 2\n",
+            r"instances\[1\]: expected names that differ, got r/",
+        ),
+        (
+            "stages = [2]\n" + RANDOM + "limits = []\n",
+            r"instances\[0\].limits: expected at least one, got none",
+        ),
+        (
+            'stages = [2]\nmethods = ["plan@far"]\n' + RANDOM,
+            "methods: expected plan@ and the name of a machine, got plan@far",
+        ),
+        (
+            "stages = [2]\n[machines.a]\nscale_link = 0\ndevice = 'h100-sxm'\n" + RANDOM,
+            "machines.a.scale_link: expected a number > 0, got 0",
+        ),
+        (
+            "stages = [2]\n[machines.a]\nscale_link = 2\nlink = 'ethernet-100g'\n" + RANDOM,
+            "machines.a.scale_link: expected a device, got none",
+        ),
+        (
+            'stages = [2]\n[[instances]]\nset = "g"\nfamilies = ["tree"]\nnodes = [9]\n',
+            r"instances\[0\].families: expected some of layered, .*, got tree",
+        ),
+        (
+            'stages = [2]\n[[instances]]\nset = "r"\nrandom = 1\npublished = "x"\n',
+            r"instances\[0\].published: expected a key of",
+        ),
         (
             'stages = [2]\n[[instances]]\nset = "r"\nfiles = ["*.no"]\n',
             r"files: expected a pattern that some file matches, got \*.no",
@@ -100,6 +128,50 @@ def test_the_same_file_with_other_content_is_another_run(tmp_path: Path) -> None
 )
 def test_faults_name_the_key(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
+        load(tmp_path, text)
+
+
+def test_parts_have_their_own_runs_and_none_is_made_twice(tmp_path: Path) -> None:
+    text = "stages = [2, 4]\nopen_limits = [9]\n" + RANDOM + RANDOM
+    grid = load(
+        tmp_path, text + 'stages = [4, 8]\nmethods = ["simple", "plan"]\nopen_limits = []\n'
+    )
+    runs = [(j.instance.name[:3], j.stages, j.method, j.time_limit) for j in grid.jobs()]
+    names = [instance.name[:3] for instance in grid.instances]
+    first = [(n, k, "plan", limit) for n in names for k in (2, 4) for limit in (5.0, 9.0)]
+    second = [(n, k, m, 5.0) for n in names for k in (4, 8) for m in ("simple", "plan")]
+    assert runs == [*first, *(run for run in second if run not in first)]
+    longer = [job for job in grid.jobs() if job.opens]
+    assert {job.time_limit for job in longer} == {9.0}
+    assert all(job.shorter == {**job.key, "time_limit": 5.0} for job in longer)
+
+
+def test_every_other_name_is_taken(tmp_path: Path) -> None:
+    text = 'stages = [2]\n[[instances]]\nset = "r"\nrandom = 5\n'
+    names = [i.name for i in load(tmp_path, text).instances]
+    assert [i.name for i in load(tmp_path, text + "every = 2\n").instances] == names[::2]
+
+
+def test_families_grow_with_their_stages(tmp_path: Path) -> None:
+    text = '[[instances]]\nset = "g"\nfamilies = ["layered"]\nnodes = [100, 400]\nnodes_per_stage = 100\n'
+    runs = [(job.instance.name, job.stages) for job in load(tmp_path, text).jobs()]
+    assert runs == [("layered-100", 2), ("layered-400", 4)]
+
+
+def test_published_optima_are_of_the_graph_with_or_without_groups(tmp_path: Path) -> None:
+    entry = {
+        "k": 3,
+        "optimum_with_groups_ms": 1.5,
+        "optimum_without_groups_ms": {"2": 1.25, "8": 1},
+    }
+    (tmp_path / "optima.json").write_text(json.dumps({"a": entry}))
+    (tmp_path / "a.graph.json").write_text("{}")
+    text = '[[instances]]\nset = "p"\nfiles = ["*.graph.json"]\npublished = "optima.json"\n'
+    assert load(tmp_path, text).instances[0].published == ((3, 1_500_000_000),)
+    grid = load(tmp_path, text + "constraints = false\n")
+    assert [job.stages for job in grid.jobs()] == [2, 8]
+    (tmp_path / "optima.json").write_text('{"a": {}}')
+    with pytest.raises(InputError, match=r"published: expected JSON: k, optimum_with_groups_ms"):
         load(tmp_path, text)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -11,16 +12,21 @@ from typing import Any
 import pytest
 
 from stagewright.benching import driver
+from stagewright.benching.coverage import log_orders
 from stagewright.benching.driver import run_grid
-from stagewright.benching.grid import Grid, Job
+from stagewright.benching.grid import Grid, Instance, Job
+from stagewright.benching.methods import METHODS
 from stagewright.benching.packs import line_of, write_pack
 from stagewright.benching.random_dags import random_dag
-from stagewright.benching.results import Results
-from stagewright.benching.runs import answer_of
+from stagewright.benching.results import COLUMNS, Results, database
+from stagewright.benching.runs import answer_of, load
 from stagewright.benching.tables import contradictions, query, summary
 from stagewright.errors import InputError
+from stagewright.graph import GraphBuilder
 from stagewright.machine import Machine
 from stagewright.portfolio import Settings
+from stagewright.problem import compile_problem
+from stagewright.search.orders import random_order
 from stagewright.solve import solve
 
 pytest.importorskip("duckdb")
@@ -72,6 +78,128 @@ def test_rows_are_what_the_methods_say(grid: Grid) -> None:
     assert found["simple"]["upper"] is None
     assert found["random-100"]["upper"] >= plan["upper"]
     assert found["random-100"]["lower"] is None
+
+
+def test_longer_runs_are_made_only_where_a_gap_is_left(tmp_path: Path) -> None:
+    path, results = tmp_path / "grid.toml", tmp_path / "out.parquet"
+    path.write_text(
+        'stages = [2]\nlimits = [5]\nopen_limits = [6, 7]\n[[instances]]\nset = "r"\nrandom = 3\n'
+    )
+    grid = Grid.load(path)
+    easy, open_, closed_later = grid.instances
+    for instance, ends in ((easy, {5.0: 9}), (open_, {5.0: 8, 6.0: 8}), (closed_later, {5.0: 8})):
+        known = {job.time_limit: job for job in grid.jobs() if job.instance == instance}
+        filled(results, [(known[t].key, {"upper": 9, "lower": v}) for t, v in ends.items()])
+    ran = run_grid(grid, results, processes=1)
+    assert (ran.runs, ran.known, ran.done, ran.spared) == (9, 4, 2, 3)
+    rows = query(results, "SELECT instance, time_limit FROM results WHERE upper <> 9 ORDER BY 2")
+    assert rows == [
+        {"instance": closed_later.name, "time_limit": 6.0},
+        {"instance": open_.name, "time_limit": 7.0},
+    ]
+
+
+def answers(tmp_path: Path, text: str) -> dict[str, dict[str, Any]]:
+    path = tmp_path / "grid.toml"
+    path.write_text(text)
+    return {job.method: answer_of(job) for job in Grid.load(path).jobs()}
+
+
+def test_every_plan_is_above_every_bound(tmp_path: Path) -> None:
+    for module in ("pymetis", "highspy", "ortools"):
+        pytest.importorskip(module)
+    write_pack(tmp_path / "one.jsonl.xz", [line_of(random_dag("layered", 16, 3), "a")])
+    methods = [m for m in METHODS if m not in ("published", "superblock", "islands-10000")]
+    found = answers(
+        tmp_path,
+        f"stages = [3]\nlimits = [20]\nmethods = {json.dumps(methods)}\n"
+        '[[instances]]\nset = "s"\nfiles = ["*.xz"]\n',
+    )
+    assert {m: a["error"] for m, a in found.items() if a["error"]} == {}
+    best = found["plan"]["upper"]
+    assert found["plan"]["lower"] == best
+    for method, answer in found.items():
+        assert answer["lower"] is None or answer["lower"] <= best, method
+        assert answer["upper"] is None or answer["upper"] >= best, method
+    for method in ("bottleneck", "guess"):
+        assert found[f"{method}-lp"]["lower"] <= found[method]["lower"]
+    assert found["cpsat"]["upper"] == found["highs"]["upper"] == best
+    assert found["equal-parameters"]["stopped"] == "does not apply: no parameters"
+    covered = json.loads(found["coverage-10000"]["details"])
+    assert covered["least"] == covered["random-10000"] >= best
+    assert covered["values"] <= covered["plans"] <= 10_000
+    seconds = json.loads(found["parts"]["details"])
+    assert min(seconds.values()) >= 0
+    assert {"reduce", "slicing", "segment costs"} < set(seconds)
+
+
+def test_orders_are_counted(tmp_path: Path) -> None:
+    problem = compile_problem(random_dag("layered", 8, 2), Machine(2))
+    successors = problem.successors()
+    count = sum(
+        all(order.index(u) < order.index(v) for u in range(8) for v in successors[u])
+        for order in itertools.permutations(range(8))
+    )
+    drawn = [random_order(problem, seed).tolist() for seed in range(4000)]
+    assert log_orders(problem, drawn) == pytest.approx(math.log10(count), abs=0.02)
+    assert len({tuple(order) for order in drawn}) <= count
+
+
+def test_plans_for_other_costs_are_priced_here(tmp_path: Path) -> None:
+    builder = GraphBuilder("g")
+    for v, flops in enumerate((8, 2, 2, 8, 8)):
+        builder.add_node(f"v{v}", op="Conv", flops=flops * 10**11, nbytes=10)
+        if v:
+            builder.add_tensor(v - 1, [v], nbytes=(1, 9, 9, 9)[v - 1] * 10**7)
+    write_pack(tmp_path / "one.jsonl.xz", [line_of(builder.build(), "a")])
+    found = answers(
+        tmp_path,
+        'stages = [2]\nlimits = [20]\nmethods = ["plan", "plan@usual"]\n'
+        '[machines.usual]\ndevice = "h100-sxm"\n'
+        '[machines.slow]\ndevice = "h100-sxm"\nscale_link = 0.001\n'
+        '[[instances]]\nset = "s"\nmachines = ["slow"]\nfiles = ["*.xz"]\n',
+    )
+    # With the usual link the cut in the middle balances work; over the slow one it costs more than it saves.
+    assert found["plan@usual"]["upper"] > found["plan"]["upper"]
+    assert found["plan@usual"]["lower"] is None
+
+
+def test_faster_devices_take_less_time(tmp_path: Path) -> None:
+    def work(options: tuple[tuple[str, Any], ...]) -> int:
+        source = (str(tmp_path / "one.jsonl.xz"), True)
+        instance = Instance("s", "a", "m", "pack", source, "d", (("device", "h100-sxm"), *options))
+        return load(instance, 2)[0].total_work
+
+    builder = GraphBuilder("g")
+    for v, (flops, nbytes) in enumerate(((10**15, 1), (1, 10**12))):
+        builder.add_node(f"v{v}", op="Conv", flops=flops, nbytes=nbytes)
+    builder.add_tensor(0, [1], nbytes=1)
+    write_pack(tmp_path / "one.jsonl.xz", [line_of(builder.build(), "a")])
+    usual = work(())
+    half, quarter = work((("scale_compute", 2.0),)), work((("scale_memory_rate", 2.0),))
+    assert half < usual > quarter
+    assert usual - half + usual - quarter == pytest.approx(usual / 2, rel=1e-3)
+
+
+def test_more_stages_than_nodes_are_not_run(tmp_path: Path) -> None:
+    write_pack(tmp_path / "one.jsonl.xz", [line_of(random_dag("erdos", 10, 1), "a")])
+    text = 'stages = [11]\n[[instances]]\nset = "s"\nfiles = ["*.xz"]\n'
+    answer = answers(tmp_path, text)["plan"]
+    assert answer["stopped"] == "skipped: 10 nodes for 11 stages"
+    assert answer["upper"] is answer["lower"] is answer["error"] is None
+    path = filled(tmp_path / "r.parquet", [(key("a", "plan"), answer)])
+    assert query(path, "SELECT * FROM ratios") == []
+
+
+def test_files_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    path = filled(tmp_path / "r.parquet", [(key("a", "plan"), {"upper": 5, "lower": 4})])
+    with database() as opened:
+        kept = ", ".join(name for name in COLUMNS if name not in ("details", "ideals"))
+        opened.execute(
+            f"CREATE TABLE t AS SELECT {kept.replace('set', chr(34) + 'set' + chr(34), 1)} FROM read_parquet('{path}')"
+        )
+        opened.execute(f"COPY t TO '{path}' (FORMAT parquet)")
+    assert query(path, "SELECT upper, details FROM results") == [{"upper": 5, "details": None}]
 
 
 def test_a_stopped_run_goes_on(grid: Grid, tmp_path: Path) -> None:

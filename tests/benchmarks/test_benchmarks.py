@@ -17,11 +17,12 @@ from benchmarks.cases import Case
 from benchmarks.common import Tally
 from benchmarks.random_dags import TOPOLOGIES, random_dag
 from benchmarks.records import Records
-from benchmarks.splits import SPLITS, contiguous, model_order, repair
-from benchmarks.synthetic import FAMILIES
 from tests.solver import brute
 from tests.solver.random_graphs import random_case
 
+from stagewright.benching.families import FAMILIES
+from stagewright.benching.methods import blocks_of
+from stagewright.benching.splits import SPLITS, contiguous, model_order, repair
 from stagewright.bound.formulations import exact_model_and_ideals
 from stagewright.bound.solvers import SOLVERS, solve_models
 from stagewright.exact.pricing import Pricing
@@ -38,7 +39,7 @@ def needs(module: str) -> pytest.MarkDecorator:
 
 
 @pytest.mark.parametrize(
-    "split", [pytest.param(s, marks=needs("pymetis")) if "METIS" in s else s for s in SPLITS]
+    "split", [pytest.param(s, marks=needs("pymetis")) if s == "metis" else s for s in SPLITS]
 )
 def test_splits_are_valid_plans(split: str) -> None:
     found = 0
@@ -47,7 +48,7 @@ def test_splits_are_valid_plans(split: str) -> None:
         problem = compile_problem(graph, machine)
         blocks = SPLITS[split](problem, graph)
         if blocks is None:
-            assert split == "equal parameter bytes", seed
+            assert split == "equal-parameters", seed
             assert not graph.param_bytes.any(), seed
             continue
         plan = Pricing(graph, machine, problem).plan(np.array(blocks, np.int32))
@@ -115,7 +116,7 @@ def test_solvers_plans_are_the_optima(solver: str) -> None:
         problems, built, outcomes, optima, strict=True
     ):
         assert outcome.columns is not None
-        blocks = peers.blocks_of(outcome.columns, ideals)
+        blocks = blocks_of(outcome.columns, ideals)
         pricing = Pricing(graph, machine, problem)
         plan = pricing.plan(np.array(blocks, np.int32))
         assert problems_of(graph, machine, plan) == []

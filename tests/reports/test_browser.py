@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.synthetic import layered_model
 
 import stagewright as sw
 from chromium import Browser, BrowserError, Page, find_browser
+from stagewright.benching.families import layered_model
 from stagewright.graph import CostGraph, GraphBuilder
 from stagewright.reports.page import save_page
 

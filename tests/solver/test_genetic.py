@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmarks.synthetic import layered_model
 from tests.solver import brute, plain_genetic
 from tests.solver.random_graphs import random_case
 
 from stagewright import _native
+from stagewright.benching.families import layered_model
 from stagewright.machine import Machine
 from stagewright.problem import Problem, compile_problem
 from stagewright.search.genetic import PRESETS, Genetic, RandomOrders, search_genetic

@@ -22,12 +22,27 @@ _GRACE = 120.0  # seconds beyond twice its limit, for reading and for what canno
 
 @dataclass(frozen=True)
 class Ran:
-    """How far a run of a grid came: all its runs, those done before, those done now, those without an answer."""
+    """How far a run of a grid came.
+
+    Attributes
+    ----------
+    runs
+        All its runs.
+    known, done
+        Done before, done now.
+    failed
+        Of the latter, those without an answer.
+    spared
+        Longer runs that the shorter ones made needless.
+    interrupted
+        Whether some are missing.
+    """
 
     runs: int
     known: int
     done: int
     failed: int
+    spared: int
     interrupted: bool
 
 
@@ -53,7 +68,8 @@ def run_grid(
         ``RAY_ADDRESS`` names or this machine runs.  Its machines have the package and, at the same paths, the
         files; answers are kept in the order of the runs.
     progress
-        Called with every new row, how many are done now, and how many were to be done.
+        Called with every new row, how many are done now, and how many were to be done.  Longer runs of what stayed
+        open count anew.
 
     Raises
     ------
@@ -66,22 +82,31 @@ def run_grid(
     """
     results = Results(path, any_code=any_code)
     jobs = list(grid.jobs())
-    missing = [job for job in jobs if not results.has(job.key)]
     count = processes or max(1, usable_cores() // grid.threads)
-    done = failed = 0
+    known = done = failed = spared = 0
     interrupted = False
     try:
-        for one in _answers(missing, count) if ray is None else _answers_of_cluster(missing, ray):
-            row = results.add(one.task.key, one.answer or {"error": one.reason})
-            done += 1
-            failed += row["error"] is not None
-            if progress:
-                progress(row, done, len(missing))
+        # Runs that only an open gap asks for wait for the runs that may close it.
+        for limit in sorted({job.opens for job in jobs}):
+            wanted = [job for job in jobs if job.opens == limit]
+            asked = [
+                job for job in wanted if not job.opens or results.leaves_gap(job.shorter or {})
+            ]
+            spared += len(wanted) - len(asked)
+            missing = [job for job in asked if not results.has(job.key)]
+            known += len(asked) - len(missing)
+            answers = _answers(missing, count) if ray is None else _answers_of_cluster(missing, ray)
+            for number, one in enumerate(answers, start=1):
+                row = results.add(one.task.key, one.answer or {"error": one.reason})
+                done += 1
+                failed += row["error"] is not None
+                if progress:
+                    progress(row, number, len(missing))
     except KeyboardInterrupt:
         interrupted = True
     finally:
         results.close()
-    return Ran(len(jobs), len(jobs) - len(missing), done, failed, interrupted)
+    return Ran(len(jobs), known, done, failed, spared, interrupted)
 
 
 def _answers(jobs: list[Job], processes: int) -> Iterator[Done[Job, dict[str, Any]]]:

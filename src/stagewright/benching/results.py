@@ -37,6 +37,14 @@ KEYS = {
     "time_limit": "DOUBLE",
     "threads": "INTEGER",
 }
+_LATER = {
+    "reduced_nodes": "BIGINT",
+    "ideals": "BIGINT",
+    "close_seconds": "DOUBLE",
+    "details": "VARCHAR",
+}
+"""Columns that files of earlier versions lack."""
+
 COLUMNS = KEYS | {
     "graph_sha256": "VARCHAR",
     "nodes": "BIGINT",
@@ -54,8 +62,10 @@ COLUMNS = KEYS | {
     "processor": "VARCHAR",
     "cores": "INTEGER",
     "finished": "VARCHAR",
+    **_LATER,
 }
-"""The columns with their SQL types; `upper` and `lower` are picoseconds."""
+"""The columns with their SQL types; `upper` and `lower` are picoseconds, `close_seconds` until the gap was 2 %,
+`details` JSON."""
 
 
 def database() -> Any:
@@ -151,6 +161,11 @@ class Results:
         row = self._rows.get(_name(key))
         return row is not None and (self.any_code or row["code"] == self.made_by["code"])
 
+    def leaves_gap(self, key: Mapping[str, Any]) -> bool:
+        """Whether a run is known and its bound stayed below its plan."""
+        row = self._rows.get(_name(key))
+        return row is not None and row["upper"] is not None and row["upper"] != row["lower"]
+
     def add(self, key: Mapping[str, Any], answer: Mapping[str, Any]) -> Row:
         """Keep a run, on disk too, and return its row."""
         now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
@@ -205,8 +220,13 @@ def opened_results(opened: Any, path: Path) -> Any:
     """
     import duckdb
 
-    columns = ", ".join(f'"{name}"' for name in COLUMNS)
     try:
+        described = opened.execute(f"DESCRIBE SELECT * FROM read_parquet({_quoted(path)})")
+        there = {name for name, *_ in described.fetchall()}
+        columns = ", ".join(
+            f'NULL::{kind} AS "{name}"' if name in _LATER and name not in there else f'"{name}"'
+            for name, kind in COLUMNS.items()
+        )
         opened.execute(
             f"CREATE TABLE results AS SELECT {columns} FROM read_parquet({_quoted(path)})"
         )

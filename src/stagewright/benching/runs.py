@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import StagewrightError
 from ..graph import CostGraph
-from ..ladder import BOUND_METHODS
 from ..machine import Machine
 from .grid import Instance, Job
+from .methods import solved
+
+if TYPE_CHECKING:
+    from ..cost.catalogue import Device
 
 __all__ = ["answer_of", "load"]
 
@@ -33,12 +37,21 @@ def answer_of(job: Job) -> Answer:
         graph, machine = load(job.instance, job.stages)
         found |= {"graph_sha256": graph.sha256, "nodes": graph.num_nodes, "edges": graph.num_edges}
         start = time.perf_counter()
-        found |= _solved(graph, machine, job)
+        if graph.num_nodes < job.stages:
+            found["stopped"] = f"skipped: {graph.num_nodes} nodes for {job.stages} stages"
+        else:
+            found |= solved(graph, machine, job, _planned_on(job))
     except StagewrightError as error:
         found["error"] = f"{type(error).__name__}: {error}"
     found["seconds"] = time.perf_counter() - start
     found["peak_mib"] = _peak_mib()
     return found
+
+
+def _planned_on(job: Job) -> tuple[CostGraph, Machine] | None:
+    if job.planned_on is None:
+        return None
+    return load(replace(job.instance, options=job.planned_on[1]), job.stages)
 
 
 def load(instance: Instance, stages: int) -> tuple[CostGraph, Machine]:
@@ -54,8 +67,13 @@ def load(instance: Instance, stages: int) -> tuple[CostGraph, Machine]:
     options = dict(instance.options)
     options.pop("fuse", None)
     charged = options.pop("count_graph_io", False)
-    graph = _graph(instance)
+    faster = options.pop("scale_link", 1.0)
+    for name in ("scale_compute", "scale_memory_rate"):
+        options.pop(name, None)
+    graph = _graph(replace(instance, stages=(), published=()))
     machine = machine_for(stages, **options)
+    if faster != 1 and machine.bandwidth is not None:
+        machine = replace(machine, bandwidth=max(1, round(machine.bandwidth * faster)))
     if charged:
         from ..graph_io import count_graph_io
 
@@ -66,60 +84,46 @@ def load(instance: Instance, stages: int) -> tuple[CostGraph, Machine]:
 @lru_cache(maxsize=2)
 def _graph(instance: Instance) -> CostGraph:
     from ..reading import read
+    from .families import FAMILIES
     from .packs import graph_of_line, lines_of_pack
     from .random_dags import random_dag
 
     options = dict(instance.options)
-    device, fuse = options.get("device"), options.get("fuse")
+    fuse = options.get("fuse")
     if instance.kind == "random":
         return random_dag(*instance.source)
-    (path,) = instance.source
+    if instance.kind == "family":
+        family, nodes, seed = instance.source
+        return FAMILIES[family](nodes, seed)
+    path, constrained = instance.source
     if instance.kind == "file":
-        return read(path, device=device, fuse=fuse)
-    graph = graph_of_line(lines_of_pack(Path(path))[instance.name], path)
+        graph = read(path)
+    else:
+        graph = graph_of_line(lines_of_pack(Path(path))[instance.name], path)
+    if not constrained:
+        graph = graph.without_constraints()
+    device = _device(options)
     if device is None or graph.work.any():
         return graph
-    from ..cost.catalogue import load_catalogue
     from ..shaping.shape import estimate
 
-    return estimate(graph, load_catalogue().device(device), fuse=fuse)
+    return estimate(graph, device, fuse=fuse)
 
 
-def _solved(graph: CostGraph, machine: Machine, job: Job) -> Answer:
-    from ..ladder import bound, require_work
-    from ..portfolio import Settings
-    from ..solve import solve
+def _device(options: dict[str, Any]) -> Device | None:
+    """Return the device of a machine, its rates multiplied as the grid says."""
+    if "device" not in options:
+        return None
+    from ..cost.catalogue import load_catalogue
 
-    require_work(graph)
-    if job.method == "plan":
-        settings = Settings(time_limit=job.time_limit, seed=job.seed, threads=job.threads)
-        solution = solve(graph, machine, settings)
-        best = max(solution.bounds, key=lambda b: b.value)
-        return {
-            "upper": solution.bottleneck,
-            "lower": best.value,
-            "evidence": best.evidence,
-            "stopped": solution.stopped_because,
-        }
-    if job.method in BOUND_METHODS:
-        found = bound(graph, machine, job.method, time_limit=job.time_limit, seed=job.seed)
-        return {"lower": found.value, "evidence": found.evidence}
-    return {"upper": _searched(graph, machine, job)}
-
-
-def _searched(graph: CostGraph, machine: Machine, job: Job) -> int:
-    """Return the true bottleneck that a search of the paper reaches on the graph as it is."""
-    from dataclasses import replace
-
-    from ..exact.pricing import Pricing
-    from ..problem import compile_problem
-    from ..search.genetic import PRESETS, search_genetic
-
-    problem = compile_problem(graph, machine)
-    least = max(-(-problem.total_work // machine.stages), *problem.work)
-    settings = replace(PRESETS[job.method], seed=job.seed)
-    found = search_genetic(problem, settings, least, seconds=job.time_limit)
-    return Pricing(graph, machine, problem).true_cost(found).bottleneck
+    found = load_catalogue().device(options["device"])
+    compute, moved = (options.get(f"scale_{name}", 1.0) for name in ("compute", "memory_rate"))
+    return replace(
+        found,
+        peak={name: round(rate * compute) for name, rate in found.peak.items()},
+        memory_bandwidth=round(found.memory_bandwidth * moved),
+        caches=tuple((size, round(rate * moved)) for size, rate in found.caches),
+    )
 
 
 def _forget_peak() -> None:

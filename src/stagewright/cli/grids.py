@@ -79,7 +79,8 @@ def bench_grid(options: argparse.Namespace) -> int:
     )
     opt.note(
         f"{ran.runs} runs: {ran.known} known, {ran.done} done now, {ran.failed} of these failed; "
-        f"written: {output}"
+        + (f"{ran.spared} longer ones not needed; " if ran.spared else "")
+        + f"written: {output}"
     )
     if ran.interrupted:
         return _INTERRUPTED

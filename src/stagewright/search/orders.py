@@ -13,7 +13,18 @@ from .. import _native
 from ..effort import Effort
 from ..problem import Problem
 
-__all__ = ["Found", "OrderSearch", "nearest", "one_stage", "search_orders", "slice_again"]
+__all__ = [
+    "Found",
+    "OrderSearch",
+    "nearest",
+    "one_stage",
+    "priced",
+    "random_order",
+    "search_orders",
+    "segment_costs",
+    "slice_again",
+    "slice_along",
+]
 
 _NEVER = 1e9
 
@@ -68,8 +79,35 @@ def nearest(problem: Problem, stage_of: Sequence[int]) -> Found:
         for u in successors[v]:
             wanted[u] = max(wanted[u], wanted[v])
     number = {b: i for i, b in enumerate(sorted(set(wanted)))}
-    block = np.array([number[b] for b in wanted], np.int32)
+    return priced(problem, [number[b] for b in wanted])
+
+
+def priced(problem: Problem, blocks: Sequence[int]) -> Found:
+    """Return a plan given by the block of each contracted node."""
+    block = np.array(blocks, np.int32)
     return Found(max(_native.block_costs(problem.instance, block)), block)
+
+
+def random_order(problem: Problem, seed: int) -> npt.NDArray[np.int32]:
+    """Return a random topological order of the contracted nodes: Kahn's, any ready node next with equal chance."""
+    return _native.random_order(problem.instance, "random", seed)
+
+
+def slice_along(problem: Problem, order: Sequence[int] | npt.NDArray[np.int32]) -> Found:
+    """Return the best plan among the slicings of a topological order of the contracted nodes."""
+    found = np.asarray(order, np.int32)
+    value, block, _ = _native.slice_order(problem.instance, found, problem.machine.stages, 0)
+    return Found(value, block, 1)
+
+
+def segment_costs(
+    problem: Problem, order: Sequence[int] | npt.NDArray[np.int32], threshold: int
+) -> int:
+    """Return how few segments of an order cost at most `threshold` each, from one pass over the segments' costs.
+
+    More than there are nodes where no number is enough.
+    """
+    return _native.slice_pass(problem.instance, np.asarray(order, np.int32), threshold)
 
 
 def slice_again(problem: Problem, block: npt.NDArray[np.int32], below: int) -> Found | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from stagewright.graph import CostGraph, GraphBuilder
+from ..graph import CostGraph, GraphBuilder
 
 __all__ = ["FAMILIES", "layered_model", "mixture_of_experts", "random_model", "transformer_stack"]
 

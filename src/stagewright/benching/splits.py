@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How graphs are commonly split: equal shares along one order, and balanced partitions of METIS.
+"""How graphs are commonly split: equal shares along one order, one order cut optimally, partitions of METIS.
 
 All work on the compiled problem, whose nodes are sets of nodes that have to share a stage, and give a block per
 node such that every edge goes to the same or a later block.
@@ -14,11 +14,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
-import numpy as np
-
-from stagewright import _native
-from stagewright.graph import CostGraph
-from stagewright.problem import Problem
+from ..errors import MissingDependencyError
+from ..graph import CostGraph
+from ..problem import Problem
+from ..search.orders import priced, slice_along
 
 __all__ = [
     "SPLITS",
@@ -27,6 +26,7 @@ __all__ = [
     "equal_work",
     "metis",
     "model_order",
+    "one_order",
     "repair",
 ]
 
@@ -98,14 +98,19 @@ def equal_work(problem: Problem, graph: CostGraph) -> Blocks:
 
 
 def metis(problem: Problem, graph: CostGraph) -> Blocks | None:
-    """Return METIS's partition, balanced in work, of least cut, repaired; None if it is not installed.
+    """Return METIS's partition, balanced in work, of least cut, repaired.
 
     Tensors are stars from the producer to each consumer.
+
+    Raises
+    ------
+    MissingDependencyError
+        If pymetis is not installed.
     """
     try:
         import pymetis
     except ImportError:
-        return None
+        raise MissingDependencyError("pymetis", "bench", "partitions of METIS") from None
     n, stages = problem.num_nodes, min(problem.machine.stages, problem.num_nodes)
     if stages == 1:
         return [0] * n
@@ -173,16 +178,21 @@ def repair(problem: Problem, order: Sequence[int], parts: Sequence[int]) -> Bloc
     for u in reversed(order):
         earlier[u] = min([earlier[u], *(earlier[v] for v in successors[u])])
 
-    def bottleneck(blocks: Blocks) -> int:
-        return max(_native.block_costs(problem.instance, np.array(blocks, np.int32)))
-
-    return min(later, earlier, key=bottleneck)
+    return min(later, earlier, key=lambda blocks: priced(problem, blocks).bottleneck)
 
 
-# name -> blocks of a problem and its graph, None where the split does not apply
+def one_order(problem: Problem, graph: CostGraph) -> Blocks:
+    """Cut the model's own order optimally, communication included."""
+    found = slice_along(problem, model_order(problem, graph))
+    blocks: Blocks = found.block.tolist()
+    return blocks
+
+
 SPLITS: dict[str, Callable[[Problem, CostGraph], Blocks | None]] = {
-    "equal layers": equal_layers,
-    "equal parameter bytes": equal_parameters,
-    "equal work": equal_work,
-    "METIS, repaired": metis,
+    "equal-layers": equal_layers,
+    "equal-parameters": equal_parameters,
+    "equal-work": equal_work,
+    "metis": metis,
+    "one-order": one_order,
 }
+"""Blocks of a problem and its graph, None where the split does not apply."""
