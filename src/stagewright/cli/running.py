@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,9 @@ from .live import waiting_view
 if TYPE_CHECKING:
     from ..runtime import RunReport
     from ..simulation import Explanation
+
+
+_INTERRUPTED = 130
 
 
 def add_commands(commands: Any) -> None:
@@ -132,6 +136,7 @@ def run(options: argparse.Namespace) -> int:
             address=options.address,
             dims=opt.dims_of(options),
             microbatch=options.microbatch,
+            on_interrupt=_tell_of_draining,
         )
     why = _explanation(report) if options.explain else None
     if options.json:
@@ -147,6 +152,8 @@ def run(options: argparse.Namespace) -> int:
             _show_explanation(why)
     for fault in report.faults:
         opt.note(f"{fault}; started again")
+    if report.interrupted:
+        opt.note(f"stagewright: interrupted; {report.items} items of {options.items} were done")
     sys.stdout.flush()
     # Last, so that a full disk costs a file and not the report; and one file does not cost the other.
     try:
@@ -160,7 +167,14 @@ def run(options: argparse.Namespace) -> int:
 
             plan = options.plan or str(Path(options.folder) / PLAN_NAME)
             write_page(plan, options.report, run=report.to_json())
+    if report.interrupted:
+        return _INTERRUPTED
     return 1 if report.outputs_equal is False else 0
+
+
+def _tell_of_draining() -> None:
+    # In a signal handler: Python's own stderr may be in the midst of something.
+    os.write(2, b"\nstagewright: what is inside comes out; Ctrl-C again ends at once\n")
 
 
 def _explanation(report: RunReport) -> Explanation | None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from time import perf_counter
@@ -14,6 +14,7 @@ import numpy as np
 from ..cores import usable_cores
 from ..errors import InputError
 from ..splitting.manifest import Manifest
+from .draining import Draining
 from .engines import MakeEngine
 from .inputs import random_inputs
 from .pipeline import Pipeline
@@ -45,6 +46,7 @@ def run_directory(
     address: str | None = None,
     dims: Mapping[str, int] | None = None,
     microbatch: int | None = None,
+    on_interrupt: Callable[[], None] | None = None,
 ) -> RunReport:
     """Run seeded random inputs through a folder of stage files and report; see :func:`measure`."""
     return measure(
@@ -62,6 +64,7 @@ def run_directory(
         address=address,
         dims=dims,
         microbatch=microbatch,
+        on_interrupt=on_interrupt,
     )
 
 
@@ -83,6 +86,7 @@ def measure(
     provider: str = "cpu",
     address: str | None = None,
     microbatch: int | None = None,
+    on_interrupt: Callable[[], None] | None = None,
 ) -> RunReport:
     """Measure a pipeline and the unsplit model in turns, so that both meet the same machine.
 
@@ -105,6 +109,9 @@ def measure(
         As of :func:`~stagewright.runtime.inputs.random_inputs`.
     compare
         Whether the unsplit model is run at all.
+    on_interrupt
+        Called when Ctrl-C comes while items are under way.  Nothing more is fed then, what is inside comes out,
+        and the report is of that; a second Ctrl-C raises KeyboardInterrupt.  None: the first one does.
 
     Raises
     ------
@@ -122,21 +129,27 @@ def measure(
     sessions: list[Unsplit] = []
     if path is not None:
         sessions, reason = open_unsplit(path, manifest, (total, 1), level, provider, feeds[0])
-    with Pipeline(
-        folder,
-        threads=threads,
-        engine=_engine(engine, address),
-        depth=depth,
-        level=level,
-        restart=restart,
-        stall_after=stall_after,
-        provider=provider,
-        microbatch=microbatch,
-    ) as pipeline:
+    with (
+        Pipeline(
+            folder,
+            threads=threads,
+            engine=_engine(engine, address),
+            depth=depth,
+            level=level,
+            restart=restart,
+            stall_after=stall_after,
+            provider=provider,
+            microbatch=microbatch,
+        ) as pipeline,
+        Draining(on_interrupt) as draining,
+    ):
         unmeasured = max(warmup, len(feeds))
-        outputs = list(pipeline.map(islice(cycle(feeds), unmeasured)))
-        comparison = _compare(outputs[: len(feeds)], feeds, sessions, reason)
-        intervals, whole = _rounds(pipeline, sessions, feeds, items)
+        warm = draining.until(islice(cycle(feeds), unmeasured))
+        outputs = list(pipeline.map(warm))[: len(feeds)]
+        if draining.asked:
+            sessions, reason = [], "interrupted"
+        comparison = _compare(outputs, feeds[: len(outputs)], sessions, reason)
+        done, intervals, whole = _rounds(pipeline, sessions, feeds, items, draining)
         stats, history = pipeline.stats(), pipeline.history(unmeasured)
         faults = pipeline.faults
     period = float(np.median(intervals)) if intervals else None
@@ -152,15 +165,16 @@ def measure(
             StageReport(s.file, t.compute, t.wait, t.send, t.blocked, p.get("total"), p.get("work"))
             for s, t, p in zip(manifest.stages, times, predicted, strict=True)
         ),
-        whole=tuple(_whole(n, times, period) for n, times in whole.items()),
+        whole=tuple(_whole(n, times, period) for n, times in whole.items() if times),
         latency=stats.latency,
-        items=items,
+        items=done,
         engine=engine,
         threads_per_stage=threads,
         depth=depth,
         cores=usable_cores(),
         seed=seed,
         faults=faults,
+        interrupted=draining.asked,
         history=history,
     )
 
@@ -182,8 +196,10 @@ def _rounds(
     sessions: Sequence[Unsplit],
     feeds: Sequence[Mapping[str, Any]],
     items: int,
-) -> tuple[list[float], dict[int, list[float]]]:
-    """Return the pipeline's steady intervals, and the times of each session by its threads."""
+    draining: Draining,
+) -> tuple[int, list[float], dict[int, list[float]]]:
+    """Return the items done, the pipeline's steady intervals, and the times of each session by its threads."""
+    done = 0
     intervals: list[float] = []
     whole: dict[int, list[float]] = {session.threads: [] for session in sessions}
     stages = len(pipeline.manifest.stages)
@@ -192,14 +208,16 @@ def _rounds(
     count = -(-items // rounds)
     stored = [session.stored(feed) for session in sessions[:1] for feed in feeds]
     for _ in range(rounds):
-        completed = [perf_counter() for _ in pipeline.map(islice(cycle(feeds), count))]
+        fed = draining.until(islice(cycle(feeds), count))
+        completed = [perf_counter() for _ in pipeline.map(fed)]
+        done += len(completed)
         intervals += steady_intervals(completed, stages).tolist()
         for session in sessions:
-            for feed in islice(cycle(stored), count):
+            for feed in draining.until(islice(cycle(stored), count)):
                 start = perf_counter()
                 session.compute(feed)
                 whole[session.threads].append(perf_counter() - start)
-    return intervals, whole
+    return done, intervals, whole
 
 
 def _whole(threads: int, times: Sequence[float], period: float | None) -> WholeModel:

@@ -58,7 +58,7 @@ class RunReport:
     `period` is the median time between results of a full pipeline, `throughput` results per second
     over the same stretch.  `whole` holds the unsplit model measured in turns with the pipeline;
     `faults` has a line for each time that a stage was started again, `history` when each stage did
-    what, of the last items.
+    what, of the last items.  `items` are those done, fewer than asked for if it was `interrupted`.
     """
 
     period: float | None
@@ -75,6 +75,7 @@ class RunReport:
     cores: int
     seed: int
     faults: tuple[str, ...] = ()
+    interrupted: bool = False
     history: RunHistory | None = field(default=None, repr=False, compare=False)
 
     @property
