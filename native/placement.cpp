@@ -31,6 +31,7 @@ class Block {
           users_(p.producer.size(), 0),
           made_(p.producer.size(), 0),
           uses_(p.param_bytes.size(), 0),
+          keeps_(p.kept_bytes.size(), 0),
           sum_(p.types.size()) {}
 
     struct Sums {
@@ -58,6 +59,8 @@ class Block {
         }
         for (const auto r : p_.params_of[v])
             if (++uses_[r] == 1) params_ += p_.param_bytes[r];
+        for (const auto r : kept_of(v))
+            if (++keeps_[r] == 1) kept_ += p_.kept_bytes[r];
         sets_.push_back(std::max(sets_.empty() ? 0 : sets_.back(), p_.working_set[v]));
     }
 
@@ -81,15 +84,19 @@ class Block {
             }
         for (const auto r : p_.params_of[v])
             if (--uses_[r] == 0) params_ -= p_.param_bytes[r];
+        for (const auto r : kept_of(v))
+            if (--keeps_[r] == 0) kept_ -= p_.kept_bytes[r];
         sets_.pop_back();
     }
 
-    /// Compute and overflow on a type; kNever where it cannot run the block at all.
-    [[nodiscard]] Picoseconds compute(std::size_t q) const {
-        const auto& type = p_.types[q];
-        const auto held = params_ + (sets_.empty() ? 0 : sets_.back());
-        if (sum_[q].unable > 0 || held > type.limit) return kNever;
-        return sum_[q].work + type.overflow(held);
+    /// Compute and overflow on a type, and no less in any larger block; kNever where it cannot run this one or a
+    /// larger one at all.  `kept` microbatches are in flight beside the one that runs.
+    [[nodiscard]] Picoseconds floor(std::size_t q, std::int32_t kept) const {
+        // What a block received, a larger one may make itself.
+        return compute(q, kept * (p_.types[q].recompute ? 0 : kept_), kept_);
+    }
+    [[nodiscard]] Picoseconds compute(std::size_t q, std::int32_t kept) const {
+        return compute(q, kept * (p_.types[q].recompute ? fed_ : kept_), kept_ + back_);
     }
 
     /// The tensors that a node makes or reads.
@@ -101,10 +108,22 @@ class Block {
 
     [[nodiscard]] Picoseconds total(std::size_t q, Picoseconds compute) const {
         const auto& s = sum_[q];
-        return p_.overlap ? std::max({compute, s.receive, s.send}) : compute + s.receive + s.send;
+        if (!p_.overlap) return compute + s.receive + s.send;
+        return std::max({compute, s.receive, s.send, p_.types[q].sync_time(params_)});
     }
 
    private:
+    [[nodiscard]] Picoseconds compute(std::size_t q, Bytes kept, Bytes resting) const {
+        const auto& type = p_.types[q];
+        const auto running = std::max(resting, sets_.empty() ? 0 : sets_.back());
+        const auto held = type.state_factor * params_ + kept + running;
+        if (sum_[q].unable > 0 || held > type.limit) return kNever;
+        return sum_[q].work + type.overflow(held) + (p_.overlap ? 0 : type.sync_time(params_));
+    }
+    [[nodiscard]] std::span<const std::int32_t> kept_of(Node v) const {
+        if (p_.kept_bytes.empty()) return {};
+        return p_.kept_of[v];
+    }
     [[nodiscard]] std::int32_t consumers(Tensor t) const {
         return static_cast<std::int32_t>(p_.consumers[t].size());
     }
@@ -113,6 +132,9 @@ class Block {
             sum_[q].receive += receive * p_.types[q].receive[t];
             sum_[q].send += send * p_.types[q].send[t];
         }
+        if (p_.fed_bytes.empty()) return;
+        fed_ += receive * p_.fed_bytes[t];
+        back_ += receive * p_.back_bytes[t];
     }
 
     static Ragged writes_of(const Placement& p) {
@@ -128,9 +150,9 @@ class Block {
     Ragged reads_, writes_;            // node -> tensors
     std::vector<std::int32_t> users_;  // consumers inside
     std::vector<char> made_;           // producer inside
-    std::vector<std::int32_t> uses_;
+    std::vector<std::int32_t> uses_, keeps_;
     std::vector<Sums> sum_;
-    Bytes params_ = 0;
+    Bytes params_ = 0, kept_ = 0, fed_ = 0, back_ = 0;
     std::vector<Bytes> sets_;  // largest working set after each node added
 };
 
@@ -318,6 +340,7 @@ class Program {
         const auto* here = value_.data() + static_cast<std::size_t>(ideal) * states_;
         open_.clear();
         alive_.assign(p_.types.size(), 0);
+        least_kept_.assign(p_.types.size(), std::numeric_limits<std::int32_t>::max());
         for (std::int32_t k = 0; k < static_cast<std::int32_t>(p_.transitions.size()); ++k) {
             const auto& t = p_.transitions[k];
             if (here[t.from] == kNever) continue;
@@ -328,6 +351,7 @@ class Program {
                 continue;
             open_.push_back(k);
             alive_[t.type] = 1;
+            least_kept_[t.type] = std::min(least_kept_[t.type], t.kept);
         }
         return !open_.empty();
     }
@@ -363,17 +387,17 @@ class Program {
         load_.assign(p_.types.size(), kNever);
         for (std::size_t q = 0; q < p_.types.size(); ++q) {
             if (!alive_[q]) continue;
-            const auto compute = block_.compute(q);
-            if (compute >= below_) continue;
+            if (block_.floor(q, least_kept_[q]) >= below_) continue;
             more = true;
-            load_[q] = block_.total(q, compute);
+            load_[q] = total(q, least_kept_[q]);
         }
         const auto* here = value_.data() + static_cast<std::size_t>(from) * states_;
         auto* there = value_.data() + static_cast<std::size_t>(to) * states_;
         auto* came = came_.data() + static_cast<std::size_t>(to) * states_;
         for (const auto k : open_) {
             const auto& t = p_.transitions[k];
-            const auto load = load_[t.type];
+            if (load_[t.type] >= below_) continue;
+            const auto load = t.kept == least_kept_[t.type] ? load_[t.type] : total(t.type, t.kept);
             if (load >= below_) continue;
             const auto value = question_.sum ? here[t.from] + load : std::max(here[t.from], load);
             if (value < question_.below && value < there[t.to]) {
@@ -382,6 +406,11 @@ class Program {
             }
         }
         return more;
+    }
+
+    [[nodiscard]] Picoseconds total(std::size_t q, std::int32_t kept) const {
+        const auto compute = block_.compute(q, kept);
+        return compute >= below_ ? kNever : block_.total(q, compute);
     }
 
     void trace(std::int64_t ideal, std::int32_t state, PlacementPlan& plan) const {
@@ -417,6 +446,7 @@ class Program {
     Picoseconds cut_total_ = 0;       // the dearest ends of all tensors
     std::vector<std::int32_t> open_;  // transitions to take from the ideal of this walk
     std::vector<char> alive_;         // types that they lead to
+    std::vector<std::int32_t> least_kept_;  // of the transitions to take, per type
     std::int64_t pairs_ = 0;
 };
 
@@ -439,15 +469,21 @@ void check_placement(const Placement& p) {
     require(static_cast<std::size_t>(p.params_of.size()) == n && p.working_set.size() == n,
             "one row of parameters and one working set per node expected");
     require(in_range(p.params_of.values, p.param_bytes.size()), "unknown parameter");
+    require((p.kept_bytes.empty() || static_cast<std::size_t>(p.kept_of.size()) == n) &&
+                p.back_bytes.size() == p.fed_bytes.size() &&
+                (p.fed_bytes.empty() || p.fed_bytes.size() == tensors) &&
+                in_range(p.kept_of.values, p.kept_bytes.size()),
+            "one row of what is kept per node, and bytes per tensor expected");
     require(p.states >= 1, "at least one state expected");
     for (const auto& type : p.types)
         require(type.work.size() == n && type.receive.size() == tensors &&
-                    type.send.size() == tensors && type.bandwidth > 0,
-                "work per node, prices per tensor and a bandwidth per type expected");
+                    type.send.size() == tensors && type.bandwidth > 0 && type.replicas > 0 &&
+                    type.state_factor > 0 && type.sync >= 0 && type.sync_per > 0,
+                "work per node, prices per tensor, a bandwidth and rates per type expected");
     std::int32_t last = 0;
     for (const auto& t : p.transitions) {
         require(t.from >= last && t.from < t.to && t.to < p.states && t.type >= 0 &&
-                    static_cast<std::size_t>(t.type) < p.types.size(),
+                    static_cast<std::size_t>(t.type) < p.types.size() && t.kept >= 0,
                 "transitions sorted by their start and leading upwards expected");
         last = t.from;
     }

@@ -22,17 +22,31 @@ struct StageType {
     Bytes capacity = std::numeric_limits<Bytes>::max();  // bytes above are streamed ...
     Bytes bandwidth = 1;                                 // ... at this rate
     Bytes limit = std::numeric_limits<Bytes>::max();     // more is refused
+    // Training: devices that share a stage (work and prices are divided already), bytes held per byte of
+    // parameters, what adding gradients up takes per byte of them, and whether the stage keeps what it
+    // received instead of what its backward nodes need.
+    std::int64_t replicas = 1, state_factor = 1, sync = 0, sync_per = 1;
+    bool recompute = false;
 
     [[nodiscard]] Picoseconds overflow(Bytes held) const {
         if (held <= capacity) return 0;
+        const auto spilled = times(held - capacity, 1'000'000'000'000, bandwidth);
+        return (spilled + replicas - 1) / replicas;
+    }
+    [[nodiscard]] Picoseconds sync_time(Bytes params) const {
+        return times(params, sync, sync_per);
+    }
+
+   private:
+    static Picoseconds times(Bytes bytes, std::int64_t rate, std::int64_t per) {
         __extension__ using Wide = __int128;
-        const Wide spilled = static_cast<Wide>(held - capacity) * 1'000'000'000'000;
-        return static_cast<Picoseconds>((spilled + bandwidth - 1) / bandwidth);
+        return static_cast<Picoseconds>((static_cast<Wide>(bytes) * rate + per - 1) / per);
     }
 };
 
 struct Transition {
     std::int32_t from, to, type;  // states are numbered so that from < to
+    std::int32_t kept = 0;        // microbatches that the stage keeps beside the one that it runs
 };
 
 /// Nodes, precedence and tensors; a tensor's producer need not come before its consumers (training).
@@ -43,6 +57,11 @@ struct Placement {
     std::vector<Bytes> param_bytes;
     Ragged params_of;
     std::vector<Bytes> working_set;  // bytes held at least while a node runs
+    std::vector<Bytes> kept_bytes;   // what stages keep of a microbatch in flight ...
+    Ragged kept_of;                  // ... node -> which of it; no rows where nothing is kept
+    std::vector<Bytes> fed_bytes;    // per tensor, kept by a stage that received it and recomputes
+    std::vector<Bytes>
+        back_bytes;  // per tensor, held between the passes by a stage that receives it
     std::vector<StageType> types;
     std::vector<Transition> transitions;
     std::int32_t states = 1;
@@ -74,7 +93,8 @@ struct PlacementQuestion {
 /// The best plan of a value < `below` whose stages all are < `stage_below`: yes with it, no if there is none,
 /// unknown if stopped.
 ///
-/// Memory counts the parameters of a stage and its largest working set, a lower bound of what it holds.
+/// Memory counts the parameters of a stage (times the state factor), what it keeps of the microbatches in flight, and
+/// of the one that it runs the same or its largest working set: a lower bound of what it holds.
 PlacementPlan best_placement(const Placement& placement, const IdealGraph& ideals,
                              const PlacementQuestion& question, Stop& stop);
 

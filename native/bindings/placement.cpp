@@ -23,10 +23,10 @@ void bind_placement(nb::module_& m) {
                 p.states = states;
                 p.overlap = overlap;
                 const auto flat = as_span(transitions);
-                if (flat.size() % 3 != 0)
-                    throw std::invalid_argument("transitions: expected rows of three");
-                for (std::size_t i = 0; i < flat.size(); i += 3) {
-                    p.transitions.push_back({flat[i], flat[i + 1], flat[i + 2]});
+                if (flat.size() % 4 != 0)
+                    throw std::invalid_argument("transitions: expected rows of four");
+                for (std::size_t i = 0; i < flat.size(); i += 4) {
+                    p.transitions.push_back({flat[i], flat[i + 1], flat[i + 2], flat[i + 3]});
                     if (flat[i + 2] < 0) throw std::invalid_argument("transitions: unknown type");
                     p.types.resize(
                         std::max(p.types.size(), static_cast<std::size_t>(flat[i + 2]) + 1));
@@ -39,21 +39,52 @@ void bind_placement(nb::module_& m) {
             "transitions"_a.noconvert(), "overlap"_a,
             "producer: int32[t]. consumers: int32 rows per tensor. params: int32 rows per node. "
             "working_set: int64[n] bytes.\n"
-            "transitions: int32[3 m], rows (from, to, type) sorted by from < to, below `states`.")
+            "transitions: int32[4 m], rows (from, to, type, kept) sorted by from < to, below "
+            "`states`; kept counts the\n"
+            "microbatches that a stage keeps beside the one that it runs.")
         .def(
             "set_type",
             [](sw::Placement& self, std::size_t number, const Int64Array& work,
                const Int64Array& receive, const Int64Array& send, std::int64_t capacity,
-               std::int64_t bandwidth, std::int64_t limit) {
+               std::int64_t bandwidth, std::int64_t limit, std::int64_t replicas,
+               std::int64_t state_factor, std::int64_t sync, std::int64_t sync_per,
+               bool recompute) {
                 if (number >= self.types.size())
                     throw std::invalid_argument("type: no transition leads to it");
-                self.types[number] = {as_vector(work), as_vector(receive), as_vector(send),
-                                      capacity,        bandwidth,          limit};
+                auto& type = self.types[number];
+                type.work = as_vector(work);
+                type.receive = as_vector(receive);
+                type.send = as_vector(send);
+                type.capacity = capacity;
+                type.bandwidth = bandwidth;
+                type.limit = limit;
+                type.replicas = replicas;
+                type.state_factor = state_factor;
+                type.sync = sync;
+                type.sync_per = sync_per;
+                type.recompute = recompute;
             },
             "number"_a, "work"_a.noconvert(), "receive"_a.noconvert(), "send"_a.noconvert(),
-            "capacity"_a, "bandwidth"_a, "limit"_a,
+            "capacity"_a, "bandwidth"_a, "limit"_a, "replicas"_a, "state_factor"_a, "sync"_a,
+            "sync_per"_a, "recompute"_a,
             "work: int64[n] ps, -1 where it cannot run. receive, send: int64[t] ps. capacity, "
-            "limit: bytes.")
+            "limit: bytes.\n"
+            "sync / sync_per: ps per byte of parameters.")
+        .def(
+            "set_kept",
+            [](sw::Placement& self, const Int64Array& kept_bytes, const Int64Array& offsets,
+               const Int32Array& kept, const Int64Array& fed_bytes, const Int64Array& back_bytes) {
+                self.kept_bytes = as_vector(kept_bytes);
+                self.kept_of = as_ragged(offsets, kept);
+                self.fed_bytes = as_vector(fed_bytes);
+                self.back_bytes = as_vector(back_bytes);
+            },
+            "kept_bytes"_a.noconvert(), "offsets"_a.noconvert(), "kept"_a.noconvert(),
+            "fed_bytes"_a.noconvert(), "back_bytes"_a.noconvert(),
+            "What stages keep of microbatches in flight: bytes, int32 rows per node of them, and "
+            "per tensor\n"
+            "the bytes that a stage that received it keeps if it recomputes, and holds between its "
+            "passes.")
         .def(
             "best",
             [](sw::Placement& self, const sw::IdealGraph& ideals, std::int64_t below,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .graph import CostGraph
     from .placement.devices import Fleet
     from .placement.method import PlacedSolution
+    from .placement.schedule import Schedule
     from .placement.workload import Workload
 
 __all__ = ["PlacedResult", "place"]
@@ -97,6 +98,8 @@ def place(
     period_limit: float | str | None = None,
     latency_limit: float | str | None = None,
     work: str | Path | Mapping[str, tuple[int, ...]] | None = None,
+    schedule: Schedule | Mapping[str, Any] | None = None,
+    backward: float | str | None = None,
     catalogue: Catalogue | None = None,
     time_limit: float = 60.0,
     seed: int = 0,
@@ -121,6 +124,12 @@ def place(
         period.
     work
         Work per kind of device: a file beside the model, or picoseconds per node by name.
+    schedule
+        Of training: a :class:`.placement.schedule.Schedule` or its attributes by name, over those that the
+        machine file gives; without either the memory of microbatches in flight is left out.
+    backward
+        Of training, where the model holds the forward pass alone: by how much the backward pass takes longer
+        (2 unless given or known from the file).
     catalogue
         Devices and links that the machine file may name.
     time_limit
@@ -147,15 +156,29 @@ def place(
 
     require_time_limit(time_limit)
     path = Path(model) if isinstance(model, (str, Path)) else None
-    if path is not None:
+    how = None if backward is None else str(backward)
+    if isinstance(model, Workload):
+        workload = model
+    elif path is not None and (mode == "inference" or file_kind(path) == "dnn_partitioning"):
         from .api import read
 
         workload = read_workload(path, mode, read)
         source = source or _source_of(path, workload)
-    elif isinstance(model, Workload):
-        workload = model
+    elif mode == "training":
+        from .api import read
+        from .placement.backward import TIMES, training_workload
+
+        origin = path or (None if source is None else source.model)
+        graph = model if path is None else read(path)
+        workload = training_workload(graph, how, origin)  # type: ignore[arg-type]
+        timed = how is None and origin is not None and file_kind(origin) == "pipedream"
+        how = TIMES if timed else how or "2"
+        source = source or (None if path is None else Source(str(path)))
+        source = None if source is None else replace(source, backward=how)
     else:
         workload = Workload(model)  # type: ignore[arg-type]  # what is left is a CostGraph
+    if mode == "inference" and (schedule is not None or backward is not None):
+        raise InputError("schedule, backward", "none but in mode training", "mode inference")
     if work is not None:
         rows = work if isinstance(work, Mapping) else read_work(work, workload.graph)
         workload = replace(workload, rows={**workload.rows, **rows})
@@ -164,6 +187,7 @@ def place(
             raise InputError("machine", "the devices to plan for", "none", "Give --machine FILE.")
         machine = published_fleet(path, mode)
     fleet = machine if isinstance(machine, Fleet) else read_fleet(machine, workload, catalogue)
+    fleet = scheduled(fleet, schedule)
     if any(kind.work is None for kind in fleet.kinds):
         require_work(workload.graph)
     limits = [
@@ -173,6 +197,21 @@ def place(
     goal = Objective(objective, *limits)
     solution = solve_placed(workload, fleet, objective=goal, time_limit=time_limit, seed=seed)
     return PlacedResult(workload, fleet, solution, seed, source)
+
+
+def scheduled(fleet: Fleet, schedule: Schedule | Mapping[str, Any] | None) -> Fleet:
+    """Return the fleet with a schedule, whose attributes may be given over those that it has."""
+    from .placement.schedule import Schedule
+
+    if not schedule:
+        return fleet
+    if isinstance(schedule, Schedule):
+        return replace(fleet, schedule=schedule)
+    known = [entry.name for entry in fields(Schedule)]
+    for key in schedule:
+        if key not in known:
+            raise InputError(f"schedule: {key}", f"one of {', '.join(known)}", "another")
+    return replace(fleet, schedule=replace(fleet.schedule or Schedule(), **schedule))
 
 
 def _source_of(path: Path, workload: Workload) -> Source:

@@ -224,9 +224,9 @@ def read_again(
     catalogue
         The devices, where `source` names one.
     shaped
-        With the granularity and the constraints of `source`, as it is planned.
+        With the granularity and the constraints of `source`, as it is planned, and the backward pass.
     """
-    return read(
+    graph = read(
         model or source.model,
         device=source.device,
         profile=source.profile,
@@ -240,3 +240,8 @@ def read_again(
         constraints=source.constraints if shaped else None,
         settings=source.settings,
     )
+    if source.backward is None or not shaped:
+        return graph
+    from .placement.backward import training_workload
+
+    return training_workload(graph, source.backward, model or source.model).graph

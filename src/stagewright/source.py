@@ -34,6 +34,8 @@ class Source:
         As given to :func:`read`; constraints in the form of ``Constraints.to_json()``.
     store
         The store of measured kernels that its work was taken from; `device` is for what it lacks.
+    backward
+        How a backward pass was added (:func:`.placement.backward.training_workload`); None for none.
     """
 
     model: str
@@ -48,6 +50,7 @@ class Source:
     granularity: str = "op"
     constraints: Mapping[str, Any] = field(default_factory=dict)
     store: str | None = None
+    backward: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the `source` object of a plan file."""
@@ -65,6 +68,7 @@ class Source:
             "granularity": self.granularity,
             "constraints": dict(self.constraints),
             **({"store": self.store} if self.store else {}),
+            **({"backward": self.backward} if self.backward else {}),
         }
 
     @classmethod

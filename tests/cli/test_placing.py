@@ -83,7 +83,20 @@ def test_objectives(
         ([], "--stages: expected the number of devices, or --machine FILE, got neither"),
         (["--stages", "2", "--machine", "m.toml"], "--stages: expected none beside --machine"),
         (["--stages", "2", "--work", "w.json"], "--work: expected --machine or --objective"),
-        (["--mode", "training"], "--mode training: expected a workload of dnn-partitioning"),
+        (["--mode", "training"], "machine: expected the devices to plan for, got none"),
+        (["--stages", "2", "--microbatches", "4"], "--microbatches: expected --mode training"),
+        (
+            ["--machine", "m.toml", "--replicas", "4"],
+            "expected --mode training, got --mode inference",
+        ),
+        (
+            ["--mode", "training", "--stages", "2", "--bandwidth", "1GB/s", "--optimizer", "x"],
+            "optimizer: expected one of sgd, momentum, adam, adam-mixed",
+        ),
+        (
+            ["--mode", "training", "--stages", "2", "--backward-factor", "x"],
+            "backward factor: expected a number from 0 to 1000, got 'x'",
+        ),
         (["--mode", "inference"], "machine: expected the devices to plan for, got none"),
         (["--machine", "none.toml"], "none.toml: expected a readable machine file"),
         (["--objective", "cost"], "objective cost: expected a limit of the period"),
@@ -116,3 +129,55 @@ def test_exports_say_that_they_do_not_know_such_plans(
     command = ["export", out, "--to", "csv", "--model", graph, "-o", str(tmp_path / "x.csv")]
     assert main(command) == 2
     assert "machine: expected identical devices" in capsys.readouterr().err
+
+
+TRAINING = """
+[training]
+schedule = "gpipe"
+microbatches = 6
+optimizer = "sgd"
+recompute = "auto"
+replicas = 2
+"""
+
+
+def test_training_by_a_schedule(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Options and a machine file say the same; options win; the checker adds the backward pass again."""
+    graph, _ = files
+    out, machine = str(tmp_path / "plan.json"), tmp_path / "t.toml"
+    machine.write_text(TRAINING + '[[device]]\nkind = "device"\ncount = 4\nbandwidth = "1GB/s"\n')
+    equal = ["--mode", "training", "--stages", "4", "--bandwidth", "1GB/s"]
+    said = ["--schedule", "gpipe", "--microbatches", "6", "--optimizer", "sgd"]
+    said += ["--recompute", "auto", "--replicas", "2"]
+    assert main(["plan", graph, *equal, *said, "-o", out]) == 0
+    shown = capsys.readouterr().out
+    assert "Schedule: gpipe, 6 microbatches; a step takes" in shown
+    assert "6 in flight" in shown or "3 in flight" in shown
+    assert main(["check", graph, out]) == 0
+    assert "everything verified" in capsys.readouterr().out
+    first = json.loads(Path(out).read_text())
+    assert first["training"]["schedule"] == {
+        "name": "gpipe",
+        "microbatches": 6,
+        "state_factor": 2,
+        "recompute": "auto",
+        "replicas": 2,
+    }
+    assert main(["plan", graph, "--mode", "training", "--machine", str(machine), "-o", out]) == 0
+    second = json.loads(Path(out).read_text())
+    assert second["stages"] == first["stages"]
+    other = ["--schedule", "1f1b", "--backward-factor", "1.5"]
+    command = ["plan", graph, "--mode", "training", "--machine", str(machine), *other, "-o", out]
+    assert main(command) == 0
+    third = json.loads(Path(out).read_text())
+    assert third["training"]["schedule"]["name"] == "1f1b"
+    assert third["bottleneck"] < first["bottleneck"]
+    assert main(["check", graph, out]) == 0
+    third["source"]["backward"] = "3"
+    Path(out).write_text(json.dumps(third))
+    assert main(["check", graph, out]) == 1
+    machine.write_text(TRAINING.replace("gpipe", "zb") + '[[device]]\nkind = "device"\n')
+    assert main(["plan", graph, "--mode", "training", "--machine", str(machine)]) == 2
+    assert "training: schedule: expected gpipe or 1f1b, got 'zb'" in capsys.readouterr().err

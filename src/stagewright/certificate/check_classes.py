@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 Components = Callable[[list[list[int]]], list[int]]
+tools: Any = globals().get("tools")  # the names of check.py
 
 
 @dataclass
@@ -24,6 +25,7 @@ class Problem:
     tensors: list[tuple[int, frozenset[int], list[int], list[int]]]  # made, read, received, sent
     params: list[set[int]]
     held: list[int]  # per class: bytes held at least while one of its nodes runs
+    members: list[set[int]]  # the nodes of each class
 
     def least(self) -> list[int]:
         """Return the least work of each class on any seat."""
@@ -41,10 +43,12 @@ class Problem:
         after: list[set[int]] = [set() for _ in range(count)]
         params: list[set[int]] = [set() for _ in range(count)]
         held = [0] * count
+        members: list[set[int]] = [set() for _ in range(count)]
         work: list[list[int | None]] = [[0] * count for _ in self.work]
         for v, c in enumerate(label):
             after[c] |= {label[w] for w in self.after[v]} - {c}
             params[c] |= self.params[v]
+            members[c] |= self.members[v]
             held[c] = max(held[c], self.held[v])
             for row, own in zip(work, self.work, strict=True):
                 so_far, more = row[c], own[v]
@@ -60,7 +64,7 @@ class Problem:
                     [a + b for a, b in zip(s, sent, strict=True)],
                 )
         tensors = [(made, read, r, s) for (made, read), (r, s) in merged.items()]
-        return Problem(after, work, tensors, params, held)
+        return Problem(after, work, tensors, params, held, members)
 
 
 def problem_of(graph: Any, fleet: Any, components: Components) -> Problem:
@@ -78,8 +82,8 @@ def problem_of(graph: Any, fleet: Any, components: Components) -> Problem:
                 after[consumer].add(producer)
         received, sent = (
             [
-                0 if graph.replicable[producer] else seat[end].price(size, cost)
-                for seat in fleet.seats
+                0 if graph.replicable[producer] else fleet.shared(s, seat[end].price(size, cost))
+                for s, seat in enumerate(fleet.seats)
             ]
             for end in (1, 2)
         )
@@ -97,7 +101,7 @@ def problem_of(graph: Any, fleet: Any, components: Components) -> Problem:
             after[n].add(v)
         if "last" in used:
             after[v].add(n + 1)
-    work = [[*fleet.kinds[kind].work, 0, 0] for kind, _, _ in fleet.seats]
+    work = [[*fleet.work_at(s), 0, 0] for s in range(len(fleet.seats))]
     params: list[set[int]] = [set() for _ in range(n + 2)]
     for p, (_, users) in enumerate(graph.params):
         for v in users:
@@ -106,23 +110,34 @@ def problem_of(graph: Any, fleet: Any, components: Components) -> Problem:
         pairs.append((0, n))
     if "last" not in used:
         pairs.append((0, n + 1))
-    return Problem(after, work, tensors, params, held).united(pairs, components)
+    members = [{v} if v < n else set() for v in range(n + 2)]
+    problem = Problem(after, work, tensors, params, held, members).united(pairs, components)
+    if fleet.schedule is not None:
+        problem = tools.beside("check_schedule.py")["turned"](problem)
+    return problem
 
 
 def simple_bound(problem: Problem, fleet: Any) -> int:
     """Return the least T at which all devices could take the least work of all, and each class fits.
 
-    A stage of a kind on which no class takes less than 1 / r of its least work holds at most T r of it.
+    A stage of a kind on which no class takes less than 1 / r of its least work holds at most T r of it; on
+    several devices each holds a part of that.
     """
     least = problem.least()
     share = [Fraction(0)] * len(fleet.kinds)
-    for (kind, _, _), row in zip(fleet.seats, problem.work, strict=True):
+    several = False
+    for s, ((kind, _, _), row) in enumerate(zip(fleet.seats, problem.work, strict=True)):
+        devices = 1 if fleet.schedule is None else fleet.schedule.modes[s][0]
+        several |= devices > 1
         ratios = [Fraction(a, w) for a, w in zip(least, row, strict=True) if w and a]
-        share[kind] = max(share[kind], *ratios, Fraction(0))
+        share[kind] = max(share[kind], max(ratios, default=Fraction(0)) / devices)
     low, high = max(least), sum(least) + 1
     while low < high:
         middle = (low + high) // 2
-        taken = sum(k.count * int(middle * r) for k, r in zip(fleet.kinds, share, strict=True))
+        rows = zip(fleet.kinds, share, strict=True)
+        taken = sum(
+            int(k.count * middle * r) if several else k.count * int(middle * r) for k, r in rows
+        )
         if taken >= sum(least):
             high = middle
         else:
@@ -225,7 +240,9 @@ def relevant(graph: Any, fleet: Any, components: Components) -> Problem:
     problem = problem_of(graph, fleet, components)
     if not binds(graph, fleet):
         problem.held = [0] * len(problem.held)
-        problem.params = [set() for _ in problem.params]
+        synced = fleet.schedule is not None and any(r > 1 for r, _, _ in fleet.schedule.modes)
+        if not synced:
+            problem.params = [set() for _ in problem.params]
     return problem
 
 
@@ -233,5 +250,7 @@ def binds(graph: Any, fleet: Any) -> bool:
     """Return whether some device cannot hold everything."""
     everything = sum(size for size, _ in graph.params)
     everything += sum(size or 0 for _, _, size, _ in graph.tensors)
+    if fleet.schedule is not None:
+        everything = tools.beside("check_schedule.py")["most_held"](graph, fleet)
     limits = [m for kind in fleet.kinds for m in (kind.memory, kind.limit) if m is not None]
     return bool(limits) and everything > min(limits)

@@ -66,6 +66,7 @@ class Fleet:
     along: bool
     limit: int | None = None  # as other machines have it, for the words about them
     seats: list[tuple[int, Link, Link]] = field(default_factory=list)
+    schedule: Any = None  # of training, as check_schedule.py has it; a device is a seat then
 
     @property
     def stages(self) -> int:
@@ -74,6 +75,8 @@ class Fleet:
 
     def seat(self, device: int) -> tuple[int, Link, Link]:
         """Return kind, receiving and sending link of a place, or of a kind where any order will do."""
+        if self.schedule is not None:
+            return self.seats[device]
         kind = device if self.order is None else self.order[device]
         own = self.kinds[kind].link
         if self.links is None:
@@ -84,10 +87,26 @@ class Fleet:
 
     def total(self, number: dict[str, int]) -> int:
         """Return what a stage takes in all."""
-        compute = number["work"] + number["overflow"]
+        compute, sync = number["work"] + number["overflow"], number.get("sync", 0)
         if self.overlap:
-            return max(compute, number["io_in"], number["io_out"])
-        return compute + number["io_in"] + number["io_out"]
+            return max(compute, number["io_in"], number["io_out"], sync)
+        return compute + number["io_in"] + number["io_out"] + sync
+
+    def shared(self, seat: int, time: int) -> int:
+        """Return the part of a time that one replica of a stage takes, rounded up."""
+        return time if self.schedule is None else -(-time // self.schedule.modes[seat][0])
+
+    def work_at(self, seat: int) -> list[int | None]:
+        """Return the work of nodes at a seat, forward nodes twice where it recomputes."""
+        work = self.kinds[self.seats[seat][0]].work
+        if self.schedule is None:
+            return work
+        twice = self.schedule.modes[seat][1]
+        rows = zip(work, self.backward, strict=True)
+        return [
+            None if w is None else self.shared(seat, 2 * w if twice and not back else w)
+            for w, back in rows
+        ]
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -186,7 +205,8 @@ def load_training(document: Any, graph: Any, fleet: Fleet) -> None:
     if "training" not in document:
         return
     data = document["training"]
-    tools.keys(data, "training", ("backward", "along"))
+    more = ("schedule", "step") if "schedule" in data else ()
+    tools.keys(data, "training", ("backward", "along", *more))
     fleet.along = tools.typed(data["along"], bool, "training.along")
     node_of = {name: v for v, name in enumerate(graph.names)}
     for name in tools.typed(data["backward"], list, "training.backward"):
@@ -202,6 +222,9 @@ def load_training(document: Any, graph: Any, fleet: Fleet) -> None:
                 )
     if fleet.links is not None and any(fleet.backward):
         raise tools.FaultError("machine.links: expected none for training")
+    if more:
+        load = tools.beside("check_schedule.py")["load_schedule"]
+        fleet.schedule = load(data["schedule"], fleet)
 
 
 @dataclass
@@ -251,7 +274,9 @@ def objective_problems(
     objective: Objective, fleet: Fleet, devices: list[int], totals: list[int]
 ) -> Iterator[str]:
     """Yield what is wrong with the value of the objective, its bound and its limits."""
-    cost = sum(fleet.kinds[fleet.seat(device)[0]].cost for device in devices)
+    many = [1 if fleet.schedule is None else fleet.schedule.modes[d][0] for d in devices]
+    kinds = [fleet.kinds[fleet.seat(device)[0]] for device in devices]
+    cost = sum(kind.cost * count for kind, count in zip(kinds, many, strict=True))
     right = {"period": max(totals), "latency": sum(totals), "cost": cost}[objective.minimise]
     if objective.value != right:
         yield f"objective.value: states {objective.value}, is {right}"
@@ -285,6 +310,11 @@ def load_devices(document: Any, fleet: Fleet) -> list[int]:
         if fleet.order[place] != number[name]:
             raise tools.FaultError(f"{item}.device: expected that of place {place}, got {name!r}")
         devices.append(place)
+    if fleet.schedule is not None:
+        seats: list[int] = tools.beside("check_schedule.py")["load_seats"](document, fleet, devices)
+        return seats
+    if any("replicas" in stage for stage in document["stages"]):
+        raise tools.FaultError("stages: expected replicas only with a schedule")
     return devices
 
 
@@ -296,7 +326,9 @@ def structure_problems(
 ) -> Iterator[str]:
     """Yield every way in which the stages break the rules of the problem."""
     names, last = graph.names, len(stages) - 1
-    if fleet.order is None:
+    if fleet.schedule is not None:
+        yield from tools.beside("check_schedule.py")["order_problems"](fleet, stages)
+    elif fleet.order is None:
         for q, kind in enumerate(fleet.kinds):
             if (used := devices.count(q)) > kind.count:
                 yield f"stages: {used} of them on {kind.count} devices {kind.name!r}"
@@ -353,24 +385,31 @@ def stage_numbers(
             s, i = place[consumer]
             last_use[s] = max(last_use.get(s, 0), i)
         if len(last_use) > 1:
-            numbers[home]["io_out"] += 0 if free else seats[home][2].price(size, time)
+            price = 0 if free else seats[home][2].price(size, time)
+            numbers[home]["io_out"] += fleet.shared(devices[home], price)
             last_use[home] = len(stages[home]) - 1
         for s, end in last_use.items():
             if s != home and not free:
-                numbers[s]["io_in"] += seats[s][1].price(size, time)
+                numbers[s]["io_in"] += fleet.shared(devices[s], seats[s][1].price(size, time))
             held[s][start if s == home else 0] += size or 0
             held[s][end + 1] -= size or 0
     for nbytes, users in graph.params:
         for s in {place[v][0] for v in users}:
             numbers[s]["param_bytes"] += nbytes
-    for number, nodes, changes, seat in zip(numbers, stages, held, seats, strict=True):
+    rows = zip(numbers, stages, held, seats, devices, strict=True)
+    for number, nodes, changes, seat, device in rows:
         now = 0
         for change in changes:
             now += change
             number["peak_bytes"] = max(number["peak_bytes"], now)
         kind = fleet.kinds[seat[0]]
-        number["work"] = sum(kind.work[v] or 0 for v in nodes)
-        number["overflow"] = kind.spilled(number["param_bytes"] + number["peak_bytes"])
+        total = number["param_bytes"] + number["peak_bytes"]
+        work = kind.work if fleet.schedule is None else fleet.work_at(device)
+        number["work"] = sum(work[v] or 0 for v in nodes)
+        if fleet.schedule is not None:
+            complete = tools.beside("check_schedule.py")["complete"]
+            total = number["held"] = complete(graph, fleet, device, nodes, number)
+        number["overflow"] = fleet.shared(device, kind.spilled(total))
         number["total"] = fleet.total(number)
     return numbers
 
@@ -381,10 +420,10 @@ def number_problems(
     """Yield the stated numbers that are wrong, and the stages above their device's limit."""
     for s, (given, right) in enumerate(zip(stated, numbers, strict=True)):
         for key, value in right.items():
-            if given[key] != value:
+            if key != "held" and given[key] != value:
                 yield f"stages[{s}].{key}: states {given[key]}, is {value} (ps or bytes)"
         kind = fleet.kinds[fleet.seat(devices[s])[0]]
-        held = right["param_bytes"] + right["peak_bytes"]
+        held = right.get("held", right["param_bytes"] + right["peak_bytes"])
         if kind.limit is not None and held > kind.limit:
             yield f"stages[{s}]: holds {held} bytes, the limit of {kind.name!r} is {kind.limit}"
 
@@ -401,7 +440,12 @@ def check_placed(graph: Any, plan: Any, report: Any, allowed: float | None) -> N
         "constraints, on devices that there are and that can run them"
     )
     numbers = stage_numbers(graph, fleet, devices, plan.stages)
-    if not report.refuse(number_problems(fleet, devices, plan.stated, numbers)):
+    given, schedule = plan.stated, {}
+    if fleet.schedule is not None:
+        schedule = tools.beside("check_schedule.py")
+        rows = zip(given, schedule["stated"](plan.document), strict=True)
+        given = [row | more for row, more in rows]
+    if not report.refuse(number_problems(fleet, devices, given, numbers)):
         kinds = ", ".join(f"{kind.count} {kind.name}" for kind in fleet.kinds)
         report.verified.append(f"the costs of all stages on the devices stated ({kinds})")
     bounds = [bound["value"] for bound in plan.bounds]
@@ -410,6 +454,8 @@ def check_placed(graph: Any, plan: Any, report: Any, allowed: float | None) -> N
     if not report.refuse(parts["summary_problems"](plan.document, stated, bounds, bottleneck)):
         text = f"the bottleneck is {tools.seconds(bottleneck)}; gap and status follow"
         report.verified.append(text)
+    if schedule:
+        report.refuse(schedule["step_problems"](plan.document, bottleneck))
     objective = load_objective(plan.document, fleet)
     if objective is not None:
         totals = [number["total"] for number in numbers]

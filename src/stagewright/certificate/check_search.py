@@ -34,13 +34,13 @@ class Devices:
     them transfer for free.
     """
 
-    def __init__(self, fleet: Any, room: list[int]) -> None:
+    def __init__(self, fleet: Any, room: list[int] | list[Fraction]) -> None:
         free = [seat[1].free and seat[2].free for seat in fleet.seats]
         self.steps: list[
             tuple[int, int, int]
         ] = []  # seat, states from which, shift (0: to a place)
-        self.used: list[tuple[int, bool]] = []
-        self.left: list[tuple[int, bool]] = []
+        self.used: list[tuple[int | Fraction, bool]] = []
+        self.left: list[tuple[int | Fraction, bool]] = []
         if fleet.order is not None:
             places = range(len(fleet.order))
             self.steps = [(place, (2 << place) - 1, 0) for place in places]
@@ -55,9 +55,13 @@ class Devices:
             rest = [size - 1 - u for size, u in zip(sizes, used, strict=True)]
             for side, counts in ((self.used, used), (self.left, rest)):
                 taken = sum(c * r for c, r in zip(counts, room, strict=True))
-                side.append((taken, any(c and f for c, f in zip(counts, free, strict=True))))
+                gratis = any(c and k.link.free for c, k in zip(counts, fleet.kinds, strict=True))
+                side.append((taken, gratis))
             for q, count in enumerate(rest):
                 masks[q] |= (count > 0) << state
+        if fleet.schedule is not None:
+            self.steps = list(tools.beside("check_schedule.py")["steps_of"](fleet))
+            return
         shift = 1
         for q in range(len(sizes) - 1, -1, -1):
             self.steps.append((q, masks[q], shift))
@@ -92,7 +96,7 @@ class Search:
     def __init__(
         self, problem: Any, graph: Any, fleet: Any, limit: int, allowed: float | None
     ) -> None:
-        self.problem, self.fleet, self.limit = problem, fleet, limit
+        self.problem, self.graph, self.fleet, self.limit = problem, graph, fleet, limit
         self.sizes = [size for size, _ in graph.params]
         self.steps_left = 400_000 if allowed is None else 10**12
         self.deadline = time.monotonic() + (1e9 if allowed is None else allowed)
@@ -117,19 +121,23 @@ class Search:
     def price_devices(self) -> None:
         """Find what each kind can take, and what a tensor that crosses an ideal costs a side."""
         fleet, problem, seats = self.fleet, self.problem, range(len(self.fleet.seats))
-        share = [Fraction(0)] * len(fleet.kinds)
-        for (kind, _, _), row in zip(fleet.seats, problem.work, strict=True):
-            for a, w in zip(self.least, row, strict=True):
-                if w and a:
-                    share[kind] = max(share[kind], Fraction(a, w))
+        schedule = fleet.schedule
+        many = [1] * len(seats) if schedule is None else [mode[0] for mode in schedule.modes]
+        ratio, share = [], [Fraction(0)] * len(fleet.kinds)
+        for (kind, _, _), row, devices in zip(fleet.seats, problem.work, many, strict=True):
+            rows = zip(self.least, row, strict=True)
+            ratio.append(max((Fraction(a, w) for a, w in rows if w and a), default=Fraction(0)))
+            share[kind] = max(share[kind], ratio[-1] / devices)
         paying = [s for s in seats if not (fleet.seats[s][1].free and fleet.seats[s][2].free)]
-        slowest = min((share[fleet.seats[s][0]] for s in paying), default=Fraction(0))
+        slowest = min((ratio[s] for s in paying), default=Fraction(0))
         charged = paying and not fleet.overlap
         self.crossing = [
             int(slowest * min(min(row_in[s], row_out[s]) for s in paying)) if charged else 0
             for _, _, row_in, row_out in problem.tensors
         ]
-        self.devices = Devices(fleet, [int((self.limit - 1) * r) for r in share])
+        room = [(self.limit - 1) * r for r in share]
+        # What stages on several devices hold is not rounded down on each of them.
+        self.devices = Devices(fleet, room if max(many) > 1 else [int(r) for r in room])
 
     def spend(self) -> None:
         """Count a step; LimitReached when it was one too many."""
@@ -252,8 +260,10 @@ class Search:
                     del compute[s]
         if not compute:
             return compute
-        nodes = list(bits(block))
-        if self.limited:
+        nodes, sync = list(bits(block)), dict[int, int]()
+        if self.fleet.schedule is not None:
+            sync = tools.beside("check_schedule.py")["charge"](self, nodes, compute)
+        elif self.limited:
             params = {p for v in nodes for p in problem.params[v]}
             held = sum(self.sizes[p] for p in params) + max(problem.held[v] for v in nodes)
             for s in list(compute):
@@ -273,7 +283,7 @@ class Search:
                 for s in compute:
                     received[s] += prices_in[s]
         if self.fleet.overlap:
-            return {s: max(c, received[s], sent[s]) for s, c in compute.items()}
+            return {s: max(c, received[s], sent[s], sync.get(s, 0)) for s, c in compute.items()}
         return {s: c + received[s] + sent[s] for s, c in compute.items()}
 
 

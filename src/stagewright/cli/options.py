@@ -192,7 +192,7 @@ def add_kinds_options(parser: Parser) -> None:
     group.add_argument(
         "--mode",
         choices=("inference", "training"),
-        help="plan the backward pass as well (files that hold one)",
+        help="training plans the backward pass as well",
     )
     group.add_argument(
         "--objective",
@@ -201,6 +201,29 @@ def add_kinds_options(parser: Parser) -> None:
     )
     group.add_argument("--period-limit", metavar="5ms", help="with the objective latency or cost")
     group.add_argument("--latency-limit", metavar="20ms", help="with the objective period")
+    group = parser.add_argument_group("training (docs/placement.md)")
+    group.add_argument(
+        "--schedule",
+        choices=("gpipe", "1f1b"),
+        help="how microbatches pass; counts what stages keep of those in flight",
+    )
+    group.add_argument("--microbatches", type=int, metavar="M", help="per update (8)")
+    group.add_argument(
+        "--optimizer",
+        metavar="adam",
+        help="sgd, momentum, adam, adam-mixed, or bytes held per byte of parameters",
+    )
+    group.add_argument(
+        "--recompute",
+        choices=("never", "auto", "always"),
+        help="whether stages run forward again instead of keeping activations (never)",
+    )
+    group.add_argument("--replicas", type=int, metavar="R", help="most devices of one stage (1)")
+    group.add_argument(
+        "--backward-factor",
+        metavar="2",
+        help="backward work of each node by its forward work, where the model does not say",
+    )
 
 
 def add_search_options(parser: Parser) -> None:
@@ -313,6 +336,7 @@ def source_of(options: argparse.Namespace, known: Source | None = None) -> Sourc
         granularity=options.granularity or (known.granularity if known else "op"),
         constraints=constraints or (known.constraints if known else {}),
         settings=settings_of(options, known),
+        backward=known.backward if known else None,
     )
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import InputError
-from ..units import format_time
+from ..units import format_bytes, format_time
 from . import options as opt
 
+if TYPE_CHECKING:
+    from ..placement.devices import Fleet
+
 _INTERRUPTED = 130
-_OTHERS = ("stages", "bandwidth", "latency", "memory", "memory_limit", "link", "start", "report")
+_MACHINE = ("stages", "bandwidth", "latency", "memory", "memory_limit", "link")
+_OTHERS = ("start", "report", "count_graph_io")
+_SCHEDULE = ("microbatches", "optimizer", "recompute", "replicas")
 
 
 def plan_kinds(options: argparse.Namespace) -> int:
@@ -22,29 +27,33 @@ def plan_kinds(options: argparse.Namespace) -> int:
     from ..placing import place
     from ..readers import file_kind
 
-    for name in (*_OTHERS, "count_graph_io"):
+    mode: Literal["inference", "training"] = options.mode or (
+        "training" if options.schedule else "inference"
+    )
+    equal = mode == "training" and options.stages is not None and not options.machine
+    for name in _OTHERS if equal else (*_MACHINE, *_OTHERS):
         if getattr(options, name):
             flag = f"--{name.replace('_', '-')}"
             raise InputError(flag, "none beside --machine, --mode, --objective", "it")
-    mode: Literal["inference", "training"] = options.mode or "inference"
+    schedule = schedule_of(options)
+    if mode == "inference" and (schedule or options.backward_factor is not None):
+        raise InputError("--schedule and its options", "--mode training", "--mode inference")
     source = opt.source_of(options)
     published = file_kind(source.model) == "dnn_partitioning"
     if published and mode == "training":
         source = replace(source, options={**source.options, "backward": "keep"})
-    if not published and mode == "training":
-        raise InputError(
-            "--mode training",
-            "a workload of dnn-partitioning, which holds the backward pass",
-            "none",
-        )
+    if published and options.backward_factor is not None:
+        raise InputError("--backward-factor", "none for a file with a backward pass", "it")
     result = place(
         source.model if published else opt.graph_of(source, options),
-        options.machine,
+        _equal_devices(options) if equal else options.machine,
         mode=mode,
         objective=options.objective or "period",
         period_limit=options.period_limit,
         latency_limit=options.latency_limit,
         work=options.work,
+        schedule=schedule or None,
+        backward=options.backward_factor,
         catalogue=opt.catalogue_of(options),
         time_limit=options.time_limit,
         seed=options.seed,
@@ -65,9 +74,58 @@ def plan_kinds(options: argparse.Namespace) -> int:
         print(f"\nDevices of the stages: {used}")
         if "objective" in document:
             print(_goal(document["objective"]))
+        for line in _training(document):
+            print(line)
     if options.output:
         opt.note(f"written: {options.output}")
     return _INTERRUPTED if result.solution.stopped_because == "interrupted" else 0
+
+
+def schedule_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what the options say of the schedule, by its attributes."""
+    given = {name: getattr(options, name) for name in _SCHEDULE}
+    given["name"] = options.schedule
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _equal_devices(options: argparse.Namespace) -> Fleet:
+    """Return the devices that --stages and its numbers describe."""
+    from ..placement.devices import Fleet, Kind, Link
+
+    machine = opt.machine_of(options)
+    link = Link(machine.bandwidth, machine.latency)
+    kind = Kind(
+        options.device or "device",
+        machine.stages,
+        link,
+        memory=machine.memory,
+        memory_limit=machine.memory_limit,
+    )
+    return Fleet((kind,))
+
+
+def _training(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how the schedule runs, what its bubble is, and what each stage holds."""
+    schedule = document.get("training", {}).get("schedule")
+    if schedule is None:
+        return
+    m, k = schedule["microbatches"], len(document["stages"])
+    step = format_time(int(document["training"]["step"].scaleb(12)))
+    yield (
+        f"Schedule: {schedule['name']}, {m} microbatches; a step takes {step}: {m} periods and {k - 1} of "
+        f"bubble, {(m + k - 1) / m:.3f} times the period per microbatch"
+    )
+    for number, stage in enumerate(document["stages"]):
+        params = schedule["state_factor"] * stage["param_bytes"]
+        kept = (stage["in_flight"] - 1) * stage["kept_bytes"]
+        held = params + kept + stage["peak_bytes"]
+        again = ", recomputes" if stage["recompute"] else ""
+        many = f" on {stage['replicas']} devices" if stage["replicas"] > 1 else ""
+        yield (
+            f"  {number}{many}: {stage['in_flight']} in flight{again}; holds {format_bytes(held)}: "
+            f"{format_bytes(params)} of parameters and optimizer, {format_bytes(kept)} kept, "
+            f"{format_bytes(stage['peak_bytes'])} peak"
+        )
 
 
 def _goal(objective: Mapping[str, Any]) -> str:

@@ -46,7 +46,7 @@ def plan(options: argparse.Namespace) -> int:
     """Plan, save, show."""
     from .. import api
 
-    if options.machine or options.mode or options.objective:
+    if options.machine or options.mode or options.objective or options.schedule:
         from .placing import plan_kinds
 
         return plan_kinds(options)
@@ -56,6 +56,9 @@ def plan(options: argparse.Namespace) -> int:
         if getattr(options, name):
             flag = f"--{name.replace('_', '-')}"
             raise InputError(flag, "--machine or --objective beside it", "neither")
+    for name in ("microbatches", "optimizer", "recompute", "replicas", "backward_factor"):
+        if getattr(options, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')}", "--mode training beside it", "none")
     source = opt.source_of(options)
     graph = opt.graph_of(source, options, shaped=False)
     with live_view(options.time_limit) as live:

@@ -10,7 +10,7 @@ from fractions import Fraction
 from ..bound.types import Bound
 from ..errors import InfeasibleError
 from .devices import UNABLE
-from .task import Task
+from .task import Task, most_held
 
 __all__ = ["ceiling", "require_seats", "simple_bound"]
 
@@ -20,16 +20,19 @@ def simple_bound(task: Task) -> Bound:
 
     Let least(v) be the least work of class v on any seat and r(q) the largest least(v) / work(v) on kind q.
     A stage of kind q that takes at most T holds at most T r(q) of least work, so T must be such that the
-    sum of floor(T r(q)) over all devices reaches the least work of all classes.
+    sum of floor(T r(q)) over all devices reaches the least work of all classes.  A stage on p replicas takes
+    p devices; the largest r / p over all numbers of replicas counts then, and floors are those of kinds.
     """
     start = time.perf_counter()
     least = task.least_work()
     shares: dict[int, Fraction] = {}
     for seat, row in zip(task.fleet.seats, task.work, strict=True):
         ratios = [Fraction(a, w) for a, w in zip(least, row, strict=True) if w > 0 and a > 0]
-        share = max(ratios, default=Fraction(0 if any(least) else 1))
+        share = max(ratios, default=Fraction(0 if any(least) else 1)) / seat.replicas
         shares[seat.kind] = max(share, shares.get(seat.kind, Fraction(0)))
     devices = [(kind.count, shares[q]) for q, kind in enumerate(task.fleet.kinds)]
+    if any(seat.replicas > 1 for seat in task.fleet.seats):
+        devices = [(1, count * share) for count, share in devices]
     low, high = max(least), max(1, sum(least))
     while low < high:
         middle = (low + high) // 2
@@ -42,12 +45,14 @@ def simple_bound(task: Task) -> Bound:
 
 def ceiling(task: Task) -> int:
     """Return picoseconds that no stage of any plan exceeds."""
-    everything = sum(task.param_bytes) + sum(task.working_set)
+    kept = sum(task.kept_bytes) + sum(task.fed_bytes)
+    everything = most_held(task.fleet, sum(task.working_set) + kept, sum(task.param_bytes))
     worst = 0
     for s, seat in enumerate(task.fleet.seats):
         work = sum(w for w in task.work[s] if w != UNABLE)
         spill = task.fleet.kinds[seat.kind].spill_time(everything)
-        worst = max(worst, work + sum(task.receive[s]) + sum(task.send[s]) + spill)
+        sync = task.fleet.sync_time(seat, sum(task.param_bytes))
+        worst = max(worst, work + sum(task.receive[s]) + sum(task.send[s]) + spill + sync)
     return worst
 
 
@@ -59,8 +64,9 @@ def require_seats(task: Task, names: Sequence[str]) -> None:
     InfeasibleError
         If there is such a class of nodes.
     """
+    factor = 1 if task.fleet.schedule is None else task.fleet.schedule.state_factor
     for v, nodes in enumerate(task.members):
-        held = sum(task.param_bytes[p] for p in task.params_of[v]) + task.working_set[v]
+        held = factor * sum(task.param_bytes[p] for p in task.params_of[v]) + task.working_set[v]
         able = [s for s in range(len(task.work)) if task.work[s][v] != UNABLE]
         who = f"node '{names[nodes[0]]}'"
         if len(nodes) > 1:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from ..errors import InputError
 from ..units import INT64_MAX, PS_PER_SECOND, seconds_from_ps
+from .schedule import Schedule
 
 __all__ = ["UNABLE", "Fleet", "Kind", "Link", "Seat"]
 
@@ -137,14 +138,21 @@ class Kind:
 
 @dataclass(frozen=True)
 class Seat:
-    """Where a stage may run: a kind, and the links that it receives and sends through.
+    """Where and how a stage may run: a kind, and the links that it receives and sends through.
 
-    Seats that are equal in all this are one.
+    In training with a schedule also on how many devices, and whether it recomputes its forward pass.  Seats that
+    are equal in all this are one.
     """
 
     kind: int
     receive: Link
     send: Link
+    replicas: int = 1
+    recompute: bool = False
+
+    def shared(self, time: int) -> int:
+        """Return the part of one of the replicas, rounded up."""
+        return -(-time // self.replicas)
 
 
 @dataclass(frozen=True)
@@ -165,12 +173,15 @@ class Fleet:
     overlap
         Whether a stage computes, receives and sends at the same time, so that it takes the longest of
         the three instead of their sum.
+    schedule
+        How a pipeline of any order trains; what stages hold and what they may do depends on it.
     """
 
     kinds: tuple[Kind, ...]
     order: tuple[int, ...] | None = None
     links: tuple[Link, ...] | None = None
     overlap: bool = False
+    schedule: Schedule | None = None
 
     def __post_init__(self) -> None:
         names = [kind.name for kind in self.kinds]
@@ -187,6 +198,8 @@ class Fleet:
                     )
             if len(self.order) != sum(kind.count for kind in self.kinds):
                 raise InputError("order", "places of the kinds given", "another kind")
+        if self.schedule is not None and self.order is not None:
+            raise InputError("schedule", "devices in any order", "a fixed order")
         if self.links is not None:
             places = None if self.order is None else len(self.order)
             if places is None:
@@ -221,6 +234,13 @@ class Fleet:
     @cached_property
     def seats(self) -> tuple[Seat, ...]:
         """The different seats."""
+        if self.schedule is not None:
+            return tuple(
+                Seat(q, kind.link, kind.link, replicas, recompute)
+                for q, kind in enumerate(self.kinds)
+                for replicas in range(1, min(self.schedule.replicas, kind.count) + 1)
+                for recompute in self.schedule.choices
+            )
         return tuple(dict.fromkeys(self._seat_of_place(i) for i in range(self._places)))
 
     @property
@@ -238,27 +258,35 @@ class Fleet:
         behind = self.links[place] if place < len(self.links) else None
         return Seat(kind, before or behind or own, behind or before or own)
 
-    def transitions(self) -> Iterator[tuple[int, int, int, int]]:
-        """Yield (state, next state, seat, place): what one more stage may take; sorted by state.
+    def transitions(self) -> Iterator[tuple[int, int, int, int, int]]:
+        """Yield (state, next state, seat, place, kept): what one more stage may take; sorted by state.
 
         State 0 is that of no device in use; states grow.  `place` is the place of a fixed order, or the
-        kind where there is none.
+        kind where there is none.  With a schedule stages are taken from the end, `place` is the seat, and
+        `kept` the number of microbatches that the stage keeps beside the one that it runs; otherwise 0.
         """
         number = {seat: i for i, seat in enumerate(self.seats)}
-        seat_of = [number[self._seat_of_place(i)] for i in range(self._places)]
+        places = range(self._places) if self.schedule is None else ()
+        seat_of = [number[self._seat_of_place(i)] for i in places]
         if self.order is not None:
             for state in range(self._places):
                 for place in range(state, self._places):
-                    yield state, place + 1, seat_of[place], place
+                    yield state, place + 1, seat_of[place], place, 0
             return
         sizes = [kind.count + 1 for kind in self.kinds]
         steps = [1] * len(sizes)
         for q in range(len(sizes) - 2, -1, -1):
             steps[q] = steps[q + 1] * sizes[q + 1]
         for state, used in enumerate(product(*map(range, sizes))):
+            if self.schedule is not None:
+                for s, seat in enumerate(self.seats):
+                    if used[seat.kind] + seat.replicas <= self.kinds[seat.kind].count:
+                        kept = self.schedule.in_flight(seat.replicas, sum(used) + seat.replicas) - 1
+                        yield state, state + seat.replicas * steps[seat.kind], s, s, kept
+                continue
             for q, kind in enumerate(self.kinds):
                 if used[q] < kind.count:
-                    yield state, state + steps[q], seat_of[q], q
+                    yield state, state + steps[q], seat_of[q], q, 0
 
     def costs(self) -> list[int]:
         """Return what the devices in use cost in each state.
@@ -275,8 +303,23 @@ class Fleet:
         return [sum(n * c for n, c in zip(row, prices, strict=True)) for row in used]
 
     def seat_at(self, place: int) -> Seat:
-        """Return the seat of a place of the fixed order, or of a kind where there is none."""
-        return self._seat_of_place(place)
+        """Return the seat of a place of the fixed order, or of a kind where there is none.
+
+        With a schedule places are seats.
+        """
+        return self.seats[place] if self.schedule is not None else self._seat_of_place(place)
+
+    def sync_rate(self, seat: Seat) -> tuple[int, int]:
+        """Return what adding gradients up takes of a seat per parameter byte, as :meth:`Schedule.sync_rate`."""
+        link = self.kinds[seat.kind].link
+        if self.schedule is None or link.free:
+            return 0, 1
+        return self.schedule.sync_rate(seat.replicas, link.bandwidth)
+
+    def sync_time(self, seat: Seat, params: int) -> int:
+        """Return the picoseconds per microbatch that adding gradients of so many bytes up takes."""
+        rate, per = self.sync_rate(seat)
+        return -(-params * rate // per)
 
     def to_json(self, node_count: int) -> list[dict[str, Any]]:
         """Return the kinds as a plan file states them; work in exact decimals of seconds, null where unable."""

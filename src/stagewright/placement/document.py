@@ -10,7 +10,7 @@ from ..certificate.build import FORMAT, bound_entry, gap_of, rounded, stage_entr
 from ..units import seconds_from_ps
 from .devices import Fleet
 from .method import PlacedSolution
-from .workload import Workload, evaluate
+from .workload import PlacedStage, Workload, evaluate
 
 __all__ = ["placed_document"]
 
@@ -32,14 +32,21 @@ def placed_document(
     for device, nodes, cost in zip(plan.devices, plan.stages, costs, strict=True):
         name = fleet.kinds[fleet.seat_at(device).kind].name
         place = {} if fleet.order is None else {"place": device}
-        stages.append(stage_entry(graph, nodes, cost) | {"device": name} | place)
+        entry = stage_entry(graph, nodes, cost) | {"device": name} | place
+        stages.append(entry | scheduled_entry(fleet, device, cost))
     objective = solution.objective.to_json(solution.value, solution.value_bound)
-    training = {
+    training: dict[str, Any] = {
         "training": {
             "backward": [graph.node_names[v] for v, back in enumerate(workload.backward) if back],
             "along": workload.along,
         }
     }
+    if fleet.schedule is not None:
+        periods = fleet.schedule.microbatches * fleet.schedule.bubble(len(stages))
+        training["training"] |= {
+            "schedule": fleet.schedule.to_json(),
+            "step": seconds_from_ps(int(periods) * upper),
+        }
     return {
         "format": FORMAT,
         "graph_sha256": graph.sha256,
@@ -56,6 +63,20 @@ def placed_document(
         "seconds": rounded(solution.seconds),
         "seed": seed,
         "version": __version__,
+    }
+
+
+def scheduled_entry(fleet: Fleet, device: int, cost: PlacedStage) -> dict[str, Any]:
+    """Return what a plan file says more of a stage that trains by a schedule."""
+    if fleet.schedule is None:
+        return {}
+    seat = fleet.seat_at(device)
+    return {
+        "replicas": seat.replicas,
+        "recompute": seat.recompute,
+        "in_flight": cost.in_flight,
+        "kept_bytes": cost.kept_bytes,
+        "sync": seconds_from_ps(cost.sync),
     }
 
 

@@ -16,11 +16,13 @@ from ..cost.roofline import apply_roofline
 from ..errors import InputError
 from ..units import parse_bandwidth, parse_bytes, parse_time
 from .devices import UNABLE, Fleet, Kind, Link
+from .schedule import Schedule
 from .workload import Workload
 
 __all__ = ["read_fleet"]
 
-_TOP: Final = ("device", "order", "overlap", "link_inside", "link_between", "links")
+_TRAINING: Final = ("schedule", "microbatches", "optimizer", "recompute", "replicas")
+_TOP: Final = ("training", "device", "order", "overlap", "link_inside", "link_between", "links")
 _DEVICE: Final = (
     "kind",
     "count",
@@ -69,7 +71,25 @@ def read_fleet(path: str | Path, workload: Workload, catalogue: Catalogue | None
         order,
         reader.links(document, order, tables),
         _flag(document.get("overlap", False), f"{path}: overlap"),
+        _schedule(document, path),
     )
+
+
+def _schedule(document: _Table, path: Path) -> Schedule | None:
+    """Return the schedule of the ``[training]`` table."""
+    if "training" not in document:
+        return None
+    table, item = document["training"], f"{path}: training"
+    if not isinstance(table, dict):
+        raise InputError(item, "a table", _say(table))
+    _known(table, _TRAINING, item)
+    given = {("name" if key == "schedule" else key): value for key, value in table.items()}
+    if "optimizer" in given:
+        given["optimizer"] = str(given["optimizer"])
+    try:
+        return Schedule(**given)
+    except InputError as error:
+        raise InputError(f"{item}: {error.item}", error.expected, error.got) from None
 
 
 class _Reader:

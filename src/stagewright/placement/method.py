@@ -19,7 +19,7 @@ import numpy as np
 from .. import _native
 from ..bound.types import Bound
 from ..effort import Effort
-from ..errors import InfeasibleError, LimitError
+from ..errors import InfeasibleError, InputError, LimitError
 from ..machine import Machine
 from ..problem import Flow
 from ..solve import Settings, solve
@@ -28,7 +28,7 @@ from .devices import UNABLE, Fleet
 from .objective import Objective
 from .program import Ask, Found, Listed, linked, near_order
 from .task import Task, compile_task, reduce_task
-from .workload import PlacedPlan, Workload, problems_of, stage_cost
+from .workload import PlacedPlan, Workload, costs_of, problems_of
 
 __all__ = ["PlacedSolution", "solve_placed"]
 
@@ -99,6 +99,10 @@ def solve_placed(
         If no plan that fits was found in time, and none was shown not to exist.
     """
     objective = objective or Objective()
+    if fleet.schedule is not None and (
+        objective.minimise == "latency" or objective.latency_limit is not None
+    ):
+        raise InputError("objective", "period or cost, in training with a schedule", "latency")
     run = _Run(workload, fleet, objective, time.perf_counter(), time_limit)
     require_seats(run.whole, workload.graph.node_names)
     if objective.minimise == "cost":
@@ -200,7 +204,8 @@ class _Run:
     def _stage_of_best(self) -> list[int]:
         if self.best is None:
             return [0] * self.task.size
-        stage = {v: i for i, nodes in enumerate(self.best[1].stages) for v in nodes}
+        stages = self.best[1].stages[:: -1 if self.task.reverse else 1]
+        stage = {v: i for i, nodes in enumerate(stages) for v in nodes}
         # A class that the best plan divides (by what thresholds united) goes to the later stage.
         home = [max(stage[v] for v in nodes) for nodes in self.task.members]
         for v, row in enumerate(self.task.after):
@@ -247,13 +252,10 @@ class _Run:
 
     def _judge(self, plan: PlacedPlan, margin: int) -> tuple[int | None, int]:
         """Return the value of a plan, None if it does not fit, and how many bytes were underrated."""
-        costs = [
-            stage_cost(self.workload, self.fleet, device, nodes)
-            for device, nodes in zip(plan.devices, plan.stages, strict=True)
-        ]
+        costs = costs_of(self.workload, self.fleet, plan)
         working_set = dict(self._working_sets())
         excess = max(
-            cost.peak_bytes - max(working_set[v] for v in nodes)
+            cost.peak_bytes - max(cost.resting_bytes, *(working_set[v] for v in nodes))
             for cost, nodes in zip(costs, plan.stages, strict=True)
         )
         fits = not problems_of(self.workload, self.fleet, plan) and self.objective.keeps_limits(
@@ -467,8 +469,7 @@ class _Run:
         else:
             why = "there are too many ideals"
         value, plan = self.best
-        stages = zip(plan.devices, plan.stages, strict=True)
-        costs = [stage_cost(self.workload, self.fleet, *stage) for stage in stages]
+        costs = costs_of(self.workload, self.fleet, plan)
         period = self.objective.plain
         return PlacedSolution(
             plan=plan,

@@ -55,8 +55,8 @@ class Objective:
     def value(self, fleet: Fleet, plan: PlacedPlan, costs: Sequence[PlacedStage]) -> int:
         """Return picoseconds, or the cost of the devices in use."""
         if self.minimise == "cost":
-            kinds = [fleet.kinds[fleet.seat_at(device).kind] for device in plan.devices]
-            return sum(kind.cost for kind in kinds)
+            seats = [fleet.seat_at(device) for device in plan.devices]
+            return sum(fleet.kinds[seat.kind].cost * seat.replicas for seat in seats)
         totals = [cost.total for cost in costs]
         return max(totals) if self.minimise == "period" else sum(totals)
 

@@ -115,13 +115,16 @@ class Listed:
         for v, number in enumerate(block.tolist()):
             stages[number].extend(self.task.members[v])
         devices = tuple(transitions[t][3] for t in taken.tolist())
+        if self.task.reverse:
+            stages, devices = stages[::-1], devices[::-1]
         return Found(answer, value, tuple(map(tuple, stages)), devices, pairs, interrupted)
 
 
 def _native_task(
-    task: Task, transitions: Sequence[tuple[int, int, int, int]], margin: int
+    task: Task, transitions: Sequence[tuple[int, int, int, int, int]], margin: int
 ) -> _native.Placement:
     users, params = Ragged.of(task.consumers), Ragged.of(task.params_of)
+    schedule = task.fleet.schedule
     native = _native.Placement(
         task.size,
         np.array(task.producer, np.int32),
@@ -132,9 +135,18 @@ def _native_task(
         params.values,
         np.array(task.working_set, np.int64),
         task.fleet.states,
-        np.array([number for row in transitions for number in row[:3]], np.int32),
+        np.array([row[i] for row in transitions for i in (0, 1, 2, 4)], np.int32),
         task.fleet.overlap,
     )
+    if task.kept_of:
+        kept = Ragged.of(task.kept_of)
+        native.set_kept(
+            np.array(task.kept_bytes, np.int64),
+            kept.offsets,
+            kept.values,
+            np.array(task.fed_bytes, np.int64),
+            np.array(task.back_bytes, np.int64),
+        )
     for s, seat in enumerate(task.fleet.seats):
         kind = task.fleet.kinds[seat.kind]
         native.set_type(
@@ -145,6 +157,10 @@ def _native_task(
             _NO_LIMIT if kind.memory is None else max(0, kind.memory - margin),
             kind.link.bandwidth or 1,
             _NO_LIMIT if kind.memory_limit is None else max(-1, kind.memory_limit - margin),
+            seat.replicas,
+            1 if schedule is None else schedule.state_factor,
+            *task.fleet.sync_rate(seat),
+            seat.recompute,
         )
     return native
 

@@ -51,7 +51,7 @@ def read_workload(
             f"{path}: mode",
             "a workload of dnn-partitioning, which holds the backward pass",
             FORMATS[kind].title,
-            "Leave out --mode training.",
+            "training_workload() adds one to other graphs.",
         )
     from ..readers import load
 

@@ -18,16 +18,19 @@ to run.  No other tensor turns round: along the pipeline u passes no consumer of
 where it could, both ends cost the same on every seat (links between neighbours are refused).  Where receiving,
 sending and computing overlap, the sum says nothing, so there O must be empty, nothing turn round, u be without
 work, and nothing run backward.  Where memory binds, u must hold nothing: no parameters, and no bytes while
-it runs.
+it runs.  With replicas u must have no parameters either.  With a schedule A may be empty then, and a stage
+before it has fewer devices behind it and keeps no more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..classes import merge_classes, stage_classes
 from ..errors import InputError
+from ..units import INT64_MAX
 from .devices import UNABLE, Fleet
 from .workload import Workload
 
@@ -56,6 +59,12 @@ class Task:
         The nodes of each class.
     training
         Whether some nodes run backward.
+    kept_bytes, kept_of, fed_bytes, back_bytes
+        With a schedule and where memory can bind: the bytes of what the backward pass needs of the forward
+        pass, which of it each class needs, and the bytes of each tensor that a stage that receives it keeps if it
+        recomputes, and that it holds between its passes.
+    reverse
+        Whether the classes stand from the last to the first along the pipeline, as a schedule has them.
     """
 
     fleet: Fleet
@@ -70,6 +79,11 @@ class Task:
     working_set: tuple[int, ...]
     members: tuple[tuple[int, ...], ...]
     training: bool
+    kept_bytes: tuple[int, ...] = ()
+    kept_of: tuple[tuple[int, ...], ...] = ()
+    fed_bytes: tuple[int, ...] = ()
+    back_bytes: tuple[int, ...] = ()
+    reverse: bool = False
 
     @property
     def size(self) -> int:
@@ -113,6 +127,9 @@ class Task:
                 for home in homes
             )
 
+        def united(rows: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+            return tuple(tuple(sorted({p for v in home for p in rows[v]})) for home in homes)
+
         return replace(
             self,
             work=tuple(map(added, self.work)),
@@ -121,9 +138,10 @@ class Task:
             receive=tuple(map(summed, self.receive)),
             send=tuple(map(summed, self.send)),
             after=tuple(after),
-            params_of=tuple(
-                tuple(sorted({p for v in home for p in self.params_of[v]})) for home in homes
-            ),
+            params_of=united(self.params_of),
+            kept_of=united(self.kept_of) if self.kept_of else (),
+            fed_bytes=summed(self.fed_bytes) if self.fed_bytes else (),
+            back_bytes=summed(self.back_bytes) if self.back_bytes else (),
             working_set=tuple(max(self.working_set[v] for v in home) for home in homes),
             members=tuple(tuple(m for v in home for m in self.members[v]) for home in homes),
         )
@@ -156,8 +174,8 @@ def compile_task(workload: Workload, fleet: Fleet) -> Task:
     Raises
     ------
     InputError
-        If some tensor is given in bytes and a kind has no bandwidth, a kind's work is of another graph, or
-        training meets links between neighbours.
+        If some tensor is given in bytes and a kind has no bandwidth, a kind's work is of another graph,
+        training meets links between neighbours, or a schedule has no backward pass.
     """
     graph = workload.graph
     n = graph.num_nodes
@@ -167,16 +185,19 @@ def compile_task(workload: Workload, fleet: Fleet) -> Task:
             "none for training, whose tensors go both ways",
             f"{len(fleet.links)} links",
         )
+    if fleet.schedule is not None and not any(workload.backward):
+        raise InputError("schedule", "a workload with a backward pass", "one without")
     precedence = workload.precedence()
     label, first, last = stage_classes(graph, precedence)
     nbytes, times = graph.tensor_bytes.tolist(), graph.tensor_time.tolist()
     consumers = graph.tensor_consumers.rows()
     producer, replicable = graph.tensor_producer.tolist(), graph.replicable.tolist()
     sizes = [max(0, size) for size in nbytes]
-    everything = sum(sizes) + int(graph.param_bytes.sum())
+    everything = most_held(fleet, sum(sizes), int(graph.param_bytes.sum()))
     limits = [m for kind in fleet.kinds for m in (kind.memory, kind.memory_limit) if m is not None]
     binds = everything > min(limits, default=everything)
-    working_set, params_of = [0] * n, [()] * n if not binds else _users(workload)
+    synced = any(seat.replicas > 1 for seat in fleet.seats)
+    working_set, params_of = [0] * n, _users(workload) if binds or synced else [()] * n
     if binds:
         for p, users, size in zip(producer, consumers, sizes, strict=True):
             for v in (p, *users):
@@ -188,20 +209,20 @@ def compile_task(workload: Workload, fleet: Fleet) -> Task:
         )
         for link in {link for seat in fleet.seats for link in (seat.receive, seat.send)}
     }
-    work = {q: workload.work_on(fleet, q) for q in range(len(fleet.kinds))}
     plain = Task(
         fleet=fleet,
-        work=tuple(work[seat.kind] for seat in fleet.seats),
+        work=tuple(workload.work_at(fleet, seat) for seat in fleet.seats),
         producer=tuple(producer),
         consumers=tuple(map(tuple, consumers)),
-        receive=tuple(prices[seat.receive] for seat in fleet.seats),
-        send=tuple(prices[seat.send] for seat in fleet.seats),
+        receive=tuple(tuple(map(seat.shared, prices[seat.receive])) for seat in fleet.seats),
+        send=tuple(tuple(map(seat.shared, prices[seat.send])) for seat in fleet.seats),
         after=tuple(tuple(sorted(set(row))) for row in precedence),
-        param_bytes=tuple(graph.param_bytes.tolist()) if binds else (),
+        param_bytes=tuple(graph.param_bytes.tolist()) if binds or synced else (),
         params_of=tuple(params_of),
         working_set=tuple(working_set),
         members=tuple((v,) for v in range(n)),
         training=any(workload.backward),
+        **(_stashes(workload, sizes) if binds and fleet.schedule is not None else {}),
     )
     groups: list[list[int]] = [[] for _ in range(max(label) + 1)]
     for v, number in enumerate(label):
@@ -209,7 +230,56 @@ def compile_task(workload: Workload, fleet: Fleet) -> Task:
     task = plain.contract(groups)
     pinned = [-1 if c < 0 else groups[c][0] for c in (first, last)]
     home = {m: c for c, nodes in enumerate(task.members) for m in nodes}
-    return _pinned(task, *(-1 if v < 0 else home[v] for v in pinned))
+    task = _pinned(task, *(-1 if v < 0 else home[v] for v in pinned))
+    return task if fleet.schedule is None else _turned(task)
+
+
+def most_held(fleet: Fleet, activations: int, params: int) -> int:
+    """Return bytes that no stage exceeds.
+
+    Raises
+    ------
+    InputError
+        If they do not fit in 64 bits.
+    """
+    if fleet.schedule is None:
+        return activations + params
+    flight = fleet.schedule.in_flight(1, fleet.stages)
+    held = fleet.schedule.state_factor * params + (1 + flight) * activations
+    if held > INT64_MAX // 4:
+        raise InputError("microbatches", "as many as can be counted in 64 bits of bytes", str(held))
+    return held
+
+
+def _stashes(workload: Workload, sizes: Sequence[int]) -> dict[str, Any]:
+    """Return what classes of one node keep for the backward pass, and what they keep of what they receive."""
+    graph, backward = workload.graph, workload.backward
+    producer, consumers = graph.tensor_producer.tolist(), graph.tensor_consumers.rows()
+    fed = tuple(0 if backward[p] else size for p, size in zip(producer, sizes, strict=True))
+    kept_of: list[list[int]] = [[] for _ in backward]
+    kept = [t for t, size in enumerate(fed) if size and any(backward[v] for v in consumers[t])]
+    for i, t in enumerate(kept):
+        for v in consumers[t]:
+            if backward[v]:
+                kept_of[v].append(i)
+    return {
+        "kept_bytes": tuple(fed[t] for t in kept),
+        "kept_of": tuple(map(tuple, kept_of)),
+        "fed_bytes": fed,
+        "back_bytes": tuple(size - own for size, own in zip(sizes, fed, strict=True)),
+    }
+
+
+def _turned(task: Task) -> Task:
+    """Return the task from the end of the pipeline to its start.
+
+    What a block costs does not depend on the direction; how many devices come behind it is known then.
+    """
+    rows: list[list[int]] = [[] for _ in task.after]
+    for v, row in enumerate(task.after):
+        for w in row:
+            rows[w].append(v)
+    return replace(task, after=tuple(map(tuple, rows)), reverse=True).contract([])
 
 
 def _users(workload: Workload) -> list[tuple[int, ...]]:

@@ -10,20 +10,37 @@ one, and what the forward pass leaves for the backward pass may go anywhere.  A 
 of the two passes, and its cost counts both.  Nodes that must share a device (a layer's forward and
 backward part) are a group (Tarnawski, Phanishayee, Devanur, Mahajan and Nina Paravecino, Efficient
 Algorithms for Device Placement of DNN Graph Operators, NeurIPS 2020, with PipeDream's schedule).
+
+**With a schedule** (:mod:`.schedule`) a stage holds, on each of its devices,
+
+    state_factor * parameters + (in flight - 1) * kept + peak
+
+bytes: `peak` is that of one microbatch through both passes, `kept` what stays of every other one in flight:
+the forward tensors that backward nodes of the stage need, or, where it recomputes, those that it received.
+It runs its forward nodes first.  It takes per microbatch what it takes on one device, each node and each
+price divided by the replicas and rounded up, and the m-th part of the sum of gradients.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from ..errors import GraphError, InputError
 from ..graph import CostGraph
 from ..plans import StageCost, constraint_problems
-from .devices import UNABLE, Fleet
+from .devices import UNABLE, Fleet, Seat
 
-__all__ = ["PlacedPlan", "PlacedStage", "Workload", "evaluate", "problems_of", "stage_cost"]
+__all__ = [
+    "PlacedPlan",
+    "PlacedStage",
+    "Workload",
+    "costs_of",
+    "evaluate",
+    "problems_of",
+    "stage_cost",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,12 +118,28 @@ class Workload:
             raise InputError(item, f"{self.graph.num_nodes} numbers", str(len(work)))
         return work
 
+    def work_at(self, fleet: Fleet, seat: Seat) -> tuple[int, ...]:
+        """Return the picoseconds of each node at a seat: recomputed and divided where it says so."""
+        work = self.work_on(fleet, seat.kind)
+        if not seat.recompute and seat.replicas == 1:
+            return work
+        backward = self.backward or (False,) * len(work)
+        times = (
+            2 * w if seat.recompute and not back else w
+            for w, back in zip(work, backward, strict=True)
+        )
+        return tuple(
+            UNABLE if w == UNABLE else seat.shared(time)
+            for w, time in zip(work, times, strict=True)
+        )
+
 
 @dataclass(frozen=True)
 class PlacedPlan:
     """Stages in pipeline order: nodes in the order they run, and the device of each.
 
-    A device is a place of the fleet's order, or a kind where stages take devices in any order.
+    A device is a place of the fleet's order, or a kind where stages take devices in any order; with a schedule
+    it is a seat.
     """
 
     stages: tuple[tuple[int, ...], ...]
@@ -115,24 +148,43 @@ class PlacedPlan:
 
 @dataclass(frozen=True)
 class PlacedStage(StageCost):
-    """The parts of a stage's cost; picoseconds and bytes."""
+    """The parts of a stage's cost; picoseconds and bytes.
+
+    With a schedule `sync` is the stage's sum of gradients per microbatch, `kept_bytes` what it keeps of a
+    microbatch, and `resting_bytes` what is alive between the two passes of one at least: what its backward nodes
+    need of the forward pass, and the gradients that it receives.
+    """
 
     overlap: bool = False
+    sync: int = 0
+    resting_bytes: int = 0
+    kept_bytes: int = 0
+    in_flight: int = 1
+    state_factor: int = 1
 
     @property
     def total(self) -> int:
-        """Return the sum of all, or the longest of computing, receiving, sending."""
+        """Return the sum of all, or the longest of computing, receiving, sending, adding up."""
         compute = self.work + self.overflow
         if self.overlap:
-            return max(compute, self.io_in, self.io_out)
-        return compute + self.io_in + self.io_out
+            return max(compute, self.io_in, self.io_out, self.sync)
+        return compute + self.io_in + self.io_out + self.sync
+
+    @property
+    def held_bytes(self) -> int:
+        """What a device of the stage holds, and a hard limit is held against."""
+        kept = (self.in_flight - 1) * self.kept_bytes
+        return self.state_factor * self.param_bytes + kept + self.peak_bytes
 
 
-def stage_cost(workload: Workload, fleet: Fleet, device: int, nodes: Sequence[int]) -> PlacedStage:
+def stage_cost(
+    workload: Workload, fleet: Fleet, device: int, nodes: Sequence[int], behind: int = 0
+) -> PlacedStage:
     """Return the cost of one stage that runs `nodes` in the given order on a device.
 
     Tensors and memory are counted as in :func:`..plans.stage_cost`; the stage pays a tensor once when
-    it receives it and once when it sends it, at the prices of its links.
+    it receives it and once when it sends it, at the prices of its links.  `behind` is the number of devices
+    of all later stages; what a stage holds depends on it with a schedule.
 
     Raises
     ------
@@ -141,7 +193,7 @@ def stage_cost(workload: Workload, fleet: Fleet, device: int, nodes: Sequence[in
     """
     graph, seat = workload.graph, fleet.seat_at(device)
     kind = fleet.kinds[seat.kind]
-    work = workload.work_on(fleet, seat.kind)
+    work = workload.work_at(fleet, seat)
     for node in nodes:
         if work[node] == UNABLE:
             raise InputError(
@@ -149,7 +201,8 @@ def stage_cost(workload: Workload, fleet: Fleet, device: int, nodes: Sequence[in
             )
     replicable, inside = graph.replicable.tolist(), set(nodes)
     position = {node: i for i, node in enumerate(nodes)}
-    io_in = io_out = 0
+    backward = workload.backward or (False,) * graph.num_nodes
+    io_in = io_out = saved = received = gradients = 0
     alive = [0] * (len(nodes) + 1)  # differences of the bytes alive while the i-th node runs
     for tensor, producer in enumerate(graph.tensor_producer.tolist()):
         consumers = graph.tensor_consumers[tensor]
@@ -157,14 +210,18 @@ def stage_cost(workload: Workload, fleet: Fleet, device: int, nodes: Sequence[in
         size, time = int(graph.tensor_bytes[tensor]), int(graph.tensor_time[tensor])
         free, leaves = replicable[producer], len(within) < len(consumers)
         if producer in inside:
-            io_out += seat.send.price(size, time) if leaves and not free else 0
+            io_out += seat.shared(seat.send.price(size, time)) if leaves and not free else 0
             start = position[producer]
             end = len(nodes) - 1 if leaves else max(within, default=start)
         elif within:
-            io_in += 0 if free else seat.receive.price(size, time)
+            io_in += 0 if free else seat.shared(seat.receive.price(size, time))
             start, end = 0, max(within)
+            received += 0 if backward[producer] else max(0, size)
+            gradients += max(0, size) if backward[producer] else 0
         else:
             continue
+        if not backward[producer] and any(backward[nodes[i]] for i in within):
+            saved += max(0, size)
         alive[start] += max(0, size)
         alive[end + 1] -= max(0, size)
     params = sum(
@@ -176,15 +233,32 @@ def stage_cost(workload: Workload, fleet: Fleet, device: int, nodes: Sequence[in
     for change in alive:
         now += change
         peak = max(peak, now)
-    return PlacedStage(
-        sum(work[v] for v in nodes),
-        io_in,
-        io_out,
-        kind.spill_time(params + peak),
-        params,
-        peak,
-        fleet.overlap,
-    )
+    cost = PlacedStage(sum(work[v] for v in nodes), io_in, io_out, 0, params, peak, fleet.overlap)
+    if (schedule := fleet.schedule) is not None:
+        cost = replace(
+            cost,
+            sync=fleet.sync_time(seat, params),
+            resting_bytes=saved + gradients,
+            kept_bytes=received if seat.recompute else saved,
+            in_flight=schedule.in_flight(seat.replicas, behind + seat.replicas),
+            state_factor=schedule.state_factor,
+        )
+    return replace(cost, overflow=seat.shared(kind.spill_time(cost.held_bytes)))
+
+
+def costs_of(workload: Workload, fleet: Fleet, plan: PlacedPlan) -> list[PlacedStage]:
+    """Return the cost of every stage of a plan, valid or not.
+
+    Raises
+    ------
+    InputError
+        If a device cannot run a node.
+    """
+    costs, behind = [], 0
+    for device, nodes in reversed(list(zip(plan.devices, plan.stages, strict=True))):
+        costs.append(stage_cost(workload, fleet, device, nodes, behind))
+        behind += fleet.seat_at(device).replicas
+    return costs[::-1]
 
 
 def evaluate(workload: Workload, fleet: Fleet, plan: PlacedPlan) -> list[PlacedStage]:
@@ -198,8 +272,7 @@ def evaluate(workload: Workload, fleet: Fleet, plan: PlacedPlan) -> list[PlacedS
     problems = problems_of(workload, fleet, plan)
     if problems:
         raise InputError("plan", "a valid plan", problems[0])
-    stages = zip(plan.devices, plan.stages, strict=True)
-    return [stage_cost(workload, fleet, device, nodes) for device, nodes in stages]
+    return costs_of(workload, fleet, plan)
 
 
 def problems_of(workload: Workload, fleet: Fleet, plan: PlacedPlan) -> list[str]:
@@ -235,13 +308,17 @@ def _device_problems(fleet: Fleet, plan: PlacedPlan) -> list[str]:
         if any(a >= b for a, b in pairwise(ends)):
             return [f"places {list(plan.devices)} do not grow within 0..{len(fleet.order) - 1}"]
         return []
-    unknown = [device for device in plan.devices if not 0 <= device < len(fleet.kinds)]
+    choices = len(fleet.kinds) if fleet.schedule is None else len(fleet.seats)
+    unknown = [device for device in plan.devices if not 0 <= device < choices]
     if unknown:
         return [f"kind {unknown[0]} of device does not exist"]
+    seats = [fleet.seat_at(device) for device in plan.devices]
+    taken = [sum(s.replicas for s in seats if s.kind == q) for q in range(len(fleet.kinds))]
+    what = "stages" if fleet.schedule is None else "devices used"
     return [
-        f"{used} stages on {kind.count} devices '{kind.name}'"
-        for q, kind in enumerate(fleet.kinds)
-        if (used := plan.devices.count(q)) > kind.count
+        f"{used} {what} on {kind.count} devices '{kind.name}'"
+        for used, kind in zip(taken, fleet.kinds, strict=True)
+        if used > kind.count
     ]
 
 
@@ -268,8 +345,10 @@ def _order_problems(workload: Workload, position: Mapping[int, tuple[int, int]])
 
 def _stage_problems(workload: Workload, fleet: Fleet, plan: PlacedPlan) -> list[str]:
     """Return the stages that their devices cannot run, or cannot hold."""
-    problems = []
-    for number, (device, nodes) in enumerate(zip(plan.devices, plan.stages, strict=True)):
+    problems, behind = [], 0
+    rows = list(enumerate(zip(plan.devices, plan.stages, strict=True)))
+    for number, (device, nodes) in reversed(rows):
+        later, behind = behind, behind + fleet.seat_at(device).replicas
         kind = fleet.kinds[fleet.seat_at(device).kind]
         work = workload.work_on(fleet, fleet.seat_at(device).kind)
         unable = [v for v in nodes if work[v] == UNABLE]
@@ -277,9 +356,14 @@ def _stage_problems(workload: Workload, fleet: Fleet, plan: PlacedPlan) -> list[
             name = workload.graph.node_names[unable[0]]
             problems.append(f"stage {number}: device '{kind.name}' cannot run node '{name}'")
             continue
-        held = stage_cost(workload, fleet, device, nodes).held_bytes
+        turns = (
+            [workload.backward[v] for v in nodes] if fleet.schedule and workload.backward else []
+        )
+        if turns != sorted(turns):
+            problems.append(f"stage {number} runs a backward node before a forward one")
+        held = stage_cost(workload, fleet, device, nodes, later).held_bytes
         if not kind.fits(held):
             problems.append(
                 f"stage {number} holds {held} bytes, the limit of '{kind.name}' is {kind.memory_limit}"
             )
-    return problems
+    return problems[::-1]
