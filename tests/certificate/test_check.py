@@ -295,6 +295,7 @@ def test_damaged_file_is_unreadable(content: bytes, tmp_path: Path) -> None:
         "check_proofs.py",
         "check_devices.py",
         "check_search.py",
+        "check_schedule.py",
         "check_classes.py",
     ],
 )
