@@ -105,29 +105,6 @@ void IdealGraph::list_rest_params() {
         }
 }
 
-// Work and io of J \ I follow from the tensors live at I and at J: those live at one of them are paid
-// once, those live at both once if J \ I has a consumer of them, else not at all.
-void IdealGraph::list_live() {
-    const auto& g = instance_;
-    std::vector<std::uint64_t> users(static_cast<std::size_t>(g.tensors() * words_), 0);
-    for (Tensor t = 0; t < g.tensors(); ++t)
-        for (const auto u : g.consumers[t])
-            users[t * words_ + (u >> 6)] |= std::uint64_t{1} << (u & 63);
-    live_start_.assign(1, 0);
-    for (std::int64_t i = 0; i < count(); ++i) {
-        const auto* in = bits(i);
-        for (Tensor t = 0; t < g.tensors(); ++t) {
-            const auto p = g.producer[t];
-            if (g.cost[t] == 0 || !((in[p >> 6] >> (p & 63)) & 1U)) continue;
-            std::int32_t missing = 0;
-            for (std::int64_t w = 0; w < words_; ++w)
-                missing += std::popcount(users[t * words_ + w] & ~in[w]);
-            if (missing > 0) live_list_.push_back({t, missing});
-        }
-        live_start_.push_back(static_cast<std::int64_t>(live_list_.size()));
-    }
-}
-
 // What is left must fit in the blocks that are left.  Each of them costs at least its work and io, and
 //     (parameters + working set - capacity) / bandwidth
 // if that is above 0.  Summed over the blocks, parameters count at least once, and so does every tensor
@@ -179,16 +156,15 @@ Answer IdealGraph::decide_with_memory(std::int32_t k, Picoseconds threshold,
     if (rest_params_.empty()) {
         list_bits();
         list_rest_params();
-        list_live();
     }
     most_held_ = g.memory.most_held(threshold);
     std::vector<std::int32_t> missing(static_cast<std::size_t>(g.tensors()),
                                       0);  // of the tensors live at I
     std::vector<std::int32_t> parent(static_cast<std::size_t>(count()), -1);
     std::vector<std::int32_t> layer{0}, next;
-    std::vector<std::int32_t> open;  // ideals that are not reached, by increasing work
-    for (std::int32_t i = 1; i <= all; ++i) open.push_back(i);
-    std::stable_sort(open.begin(), open.end(), [&](auto a, auto b) { return work_[a] < work_[b]; });
+    // Ideals that are not reached, by increasing work; the empty one is the first of all.
+    std::vector<std::int32_t> open(by_work_.begin() + 1, by_work_.end());
+    open.push_back(all);
     BlockCost cost(g);
     for (std::int32_t used = 0; used < k && parent[all] < 0 && !layer.empty(); ++used) {
         Targets targets;
@@ -209,8 +185,9 @@ Answer IdealGraph::decide_with_memory(std::int32_t k, Picoseconds threshold,
                 targets.work.begin();
             pairs_ += end - begin;
             stop.spend(2 * (end - begin));
-            for (auto e = live_start_[source]; e < live_start_[source + 1]; ++e)
-                missing[live_list_[e].tensor] = live_list_[e].missing;
+            lists_->make(source, window(source));
+            for (const auto& live_there : lists_->of(source))
+                missing[live_there.tensor] = live_there.missing;
             for (auto i = begin; i < end; ++i) {
                 const auto least = targets.work[i] - work + std::abs(targets.live[i] - live);
                 if (least > threshold) continue;
@@ -223,12 +200,13 @@ Answer IdealGraph::decide_with_memory(std::int32_t k, Picoseconds threshold,
                 for (std::int64_t w = 0; w < words_ && within; ++w)
                     within = (lower[w] & ~upper[w]) == 0;
                 if (!within) continue;
+                // Tensors live at one of the two are paid once, those live at both once if a consumer of them
+                // lies between, else not at all.
                 auto work_and_io = targets.work[i] - work + targets.live[i] + live;
-                for (auto e = live_start_[ideal]; e < live_start_[ideal + 1]; ++e) {
-                    const auto [tensor, left] = live_list_[e];
+                lists_->make(ideal, window(ideal));
+                for (const auto& [tensor, left, price] : lists_->of(ideal))
                     if (missing[tensor] > 0)
-                        work_and_io -= g.cost[tensor] * (missing[tensor] == left ? 2 : 1);
-                }
+                        work_and_io -= missing[tensor] == left ? 2 * price : price;
                 if (work_and_io + g.memory.overflow(params - targets.params[i] + least_set_) >
                     threshold)
                     continue;
@@ -241,8 +219,7 @@ Answer IdealGraph::decide_with_memory(std::int32_t k, Picoseconds threshold,
                 if (ideal == all) break;
                 next.push_back(ideal);
             }
-            for (auto e = live_start_[source]; e < live_start_[source + 1]; ++e)
-                missing[live_list_[e].tensor] = 0;
+            for (const auto& live_there : lists_->of(source)) missing[live_there.tensor] = 0;
             if (parent[all] >= 0) break;
         }
         // Larger ideals first: they are the likelier to finish.

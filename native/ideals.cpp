@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <numeric>
 
 #include "random.hpp"
 
@@ -42,7 +43,7 @@ struct IdealGraph::Listing {
     std::vector<std::uint64_t> words;
     std::int32_t first = 0;
 
-    void set_to(const Window& from, Node added) {
+    void set_to(const IdealWindow& from, Node added) {
         words.assign(from.words, from.words + (from.end - from.first));
         first = from.first;
         const auto word = added >> 6;
@@ -62,7 +63,7 @@ struct IdealGraph::Listing {
         return (words[word] >> (v & 63)) & 1U;
     }
 
-    [[nodiscard]] bool equals(const Window& other) const {
+    [[nodiscard]] bool equals(const IdealWindow& other) const {
         return first == other.first &&
                static_cast<std::int32_t>(words.size()) == other.end - other.first &&
                std::equal(words.begin(), words.end(), other.words);
@@ -162,8 +163,22 @@ Answer IdealGraph::decide(std::int32_t k, Picoseconds threshold, std::vector<std
                           Stop& stop, bool certain) {
     certain_ = certain;
     doubts_ = 0;
+    prepare_questions();
     return instance_.has_memory ? decide_with_memory(k, threshold, block, stop)
                                 : decide_by_scan(k, threshold, block, stop);
+}
+
+void IdealGraph::prepare_questions() {
+    if (lists_) {
+        lists_->trim();
+        return;
+    }
+    lists_ = std::make_unique<LiveLists>(instance_);
+    by_work_.resize(static_cast<std::size_t>(count() - 1));
+    std::iota(by_work_.begin(), by_work_.end(), 0);
+    // Ideals are numbered by size, so what lies within an ideal comes before it.
+    std::stable_sort(by_work_.begin(), by_work_.end(),
+                     [&](auto a, auto b) { return work_[a] < work_[b]; });
 }
 
 void IdealGraph::blocks_of_chain(const std::vector<std::int32_t>& chain,

@@ -3,7 +3,7 @@
 //
 // A plan is a chain of at most k ideals.  For a threshold T the program computes the fewest blocks
 // of cost <= T that reach each ideal, layer by layer, by direct tests of pairs of ideals: ideal_scan.cpp
-// without memory, ideal_memory.cpp with it.
+// without memory, ideal_memory.cpp with it.  What does not depend on T and k is made once and kept.
 #pragma once
 
 #include <memory>
@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "instance.hpp"
+#include "live_lists.hpp"
 #include "peak.hpp"
 #include "stop.hpp"
 
@@ -65,6 +66,8 @@ class IdealGraph {
     [[nodiscard]] std::int64_t pairs() const { return pairs_; }
 
    private:
+    void prepare_questions();
+
     struct Targets;  // ideals that a block may end at
     struct Scan;     // the state of a decision by direct tests of pairs
 
@@ -76,7 +79,6 @@ class IdealGraph {
                               std::vector<std::int32_t>& block, Stop& stop);
     void list_bits();
     void list_rest_params();
-    void list_live();
     [[nodiscard]] bool rest_fits(std::int64_t ideal, std::int32_t blocks,
                                  Picoseconds threshold) const;
     bool peak_fits(std::int64_t from, std::int64_t to, Bytes params, Picoseconds left, Stop& stop);
@@ -88,13 +90,7 @@ class IdealGraph {
 
     void enumerate(std::int64_t max_ideals, std::int64_t max_bytes, Stop& stop);
     void append(const std::vector<std::uint64_t>& words, std::int32_t first);
-    /// The words of an ideal that are neither full at its start nor empty at its end.
-    struct Window {
-        const std::uint64_t* words;
-        std::int32_t first;  // words before are full
-        std::int32_t end;    // words from here on are empty
-    };
-    [[nodiscard]] Window window(std::int64_t ideal) const {
+    [[nodiscard]] IdealWindow window(std::int64_t ideal) const {
         const auto start = window_start_[ideal];
         const auto size = static_cast<std::int32_t>(window_start_[ideal + 1] - start);
         return {bits_.data() + start, first_word_[ideal], first_word_[ideal] + size};
@@ -114,16 +110,13 @@ class IdealGraph {
     std::vector<std::int32_t> cover_ideal_;  // ideals with one node more ...
     std::vector<Node> cover_node_;           // ... and that node
     std::int64_t pairs_ = 0;
+    // What questions have in common, made by the first one.
+    std::unique_ptr<LiveLists> lists_;
+    std::vector<std::int32_t> by_work_;      // all ideals but V, by increasing work, then by size
     std::vector<std::uint64_t> whole_bits_;  // with memory: words_ per ideal
     std::vector<Bytes> rest_params_;         // bytes of the parameters used behind the ideal
     Bytes least_set_ = 0;                    // the smallest working set
     Bytes most_held_ = 0;                    // by a block within the threshold
-    struct LiveTensor {                      // a tensor made in an ideal and needed outside
-        Tensor tensor;
-        std::int32_t missing;  // consumers outside
-    };
-    std::vector<std::int64_t> live_start_;  // per ideal ...
-    std::vector<LiveTensor> live_list_;     // ... its live tensors
     std::unique_ptr<BlockPeaks> peaks_;
     bool certain_ = false;
     std::int64_t doubts_ = 0;
