@@ -27,6 +27,7 @@ class IdealGraph {
     [[nodiscard]] bool complete() const { return complete_; }
     /// There are more ideals than were allowed, or they need more memory.
     [[nodiscard]] bool too_large() const { return too_large_; }
+    [[nodiscard]] bool with_memory() const { return instance_.has_memory; }
     [[nodiscard]] std::int64_t count() const { return static_cast<std::int64_t>(work_.size()); }
 
     /// From now on overflow counts the least peak of a block over all orders of its nodes, not just the
@@ -42,6 +43,18 @@ class IdealGraph {
     /// Otherwise such a block is let through: then a no is a fact, and so is a yes if doubts() is 0.
     Answer decide(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block,
                   Stop& stop, bool certain = false);
+
+    /// What optimum() found: no plan of at most k blocks costs less than `lower`; where a plan below the
+    /// `upper` that was given exists, `block` holds the best one and `upper` is its cost.
+    struct Optimum {
+        Picoseconds lower, upper;
+        std::vector<std::int32_t> block;
+    };
+
+    /// The least bottleneck of at most k blocks, without memory.  `lower` is a valid lower bound; only plans
+    /// below `upper` are looked for, at first near `guess`.  When stopped, lower < upper may be left.
+    Optimum optimum(std::int32_t k, Picoseconds lower, Picoseconds guess, Picoseconds upper,
+                    Stop& stop);
 
     /// Blocks whose least peak stayed open in the last call of decide().
     [[nodiscard]] std::int64_t doubts() const { return doubts_; }
@@ -69,7 +82,7 @@ class IdealGraph {
     void prepare_questions();
 
     struct Targets;  // ideals that a block may end at
-    struct Scan;     // the state of a decision by direct tests of pairs
+    class Scan;      // the state of a question by direct tests of pairs
 
     Answer decide_by_scan(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block,
                           Stop& stop);

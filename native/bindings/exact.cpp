@@ -48,11 +48,41 @@ void bind_peaks(nb::module_& m) {
         "peak unless that is <= `enough`, order, empty if none was found, interrupted).");
 }
 
+void bind_optimum(nb::class_<sw::IdealGraph>& graph) {
+    graph.def(
+        "optimum",
+        [](sw::IdealGraph& self, std::int32_t k, std::int64_t lower, std::int64_t guess,
+           std::int64_t upper, double seconds, const Cancel* cancel, std::int64_t work) {
+            if (!self.complete())
+                throw std::invalid_argument("optimum: the ideals are not complete");
+            if (self.with_memory())
+                throw std::invalid_argument("optimum: expected an instance without memory");
+            sw::IdealGraph::Optimum found;
+            Signals signals(cancel, work);
+            {
+                nb::gil_scoped_release release;
+                auto stop = signals.stop(seconds);
+                found = self.optimum(k, lower, guess, upper, stop);
+            }
+            return std::make_tuple(found.lower, found.upper, as_array(std::move(found.block)),
+                                   signals.interrupted());
+        },
+        "k"_a, "lower"_a, "guess"_a, "upper"_a, "seconds"_a = 1e9, "cancel"_a = nb::none(),
+        "work"_a = kEndless,
+        "The least bottleneck of at most k blocks, where it is below `upper`: (lower bound, cost "
+        "of "
+        "the best\n"
+        "plan or `upper`, block of each node, empty if none was found, interrupted). `lower`: a "
+        "valid lower bound.\n"
+        "guess: where to look first. No memory.");
+}
+
 }  // namespace
 
 void bind_exact(nb::module_& m) {
-    nb::class_<sw::IdealGraph>(m, "IdealGraph",
-                               "All ideals of an instance and the exact program over them.")
+    nb::class_<sw::IdealGraph> graph(m, "IdealGraph",
+                                     "All ideals of an instance and the exact program over them.");
+    graph
         .def(
             "__init__",
             [](sw::IdealGraph* self, const sw::Instance& g, std::int64_t max_ideals,
@@ -109,5 +139,6 @@ void bind_exact(nb::module_& m) {
             "each node on yes, interrupted). Blocks whose least peak stays open (`doubts`) are let "
             "through,\n"
             "or refused with `certain`.");
+    bind_optimum(graph);
     bind_peaks(m);
 }

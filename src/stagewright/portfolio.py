@@ -214,7 +214,7 @@ class Portfolio:
             anchor = min(self.settings.anchor_work, 0.1 * limit)
             quick = min(self.settings.quick_work, 0.4 * limit)
             tasks = [
-                self._task("anchor", 0, self._anchor, known, anchor),
+                self._task("anchor", 0, self.anchor, known, anchor),
                 self._task("exact", 1, self._quick_proof, known, quick),
                 # Where the quick proofs fail, large graphs have a good plan at once.
                 self._task("levels", 2, self._levels_anew, known, min(1.0, 0.05 * limit)),
@@ -319,7 +319,7 @@ class Portfolio:
 
     # --- proofs ---------------------------------------------------------------------------------
 
-    def _anchor(self, known: Known, effort: Effort) -> Outcome:
+    def anchor(self, known: Known, effort: Effort) -> Outcome:
         """Bound from below by minimum cuts; blocks of the incumbent exclude most anchors."""
         costs = self._costs(known.best)
         block = self.reduced.expand(known.best.block.tolist(), self.graph.num_nodes)

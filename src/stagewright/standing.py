@@ -15,6 +15,7 @@ from .bound.simple import simple_bound
 from .bound.types import Bound
 from .effort import Effort
 from .errors import InfeasibleError, LimitError
+from .exact.optima import Optimum
 from .exact.pricing import Pricing
 from .machine import Machine
 from .plans import Plan
@@ -163,6 +164,13 @@ class Standing:
     def take(self, name: str, found: Found) -> None:
         """Take a plan of the reduced problem into account, at the cost that searches see."""
         self._improve(name, found, self.pricing.true_cost(found, Effort.within(_PRICING)))
+
+    def take_optimum(self, optimum: Optimum) -> None:
+        """Take over what the program over ideals found for this number of stages among others."""
+        self.ideals = optimum.ideals
+        self.take("exact", optimum.found)
+        if optimum.lower > self.known.lower:
+            self.add(Bound("exact", optimum.lower, optimum.seconds, "exhaustive"))
 
     def take_plan(self, other: Standing) -> None:
         """Take over what was found for another number of stages: the plan, or its order sliced anew."""

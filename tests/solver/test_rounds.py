@@ -283,7 +283,7 @@ sys.exit(main(sys.argv[2:]))
         "compile_problem",
         "reduce_problem",
         "_first_look",
-        "_anchor",
+        "anchor",
         "_quick_proof",
         "_improve",
         "_relax",

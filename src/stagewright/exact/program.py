@@ -3,7 +3,8 @@
 
 Each question "is there a plan of bottleneck <= T?" is answered exhaustively by the native core.  The
 first is asked just below the incumbent; most often the answer is no and the incumbent is optimal.
-Otherwise the gap is halved until it is small, and then closed from the top.
+Otherwise the gap is halved until it is small, and then closed from the top.  Without memory the core asks them
+all in one call, since what one of them shows makes the next one cheaper (native/ideal_scan.cpp).
 
 When memory binds, a block costs what it costs in its best order.  Where finding that takes too long, the
 core first gives the block the benefit of the doubt, which keeps the lower bound valid, and then refuses
@@ -15,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from .. import _native
 from ..effort import Effort
@@ -134,9 +136,12 @@ def prove(
         found = pricing.true_cost(found)
         incumbent = min(incumbent, found, key=lambda plan: plan.bottleneck)
     questions = _Questions(pricing, small, ideals, incumbent, effort, interrupted)
-    shown = questions.narrow(lower, certain=False)
-    if questions.doubted:
-        questions.narrow(max(lower, shown), certain=True)
+    if problem.memory_binds:
+        shown = questions.narrow(lower, certain=False)
+        if questions.doubted:
+            questions.narrow(max(lower, shown), certain=True)
+    else:
+        shown = questions.close(lower)
     return Proof(
         questions.best,
         shown,
@@ -160,6 +165,19 @@ class _Questions:
     interrupted: bool = False
     doubted: bool = False
     more: bool = False
+
+    def close(self, lower: int) -> int:
+        """Find the optimum where memory does not bind; return the value below which no plan was found, 0 for none."""
+        upper = self.best.bottleneck
+        if self.interrupted or lower >= upper:
+            return 0
+        shown, value, block, self.interrupted = self.ideals.optimum(
+            self.pricing.machine.stages, lower, upper - 1, upper, **self.effort.native()
+        )
+        self.more = shown < value
+        if len(block):
+            self._take(block)
+        return shown if shown > lower else 0
 
     def narrow(self, lower: int, *, certain: bool) -> int:
         """Close in from both sides; return the value below which no plan was found, 0 for none."""
@@ -191,11 +209,15 @@ class _Questions:
         )
         self.doubted |= self.ideals.doubts > 0
         if answer == "yes":
-            problem = self.pricing.problem
-            full = self.small.expand(block.tolist(), self.pricing.graph.num_nodes)
-            own = np.array([full[nodes[0]] for nodes in problem.members], np.int32)
-            relaxed = max(_native.block_costs(problem.instance, own))
-            found = self.pricing.true_cost(Found(relaxed, own))
-            if found.bottleneck < self.best.bottleneck:
-                self.best = found
+            self._take(block)
         return answer
+
+    def _take(self, block: npt.NDArray[np.int32]) -> None:
+        """Keep a plan of the contracted problem if it is the best so far."""
+        problem = self.pricing.problem
+        full = self.small.expand(block.tolist(), self.pricing.graph.num_nodes)
+        own = np.array([full[nodes[0]] for nodes in problem.members], np.int32)
+        relaxed = max(_native.block_costs(problem.instance, own))
+        found = self.pricing.true_cost(Found(relaxed, own))
+        if found.bottleneck < self.best.bottleneck:
+            self.best = found

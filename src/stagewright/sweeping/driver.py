@@ -10,7 +10,7 @@ least bottleneck of k stages:
 - on a machine that is nowhere worse no stage costs more, so its lower bounds hold for the other one.
 
 Each family starts at its largest number of stages.  Where its plan leaves devices idle, all k down to those that it uses
-are done.  Whatever is open after the quick proofs shares the time that is left, in rounds of equal work.
+are done.  Where the ideals are few and memory does not bind, exact/optima.py finds all optima at once.  Whatever is open after the quick proofs shares the time that is left, in rounds of equal work.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Final
 from ..cores import usable_cores
 from ..errors import InfeasibleError, LimitError
 from ..exact.fitting import why_nothing_fits
+from ..exact.optima import Optimum, optima
 from ..exact.program import ExactLimits, list_ideals
 from ..graph import CostGraph
 from ..machine import Machine
@@ -93,6 +94,7 @@ class _Family:
     members: list[_Member]
     shared: Shared = field(default_factory=Shared)
     prepared: Prepared | None = None
+    optima: dict[int, Optimum] = field(default_factory=dict)
 
     def prepare(self, graph: CostGraph, settings: Settings, rounds: Rounds) -> Prepared:
         """Compile and reduce once, and list the ideals if they are few."""
@@ -105,7 +107,25 @@ class _Family:
             )
             self.shared.listing = listing if listing.ideals.complete else None
             self.prepared = prepared
+            self._close(rounds)
         return self.prepared
+
+    def _close(self, rounds: Rounds) -> None:
+        """Find the optimum of every member at once where the ideals are listed and memory does not bind."""
+        listing = self.shared.listing
+        if listing is None or listing.problem.memory_binds:
+            return
+        counts = [member.machine.stages for member in self.members]
+        found = rounds.alone(lambda effort: list(optima(listing, counts, effort)))
+        self.optima = {optimum.stages: optimum for optimum in found}
+
+    def floor(self) -> int:
+        """Return a lower bound for any number of stages: the dearest node, or the anchor bound."""
+        standings = [member.standing for member in self.members if member.standing is not None]
+        if not standings:
+            return 0
+        anchors = (b.value for s in standings for b in s.bounds if b.method == "anchor")
+        return max(*standings[0].portfolio.problem.least_costs(), *anchors, 0)
 
 
 def sweep_machines(
@@ -228,8 +248,9 @@ class _Sweep:
         found = {
             member.place: point
             for family in self.families
+            for floor in [family.floor()]
             for member in family.members
-            if (point := self._point(member)) is not None
+            if (point := self._point(member, floor)) is not None
         }
         self._spare_devices(found)
         return tuple(found[place] for place in sorted(found))
@@ -252,7 +273,7 @@ class _Sweep:
                     found[member.place] = replace(point, solution=own)
                 fewer = own
 
-    def _point(self, member: _Member) -> Point | None:
+    def _point(self, member: _Member, floor: int) -> Point | None:
         if member.standing is None:
             return Point(member.machine, None, member.refusal, True) if member.refusal else None
         asked = self.target is not None and not self.rounds.over()
@@ -266,7 +287,7 @@ class _Sweep:
             return Point(member.machine, None, str(error))
         except KeyboardInterrupt:
             return None
-        return Point(member.machine, solution, floor=_floor(member.standing))
+        return Point(member.machine, solution, floor=floor)
 
     # --- what points know from one another --------------------------------------------------------
 
@@ -281,9 +302,22 @@ class _Sweep:
         member.standing = Standing(
             own.problem, own.pricing(), settings, family.shared, self._report(member)
         )
+        if (optimum := family.optima.get(member.machine.stages)) is not None:
+            member.standing.take_optimum(optimum)
+            if i == 0:
+                self._bound_any_number(member.standing)
         self._pull(family, i)
         for other in better:
             self._pull_from_better(member, other)
+
+    def _bound_any_number(self, standing: Standing) -> None:
+        """Add what no number of stages can do better than, which a point that is solved would not ask for."""
+        work = int(self.whole.anchor_work * 10**9)
+        outcome = self.rounds.alone(
+            lambda effort: standing.portfolio.anchor(standing.known, replace(effort, work=work))
+        )
+        for bound in outcome.bounds:
+            standing.add(bound)
 
     def _report(self, member: _Member) -> Callable[[Progress], None] | None:
         report = self.progress
@@ -326,12 +360,6 @@ class _Sweep:
         anchor = [bound.value for bound in standing.bounds if bound.method == "anchor"]
         if anchor and max(anchor) < standing.known.best.bottleneck:
             family.shared.anchored = True
-
-
-def _floor(standing: Standing) -> int:
-    """Return a lower bound for any number of stages: the dearest node, or the anchor bound."""
-    anchor = [bound.value for bound in standing.bounds if bound.method == "anchor"]
-    return max(*standing.portfolio.problem.least_costs(), *anchor, 0)
 
 
 def _room(machine: Machine) -> int:
