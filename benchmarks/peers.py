@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Our plans beside what one would otherwise take, on the same instances, limit and single thread.
 
-- equal-layers, equal-parameters, equal-work: runs along the model's order, as the usual tools cut;
-- metis: a balanced partition of least cut, then nodes moved until it is acyclic (benching/splits.py);
-- one-order: the model's own order cut optimally, communication included;
-- cpsat, highs: the exact model of bound/formulations.py.  They are handed the *reduced* problem (--whole: the
+- equal layers, equal parameter bytes, equal work: runs along the model's order, as the usual tools cut;
+- METIS, repaired: a balanced partition of least cut, then nodes moved until it is acyclic (benching/splits.py);
+- one order sliced: the model's own order cut optimally, communication included;
+- CP-SAT, HiGHS: the exact model of bound/formulations.py.  They are handed the *reduced* problem (--whole: the
   problem as it is), one thread as ours has, and the rest of the limit after building the model.
 
 Every plan is validated and priced by the plain reference, groups and pins are kept by all, and the orders within
@@ -19,6 +19,7 @@ the ratios.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
@@ -31,12 +32,21 @@ from benchmarks.common import geometric_mean, header, row, table
 
 from stagewright.benching.methods import price, program
 from stagewright.benching.splits import SPLITS
+from stagewright.errors import MissingDependencyError
 from stagewright.problem import compile_problem
 from stagewright.reduce import reduce_problem
 from stagewright.solve import Settings, solve
 
-PROGRAMS = ("cpsat", "highs")
-METHODS = (*SPLITS, *PROGRAMS)
+PROGRAMS = {"CP-SAT": "cpsat", "HiGHS": "highs"}
+METHODS = {
+    "equal layers": "equal-layers",
+    "equal parameter bytes": "equal-parameters",
+    "equal work": "equal-work",
+    "METIS, repaired": "metis",
+    "one order sliced": "one-order",
+    **PROGRAMS,
+}
+"""What the tables call them, and the methods of `stagewright bench`."""
 OURS = "ours"
 Result = dict[str, Any]
 
@@ -49,13 +59,15 @@ def run(case: Case, method: str, seconds: float, whole: bool) -> Result:
         found = solve(case.graph, case.machine, settings)
         return _result(start, found.bottleneck, found.lower_bound)
     problem = compile_problem(case.graph, case.machine)
-    lower = None
-    if method in SPLITS:
-        blocks = SPLITS[method](problem, case.graph)
-    else:
+    blocks, lower = None, None
+    if method in PROGRAMS:
         if not whole:
             problem = reduce_problem(problem)
-        blocks, lower = program(problem, method, start + seconds)
+        blocks, lower = program(problem, PROGRAMS[method], start + seconds)
+    else:
+        # METIS need not be there.
+        with contextlib.suppress(MissingDependencyError):
+            blocks = SPLITS[METHODS[method]](problem, case.graph)
     spent = time.perf_counter()
     upper = None if blocks is None else price(case.graph, case.machine, problem, blocks)
     return _result(start + time.perf_counter() - spent, upper, lower)

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +181,13 @@ class Results:
         self._rows[_name(row)] = row
         return row
 
+    def take(self, rows: Iterable[Row]) -> None:
+        """Take over rows of other results as they are; of the same run the one finished last stays."""
+        for row in rows:
+            known = self._rows.get(_name(row))
+            if known is None or known["finished"] <= row["finished"]:
+                self._rows[_name(row)] = dict(row)
+
     def close(self) -> None:
         """Write the Parquet file and end the journal."""
         if not self._rows:
@@ -206,33 +213,38 @@ class Results:
 
 
 def _rows_of(opened: Any, path: Path) -> list[Row]:
-    found = opened_results(opened, path).execute("SELECT * FROM results")
+    found = opened_results(opened, [path]).execute("SELECT * FROM results")
     return [dict(zip(COLUMNS, row, strict=True)) for row in found.fetchall()]
 
 
-def opened_results(opened: Any, path: Path) -> Any:
-    """Give a database the table ``results`` of a file.
+def opened_results(opened: Any, paths: Sequence[Path]) -> Any:
+    """Give a database the table ``results``: the rows of some files, the latest of each run.
 
     Raises
     ------
     InputError
-        If the file cannot be read or holds other columns.
+        If a file cannot be read or holds other columns.
     """
     import duckdb
 
-    try:
-        described = opened.execute(f"DESCRIBE SELECT * FROM read_parquet({_quoted(path)})")
-        there = {name for name, *_ in described.fetchall()}
-        columns = ", ".join(
-            f'NULL::{kind} AS "{name}"' if name in _LATER and name not in there else f'"{name}"'
-            for name, kind in COLUMNS.items()
-        )
-        opened.execute(
-            f"CREATE TABLE results AS SELECT {columns} FROM read_parquet({_quoted(path)})"
-        )
-    except duckdb.Error as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(str(path), "results of `stagewright bench`", reason) from None
+    types = ", ".join(f'"{name}" {kind}' for name, kind in COLUMNS.items())
+    opened.execute(f"CREATE TABLE every ({types})")
+    for path in paths:
+        try:
+            described = opened.execute(f"DESCRIBE SELECT * FROM read_parquet({_quoted(path)})")
+            there = {name for name, *_ in described.fetchall()}
+            columns = ", ".join(
+                "NULL" if name in _LATER and name not in there else f'"{name}"' for name in COLUMNS
+            )
+            opened.execute(f"INSERT INTO every SELECT {columns} FROM read_parquet({_quoted(path)})")
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(str(path), "results of `stagewright bench`", reason) from None
+    keys = ", ".join(f'"{name}"' for name in KEYS)
+    opened.execute(
+        "CREATE TABLE results AS SELECT * FROM every "
+        f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY finished DESC) = 1"
+    )
     return opened
 
 

@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from .results import COLUMNS, database, opened_results
 
-__all__ = ["GROUPS", "contradictions", "query", "summary"]
+__all__ = ["GROUPS", "asking", "contradictions", "query", "summary"]
+
+Row = dict[str, Any]
 
 GROUPS = ("set", "machine", "instance", "seed")
 """What a table may have rows for, besides k, method and time limit."""
@@ -35,7 +39,7 @@ _RATIOS = """
 """
 
 
-def summary(path: str | Path, by: Sequence[str] = ("set",)) -> list[dict[str, Any]]:
+def summary(path: str | Path, by: Sequence[str] = ("set",)) -> list[Row]:
     """Return a row for each group, k, method and time limit.
 
     ``bound`` is the geometric mean of the lower bound over the best plan that any method found for the instance,
@@ -66,7 +70,7 @@ def summary(path: str | Path, by: Sequence[str] = ("set",)) -> list[dict[str, An
     )
 
 
-def contradictions(path: str | Path) -> list[dict[str, Any]]:
+def contradictions(path: str | Path) -> list[Row]:
     """Return the runs whose lower bound is above a plan of the same instance: one of the two is wrong."""
     return query(
         path,
@@ -75,7 +79,7 @@ def contradictions(path: str | Path) -> list[dict[str, Any]]:
     )
 
 
-def query(path: str | Path, text: str) -> list[dict[str, Any]]:
+def query(path: str | Path, text: str) -> list[Row]:
     """Return what an SQL query says of the tables ``results`` and ``ratios``.
 
     ``results`` has the columns of the file; ``ratios`` these and ``best``, ``bound_ratio``, ``plan_ratio``, ``proven``.
@@ -85,21 +89,46 @@ def query(path: str | Path, text: str) -> list[dict[str, Any]]:
     InputError
         If the file holds no results, or the query cannot be run.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(str(path), "a file of results", "none", "Run a grid: stagewright bench.")
-    with database() as opened:
-        import duckdb
+    with asking([path]) as ask:
+        return ask(text)
 
-        opened_results(opened, path)
-        opened.execute(f"CREATE VIEW ratios AS {_RATIOS}")
-        # The query is the user's: it may read the two tables, and no files.
+
+@contextmanager
+def asking(
+    paths: Sequence[str | Path], views: Mapping[str, str] | None = None
+) -> Iterator[Callable[[str], list[Row]]]:
+    """Yield what answers SQL queries over the rows of several files, the latest of each run.
+
+    Parameters
+    ----------
+    views
+        Queries by the names under which further ones know them, besides ``results`` and ``ratios``.
+
+    Raises
+    ------
+    InputError
+        If a file holds no results, or a query cannot be run.
+    """
+    for path in map(Path, paths):
+        if not path.is_file():
+            raise InputError(str(path), "a file of results", "none", "Run a grid: stagewright bench.")  # fmt: skip
+    with database() as opened:
+        opened_results(opened, [Path(path) for path in paths])
+        for name, text in {"ratios": _RATIOS, **(views or {})}.items():
+            opened.execute(f'CREATE VIEW "{name}" AS {text}')
+        # A query may be the user's: it may read the tables, and no files.
         opened.execute("SET enable_external_access = false")
-        try:
-            found = opened.execute(text)
-            names = [column[0] for column in found.description or ()]
-            return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-        except duckdb.Error as error:
-            reason = str(error).splitlines()[0]
-            expected = f"SQL over the columns {', '.join(COLUMNS)}"
-            raise InputError("query", expected, reason) from None
+        yield partial(_answered, opened)
+
+
+def _answered(opened: Any, text: str) -> list[Row]:
+    import duckdb
+
+    try:
+        found = opened.execute(text)
+        names = [column[0] for column in found.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        expected = f"SQL over the columns {', '.join(COLUMNS)}"
+        raise InputError("query", expected, reason) from None

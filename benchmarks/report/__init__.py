@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The paper's experiments as a page: tables and pictures from results of grids."""
