@@ -34,11 +34,12 @@ from stagewright.problem import compile_problem
 from stagewright.reduce import reduce_problem
 from stagewright.solve import Settings, solve
 
-QUICK = ("simple", "anchor", "solve")
+QUICK = ("simple", "anchor", "average", "solve")
 SLOW = ("bottleneck", "superblock", "guess", "lp", "mip", "cover", "skeleton")
 METHODS = (
     "simple",
     "anchor",
+    "average",
     "bottleneck",
     "superblock",
     "guess",
@@ -141,7 +142,7 @@ class Ladder:
             solver = "highs" if cannot else self.options.solver
             return solve_program(problem, method, solver=solver, seconds=limit)
         found = api.bound(graph, machine, method, time_limit=limit, seed=self.options.seed)
-        return found, method not in ("cover", "skeleton") or found.seconds < 0.9 * limit
+        return found, method not in ("average", "cover", "skeleton") or found.seconds < 0.9 * limit
 
 
 def _share(bound: int, top: int) -> float:

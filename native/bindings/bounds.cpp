@@ -3,6 +3,7 @@
 #include "common.hpp"
 
 #include "anchor.hpp"
+#include "average.hpp"
 #include "cover_bound.hpp"
 #include "must_link.hpp"
 #include "skeleton.hpp"
@@ -87,11 +88,35 @@ void bind_cover(nb::module_& m) {
             "subproblems, cuts, blocks known, interrupted). Exhausted: more time would not help.");
 }
 
+void bind_average(nb::module_& m) {
+    m.def(
+        "average_bound",
+        [](const sw::Instance& g, std::int32_t k, std::int64_t lower, double seconds,
+           const Cancel* cancel, std::int64_t work) {
+            if (k < 1) throw std::invalid_argument("k: expected at least one block");
+            sw::AverageBound found;
+            Signals signals(cancel, work);
+            {
+                nb::gil_scoped_release release;
+                auto stop = signals.stop(seconds);
+                found = sw::average_bound(g, k, lower, stop);
+            }
+            return std::make_tuple(found.value, found.boundary, found.looked, found.cuts,
+                                   found.complete, signals.interrupted());
+        },
+        "instance"_a, "k"_a, "lower"_a, "seconds"_a = 1e9, "cancel"_a = nb::none(),
+        "work"_a = kEndless,
+        "Raise the proven bound `lower` by what blocks on either side of a boundary cost on "
+        "average:\n"
+        "(value ps, blocks before that boundary, subproblems, cuts, complete, interrupted).");
+}
+
 }  // namespace
 
 void bind_bounds(nb::module_& m) {
     bind_skeleton(m);
     bind_cover(m);
+    bind_average(m);
     m.def(
         "anchor_bound",
         [](const sw::Instance& g, const Int64Array& ceiling, std::int64_t enough, double seconds,

@@ -28,6 +28,7 @@ __all__ = [
 BOUND_METHODS = (
     "simple",
     "anchor",
+    "average",
     "bottleneck",
     "superblock",
     "guess",
@@ -88,6 +89,7 @@ def bound(
         If the method found no bound in its limits.
     """
     from .bound.anchor import anchor_bound
+    from .bound.average import average_bound
     from .bound.programs import PROGRAMS, program_bound
     from .bound.simple import simple_bound
     from .errors import LimitError
@@ -109,6 +111,12 @@ def bound(
         if interrupted:
             raise KeyboardInterrupt
         return found
+    if method == "average":
+        reduced = reduce_problem(compile_problem(graph, machine))
+        averaged = average_bound(reduced, time_limit)
+        if averaged.interrupted:
+            raise KeyboardInterrupt
+        return averaged.bound
     if method == "exact":
         solution = solve(graph, machine, Settings(time_limit=time_limit, seed=seed))
         best = max(solution.bounds, key=lambda b: b.value)

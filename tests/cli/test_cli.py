@@ -91,7 +91,7 @@ def test_check_refuses_a_changed_plan(
     assert report["problems"]
 
 
-@pytest.mark.parametrize("method", ["simple", "anchor", "cover", "skeleton", "exact"])
+@pytest.mark.parametrize("method", ["simple", "anchor", "average", "cover", "skeleton", "exact"])
 def test_bound(method: str, graph_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("-k", 3, "--bandwidth", "1GB/s", "--method", method)
     assert run("bound", graph_file, *options, "--json") == 0

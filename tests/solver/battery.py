@@ -10,6 +10,7 @@ from tests.solver.random_graphs import random_case
 
 from stagewright import _native
 from stagewright.bound.anchor import anchor_bound
+from stagewright.bound.average import average_bound
 from stagewright.bound.simple import simple_bound
 from stagewright.effort import Effort
 from stagewright.exact.must_link import contract_at
@@ -54,6 +55,12 @@ def run_battery(seed: int) -> None:
     anchor, _ = anchor_bound(problem, graph)
     assert anchor.value == brute.anchor_optimum(problem), context
     assert anchor.value <= optimum, context
+    for each in (problem, reduced):
+        averaged = average_bound(each)
+        assert averaged.complete, context
+        assert simple_bound(each).value <= averaged.bound.value <= optimum, context
+        if machine.stages == 2 and not reduced.memory_binds:
+            assert averaged.bound.value == optimum, context
 
     # The exact method, from a poor incumbent and through contraction at the threshold.
     pricing = Pricing(graph, machine, reduced)

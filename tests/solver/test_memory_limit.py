@@ -220,7 +220,7 @@ def test_command(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
 def test_bounds_of_the_ladder_hold_under_the_limit() -> None:
     graph, tight = chain([6, 1, 6, 1, 6], param=10), machine(3, 40)
     optimum = solve(graph, tight).bottleneck
-    for method in ("simple", "anchor", "cover", "skeleton", "exact"):
+    for method in ("simple", "anchor", "average", "cover", "skeleton", "exact"):
         assert bound(graph, tight, method).value <= optimum
     with pytest.raises(InfeasibleError):
         bound(graph, machine(2, 36), "exact")

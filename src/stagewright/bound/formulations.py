@@ -30,8 +30,7 @@ paid by the block that makes it (by at least one that reads it).  The least T is
 
 So bottleneck <= superblock <= guess <= optimum: (4) with (1) adds up to (2).
 
-There is no rung from average communication alone: without a block of known work every cut may be empty (one
-stage), so what is cheap and valid of it is W / k; its useful form is row (2).
+Average communication needs no solver: :mod:`.average`.
 
 The LP relaxations of the first three are weak.  Where memory does not bind, that of ``bottleneck`` is
 exactly W / k: a 1/k share of the whole graph has average work and no cut.  How weak is printed by ``bound --integrality-gap``.

@@ -43,6 +43,7 @@ PARTS: Final = {
 METHODS: Final = {
     "simple": "all work shared out evenly, or the heaviest node",
     "anchor": "for each node, the cheapest stage that could hold it",
+    "average": "what the stages on either side of a boundary cost on average",
     "bottleneck": "the cheapest stage that holds its share of the work",
     "guess": "the best of guessed bottlenecks",
     "superblock": "three stages at once, their neighbours merged",
