@@ -3,6 +3,7 @@
 #include "common.hpp"
 
 #include "placement.hpp"
+#include "sharing.hpp"
 
 void bind_placement(nb::module_& m) {
     nb::class_<sw::Placement>(m, "Placement", "A problem for devices of several kinds.")
@@ -116,5 +117,29 @@ void bind_placement(nb::module_& m) {
             "that of the longest stage, or the sum of all. weight: int64[states] or empty; its "
             "least "
             "comes first.\n"
-            "Memory counts parameters and the largest working set of a stage.");
+            "Memory counts parameters and the largest working set of a stage.")
+        .def(
+            "share",
+            [](sw::Placement& self, const Int32Array& counts, const Int32Array& start,
+               std::uint64_t seed, std::int32_t rounds, std::int64_t proposals, std::int64_t floor,
+               double seconds, const Cancel* cancel, std::int64_t work) {
+                const sw::SharingSearch search{
+                    as_vector(counts), as_vector(start), seed, rounds, proposals, floor};
+                sw::SharingResult found;
+                Signals signals(cancel, work);
+                {
+                    nb::gil_scoped_release release;
+                    auto stop = signals.stop(seconds);
+                    found = sw::share_devices(self, search, stop);
+                }
+                return std::make_tuple(found.fits, found.value, as_array(std::move(found.device)),
+                                       signals.interrupted());
+            },
+            "counts"_a.noconvert(), "start"_a.noconvert(), "seed"_a, "rounds"_a, "proposals"_a,
+            "floor"_a, "seconds"_a = 1e9, "cancel"_a = nb::none(), "work"_a = kEndless,
+            "Assign nodes to devices that run several stages: (fits its limits of memory, load of "
+            "the busiest\n"
+            "device in ps, device of each node, interrupted). counts: int32[types], devices of "
+            "each. start:\n"
+            "int32[n] or empty. floor: ps at which to stop. Transitions are not looked at.");
 }

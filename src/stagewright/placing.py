@@ -100,6 +100,7 @@ def place(
     work: str | Path | Mapping[str, tuple[int, ...]] | None = None,
     schedule: Schedule | Mapping[str, Any] | None = None,
     backward: float | str | None = None,
+    shared: bool = False,
     catalogue: Catalogue | None = None,
     time_limit: float = 60.0,
     seed: int = 0,
@@ -130,6 +131,8 @@ def place(
     backward
         Of training, where the model holds the forward pass alone: by how much the backward pass takes longer
         (2 unless given or known from the file).
+    shared
+        Whether a device may run several stages, as `shared` of a machine file says.
     catalogue
         Devices and links that the machine file may name.
     time_limit
@@ -151,6 +154,7 @@ def place(
     from .placement.method import solve_placed
     from .placement.objective import Objective
     from .placement.reading import published_fleet, read_work, read_workload
+    from .placement.sharing_method import solve_shared
     from .placement.workload import Workload
     from .readers import file_kind
 
@@ -188,6 +192,8 @@ def place(
         machine = published_fleet(path, mode)
     fleet = machine if isinstance(machine, Fleet) else read_fleet(machine, workload, catalogue)
     fleet = scheduled(fleet, schedule)
+    if shared and not fleet.shared:
+        fleet = replace(fleet, shared=True)
     if any(kind.work is None for kind in fleet.kinds):
         require_work(workload.graph)
     limits = [
@@ -195,7 +201,8 @@ def place(
         for given, item in ((period_limit, "period limit"), (latency_limit, "latency limit"))
     ]
     goal = Objective(objective, *limits)
-    solution = solve_placed(workload, fleet, objective=goal, time_limit=time_limit, seed=seed)
+    solve = solve_shared if fleet.shared else solve_placed
+    solution = solve(workload, fleet, objective=goal, time_limit=time_limit, seed=seed)
     return PlacedResult(workload, fleet, solution, seed, source)
 
 

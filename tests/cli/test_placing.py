@@ -54,6 +54,27 @@ def test_plan_and_check(
     assert main(["check", graph, out]) == 1
 
 
+@pytest.mark.parametrize("by_file", [True, False])
+def test_devices_that_run_several_stages(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], by_file: bool
+) -> None:
+    graph, machine = files
+    out = str(tmp_path / "plan.json")
+    if by_file:
+        Path(machine).write_text("shared = true\n" + MACHINE)
+    asked = ["plan", graph, "--machine", machine, "-o", out, "--time-limit", "20"]
+    assert main([*asked, *([] if by_file else ["--share-devices"])]) == 0
+    assert "Devices of the stages: fast 0 | " in capsys.readouterr().out
+    plan = json.loads(Path(out).read_text())
+    assert plan["machine"]["shared"] is True
+    assert {stage["number"] for stage in plan["stages"]} == {0, 1, 2}
+    # A solver's claim is not redone.
+    assert main(["check", graph, out]) in (0, 3)
+    plan["stages"][0]["number"] = 1
+    Path(out).write_text(json.dumps(plan))
+    assert main(["check", graph, out]) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

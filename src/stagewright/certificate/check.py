@@ -298,7 +298,8 @@ def load_plan(data: Any, graph: Graph) -> Plan:
     load = beside("check_devices.py")["load_fleet"] if placed else load_machine
     plan = Plan(data, load(data if placed else machine_data, graph), bottleneck, lower_bound)
     node_of = {name: i for i, name in enumerate(graph.names)}
-    more = ("device", "place", *beside("check_schedule.py")["STAGE_KEYS"]) if placed else ()
+    files = {"check_devices.py": "PLACE", "check_schedule.py": "STAGE_KEYS"} if placed else {}
+    more = tuple(key for name, row in files.items() for key in beside(name)[row])
     for i, stage in enumerate(typed(data["stages"], list, "stages")):
         load_stage(plan, stage, node_of, f"stages[{i}]", more)
     for i, bound in enumerate(typed(data["bounds"], list, "bounds")):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SECOND = 10**12
+PLACE = ("device", "place", "number")
 STAGE_TIMES = ("work", "io_in", "io_out", "overflow", "total")
 STAGE_SIZES = ("param_bytes", "peak_bytes")
 MOST_STATES = 2**20
@@ -64,6 +65,7 @@ class Fleet:
     overlap: bool
     backward: list[bool]
     along: bool
+    sharing: bool = False
     limit: int | None = None  # as other machines have it, for the words about them
     seats: list[tuple[int, Link, Link]] = field(default_factory=list)
     schedule: Any = None  # of training, as check_schedule.py has it; a device is a seat then
@@ -74,9 +76,13 @@ class Fleet:
         return sum(kind.count for kind in self.kinds)
 
     def seat(self, device: int) -> tuple[int, Link, Link]:
-        """Return kind, receiving and sending link of a place, or of a kind where any order will do."""
+        """Return kind and links (in, out) of a place, of a shared device by its number, or of a kind."""
         if self.schedule is not None:
             return self.seats[device]
+        if self.sharing:
+            number, device = device, 0
+            while number >= self.kinds[device].count:
+                number, device = number - self.kinds[device].count, device + 1
         kind = device if self.order is None else self.order[device]
         own = self.kinds[kind].link
         if self.links is None:
@@ -157,7 +163,7 @@ def load_fleet(document: Any, graph: Any) -> Fleet:
     """Read the machine of a plan for several kinds of devices, and what the plan says of training."""
     data = document["machine"]
     plain = ("stages", "bandwidth", "latency", "memory")
-    tools.keys(data, "machine", (*plain, "devices"), ("order", "links", "overlap"))
+    tools.keys(data, "machine", (*plain, "devices"), ("order", "links", "overlap", "shared"))
     rows = tools.typed(data["devices"], list, "machine.devices")
     kinds = [load_kind(row, graph, f"machine.devices[{q}]") for q, row in enumerate(rows)]
     number = {kind.name: q for q, kind in enumerate(kinds)}
@@ -165,6 +171,8 @@ def load_fleet(document: Any, graph: Any) -> Fleet:
         raise tools.FaultError("machine.devices: expected kinds of different names")
     fleet = Fleet(kinds, None, None, False, [False] * len(graph.names), False)
     fleet.overlap = tools.typed(data.get("overlap", False), bool, "machine.overlap")
+    if tools.typed(data.get("shared", False), bool, "machine.shared") and "order" in data:
+        raise tools.FaultError("machine.shared: expected devices in any order, got a fixed order")
     if "order" in data:
         names = tools.typed(data["order"], list, "machine.order")
         for name in names:
@@ -192,6 +200,7 @@ def load_fleet(document: Any, graph: Any) -> Fleet:
             raise tools.FaultError(f"machine.{key}: expected {value}, got {tools.show(data[key])}")
     places = range(len(kinds) if fleet.order is None else len(fleet.order))
     fleet.seats = [fleet.seat(place) for place in places]
+    fleet.sharing = data.get("shared", False)  # from here on a device is a number, not a kind
     sized = any(not graph.replicable[t[0]] and t[2] is not None for t in graph.tensors)
     for _, *links in fleet.seats:
         if sized and any(link.bandwidth is None and not link.free for link in links):
@@ -297,12 +306,20 @@ def load_devices(document: Any, fleet: Fleet) -> list[int]:
     for i, stage in enumerate(document["stages"]):
         item = f"stages[{i}]"
         expected = ("device",) if fleet.order is None else ("device", "place")
-        for key in ("device", "place"):
+        if fleet.sharing:
+            expected = ("device", "number")
+        for key in PLACE:
             if (key in stage) != (key in expected):
                 raise tools.FaultError(f"{item}: expected {' and '.join(expected)}")
         name = stage["device"]
         if type(name) is not str or name not in number:
             raise tools.FaultError(f"{item}.device: expected a kind, got {tools.show(name)}")
+        if fleet.sharing:
+            device = tools.index(stage["number"], fleet.stages, f"{item}.number")
+            if fleet.seat(device)[0] != number[name]:
+                raise tools.FaultError(f"{item}.device: expected that of number {device}")
+            devices.append(device)
+            continue
         if fleet.order is None:
             devices.append(number[name])
             continue
@@ -433,6 +450,9 @@ def check_placed(graph: Any, plan: Any, report: Any, allowed: float | None) -> N
     fleet: Fleet = plan.machine
     parts = tools.beside("check_stages.py")
     devices = load_devices(plan.document, fleet)
+    if fleet.sharing:
+        tools.beside("check_shared.py")["check_shared"](graph, plan, devices, report)
+        return
     if report.refuse(structure_problems(graph, fleet, devices, plan.stages)):
         return
     report.verified.append(

@@ -201,6 +201,9 @@ def add_kinds_options(parser: Parser) -> None:
     )
     group.add_argument("--period-limit", metavar="5ms", help="with the objective latency or cost")
     group.add_argument("--latency-limit", metavar="20ms", help="with the objective period")
+    group.add_argument(
+        "--share-devices", action="store_true", help="a device may run several stages"
+    )
     group = parser.add_argument_group("training (docs/placement.md)")
     group.add_argument(
         "--schedule",

@@ -54,6 +54,7 @@ def plan_kinds(options: argparse.Namespace) -> int:
         work=options.work,
         schedule=schedule or None,
         backward=options.backward_factor,
+        shared=options.share_devices,
         catalogue=opt.catalogue_of(options),
         time_limit=options.time_limit,
         seed=options.seed,
@@ -70,7 +71,10 @@ def plan_kinds(options: argparse.Namespace) -> int:
         from ..reports.terminal import bounds_table, plan_headline, plan_table
 
         opt.show(plan_headline(document), plan_table(document), bounds_table(document))
-        used = " | ".join(stage["device"] for stage in document["stages"])
+        used = " | ".join(
+            " ".join([stage["device"], *([str(stage["number"])] if "number" in stage else [])])
+            for stage in document["stages"]
+        )
         print(f"\nDevices of the stages: {used}")
         if "objective" in document:
             print(_goal(document["objective"]))

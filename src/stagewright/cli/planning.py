@@ -52,7 +52,7 @@ def plan(options: argparse.Namespace) -> int:
         return plan_kinds(options)
     if options.stages is None:
         raise InputError("--stages", "the number of devices, or --machine FILE", "neither")
-    for name in ("work", "period_limit", "latency_limit"):
+    for name in ("work", "period_limit", "latency_limit", "share_devices"):
         if getattr(options, name):
             flag = f"--{name.replace('_', '-')}"
             raise InputError(flag, "--machine or --objective beside it", "neither")

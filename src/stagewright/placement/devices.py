@@ -175,6 +175,9 @@ class Fleet:
         the three instead of their sum.
     schedule
         How a pipeline of any order trains; what stages hold and what they may do depends on it.
+    shared
+        Whether a device may run several stages (:mod:`.sharing`).  Then a plan names devices by their number:
+        those of the first kind, those of the second, and so on.
     """
 
     kinds: tuple[Kind, ...]
@@ -182,6 +185,7 @@ class Fleet:
     links: tuple[Link, ...] | None = None
     overlap: bool = False
     schedule: Schedule | None = None
+    shared: bool = False
 
     def __post_init__(self) -> None:
         names = [kind.name for kind in self.kinds]
@@ -208,7 +212,11 @@ class Fleet:
                 raise InputError(
                     "links", f"{places - 1}, between {places} places", str(len(self.links))
                 )
-        if self.states > _MOST_STATES:
+        if self.shared and self.order is not None:
+            raise InputError("shared devices", "devices in any order", "a fixed order")
+        if self.shared and self.schedule is not None:
+            raise InputError("shared devices", "inference", "a schedule of training")
+        if not self.shared and self.states > _MOST_STATES:
             raise InputError(
                 "devices",
                 f"kinds whose numbers allow at most {_MOST_STATES} combinations",
@@ -245,10 +253,19 @@ class Fleet:
 
     @property
     def _places(self) -> int:
+        if self.shared:
+            return self.stages
         return len(self.kinds) if self.order is None else len(self.order)
 
+    @cached_property
+    def kind_of(self) -> tuple[int, ...]:
+        """The kind of each device, by its number where devices are shared."""
+        return tuple(q for q, kind in enumerate(self.kinds) for _ in range(kind.count))
+
     def _seat_of_place(self, place: int) -> Seat:
-        """Return the seat of a place of the fixed order, or of a kind where there is none."""
+        """Return the seat of a place of the fixed order, of a shared device, or else of a kind."""
+        if self.shared:
+            place = self.kind_of[place]
         kind = place if self.order is None else self.order[place]
         own = self.kinds[kind].link
         if self.links is None:
@@ -303,7 +320,7 @@ class Fleet:
         return [sum(n * c for n, c in zip(row, prices, strict=True)) for row in used]
 
     def seat_at(self, place: int) -> Seat:
-        """Return the seat of a place of the fixed order, or of a kind where there is none.
+        """Return the seat of a place of the fixed order, of a shared device, or else of a kind.
 
         With a schedule places are seats.
         """

@@ -10,6 +10,7 @@ from ..certificate.build import FORMAT, bound_entry, gap_of, rounded, stage_entr
 from ..units import seconds_from_ps
 from .devices import Fleet
 from .method import PlacedSolution
+from .sharing import evaluate_shared, loads_of
 from .workload import PlacedStage, Workload, evaluate
 
 __all__ = ["placed_document"]
@@ -26,12 +27,19 @@ def placed_document(
         If the plan is not valid.
     """
     graph, plan = workload.graph, solution.plan
-    costs = evaluate(workload, fleet, plan)
-    upper, lower = max(cost.total for cost in costs), solution.lower_bound
+    if fleet.shared:
+        costs = evaluate_shared(workload, fleet, plan)
+        upper = max(load.total for load in loads_of(fleet, plan.devices, costs).values())
+    else:
+        costs = evaluate(workload, fleet, plan)
+        upper = max(cost.total for cost in costs)
+    lower = solution.lower_bound
     stages = []
     for device, nodes, cost in zip(plan.devices, plan.stages, costs, strict=True):
         name = fleet.kinds[fleet.seat_at(device).kind].name
         place = {} if fleet.order is None else {"place": device}
+        if fleet.shared:
+            place = {"number": device}
         entry = stage_entry(graph, nodes, cost) | {"device": name} | place
         stages.append(entry | scheduled_entry(fleet, device, cost))
     objective = solution.objective.to_json(solution.value, solution.value_bound)
@@ -96,4 +104,6 @@ def machine_entry(fleet: Fleet, node_count: int) -> dict[str, Any]:
         entry["links"] = [link.to_json() for link in fleet.links]
     if fleet.overlap:
         entry["overlap"] = True
+    if fleet.shared:
+        entry["shared"] = True
     return entry

@@ -22,7 +22,16 @@ from .workload import Workload
 __all__ = ["read_fleet"]
 
 _TRAINING: Final = ("schedule", "microbatches", "optimizer", "recompute", "replicas")
-_TOP: Final = ("training", "device", "order", "overlap", "link_inside", "link_between", "links")
+_TOP: Final = (
+    "training",
+    "device",
+    "order",
+    "overlap",
+    "shared",
+    "link_inside",
+    "link_between",
+    "links",
+)
 _DEVICE: Final = (
     "kind",
     "count",
@@ -72,6 +81,7 @@ def read_fleet(path: str | Path, workload: Workload, catalogue: Catalogue | None
         reader.links(document, order, tables),
         _flag(document.get("overlap", False), f"{path}: overlap"),
         _schedule(document, path),
+        _flag(document.get("shared", False), f"{path}: shared"),
     )
 
 

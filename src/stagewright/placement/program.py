@@ -19,7 +19,7 @@ from ..graph import Ragged
 from .devices import Fleet
 from .task import Task, reduce_task
 
-__all__ = ["Ask", "Found", "Listed", "linked", "near_order"]
+__all__ = ["Ask", "Found", "Listed", "linked", "native_task", "near_order"]
 
 _MOST_BYTES: Final = 2**30
 _BYTES_PER_STATE: Final = 16
@@ -100,7 +100,7 @@ class Listed:
         """Return the best plan of a value < `below` picoseconds, every memory smaller by `margin` bytes."""
         ask = ask or Ask()
         transitions = list(self.task.fleet.transitions())
-        native = _native_task(self.task, transitions, margin)
+        native = native_task(self.task, transitions, margin)
         answer, value, block, taken, pairs, interrupted = native.best(
             self._ideals,
             below,
@@ -120,9 +120,10 @@ class Listed:
         return Found(answer, value, tuple(map(tuple, stages)), devices, pairs, interrupted)
 
 
-def _native_task(
+def native_task(
     task: Task, transitions: Sequence[tuple[int, int, int, int, int]], margin: int
 ) -> _native.Placement:
+    """Return the task for the native core, every memory smaller by `margin` bytes."""
     users, params = Ragged.of(task.consumers), Ragged.of(task.params_of)
     schedule = task.fleet.schedule
     native = _native.Placement(
