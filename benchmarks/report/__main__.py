@@ -107,20 +107,21 @@ def _missing(ask: Ask, wanted: Path | None) -> Iterator[str]:
     counts = json.loads(wanted.read_text()) if wanted and wanted.exists() else []
     have = {
         (r["set"], r["machine"], r["k"], r["method"]): (r["n"], r["s"])
-        for r in ask("""SELECT "set", machine, k, method, count(*) AS n, sum(seconds) AS s FROM results
-            WHERE NOT coalesce(stopped LIKE 'skipped%', false) GROUP BY ALL""")
+        for r in ask("""SELECT "set", machine, k, method, count(DISTINCT (instance, seed)) AS n,
+            avg(seconds) AS s FROM results WHERE NOT coalesce(stopped LIKE 'skipped%', false) GROUP BY ALL""")
     }
     known = {
-        r["method"]: r["s"]
-        for r in ask("SELECT method, avg(seconds) AS s FROM results GROUP BY method")
+        (r["set"], r["method"]): r["s"]
+        for r in ask("""SELECT "set", method, avg(seconds) AS s FROM results
+            GROUP BY GROUPING SETS (("set", method), (method))""")
     }
     table, rest = [], []
     for grid, entries in counts:
         total, done, hours = 0, 0, 0.0
         open_methods: Counter[str] = Counter()
         for own_set, machine, k, method, n in entries:
-            there, spent = have.get((own_set, machine, k, method), (0, 0.0))
-            each = spent / there if there else known.get(method, 1.0)
+            elsewhere = known.get((own_set, method), known.get((None, method), 1.0))
+            there, each = have.get((own_set, machine, k, method), (0, elsewhere))
             total, done, hours = total + n, done + min(n, there), hours + n * each / 3600
             if there < n:
                 open_methods[f"`{method}`"] += n - there

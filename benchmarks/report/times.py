@@ -38,6 +38,26 @@ def running_times(ask: Ask) -> Iterator[str]:
           _slope(r["slope"]), _slope(r["fit"]), _slope(r["k_slope"]), number(r["peak"], 0)] for r in rows],
     )  # fmt: skip
 
+    timed = ask(f"""
+        SELECT "set", part, count(*) AS n, median(s) AS middle, max(s) AS most,
+            regr_slope(ln(greatest(s, 1e-6)), ln(nodes)) AS slope, regr_r2(ln(greatest(s, 1e-6)), ln(nodes)) AS fit
+        FROM ({_PARTS}) WHERE "set" IN ('testbed', 'synthetic') GROUP BY ALL ORDER BY "set" DESC, middle
+    """)
+    if timed:
+        yield "The parts that every plan goes through, each once on the graph as it is (the method `parts`):"
+        yield markdown(
+            ["set", "part", "runs", "median s", "longest s", "n^x", "r2"],
+            [[r["set"], r["part"], r["n"], seconds(r["middle"]), seconds(r["most"]), _slope(r["slope"]), _slope(r["fit"])]
+             for r in timed],
+        )  # fmt: skip
+
+
+# Every part of every run that timed them.
+_PARTS = """
+    SELECT "set", part, nodes, json_extract(details, '$."' || part || '"')::DOUBLE AS s FROM (
+        SELECT "set", nodes, unnest(json_keys(details)) AS part, details FROM answers WHERE method = 'parts')
+"""
+
 
 def _slope(value: float | None) -> str:
     return number(value, 2)

@@ -138,7 +138,7 @@ def test_parts_have_their_own_runs_and_none_is_made_twice(tmp_path: Path) -> Non
     )
     runs = [(j.instance.name[:3], j.stages, j.method, j.time_limit) for j in grid.jobs()]
     names = [instance.name[:3] for instance in grid.instances]
-    first = [(n, k, "plan", limit) for n in names for k in (2, 4) for limit in (5.0, 9.0)]
+    first = [(n, k, "plan", limit) for limit in (5.0, 9.0) for n in names for k in (2, 4)]
     second = [(n, k, m, 5.0) for n in names for k in (4, 8) for m in ("simple", "plan")]
     assert runs == [*first, *(run for run in second if run not in first)]
     longer = [job for job in grid.jobs() if job.opens]

@@ -154,6 +154,32 @@ def test_growth_is_fitted_to_powers(tmp_path: Path) -> None:
     assert table_of(text, "family")[0][-4:] == ["2.000 %", "0.001", "50", "50"]
 
 
+def test_times_are_fitted_to_nodes_and_stages(tmp_path: Path) -> None:
+    rows = [
+        row(
+            "anchor",
+            f"i{nodes}",
+            lower=1,
+            upper=9,
+            k=k,
+            nodes=nodes,
+            seconds=1e-6 * nodes**2 * k**0.5,
+        )
+        for nodes in (100, 400, 900)
+        for k in (4, 16)
+    ]
+    rows += [row("parts", f"i{n}", upper=9, nodes=n, details=json.dumps({"reduce": 1e-5 * n})) for n in (100, 400)]  # fmt: skip
+    with asking([filled(tmp_path, rows)], VIEWS) as ask:
+        text = "\n\n".join(times.running_times(ask))
+    (anchor,) = [cells for cells in table_of(text, "set") if cells[1] == "anchor"]
+    assert anchor[7] == "2.00"
+    assert anchor[9] == "0.50"
+    start = text.index("| set | part |")
+    assert [cells[1:] for cells in table_of(text[start:], "set")] == [
+        ["reduce", "2", "0.0025", "0.004", "1.00", "1.00"]
+    ]
+
+
 def test_what_was_not_run_is_named_with_its_cost(tmp_path: Path) -> None:
     path = filled(tmp_path, [row("plan", upper=9, lower=9, seconds=36.0)])
     wanted = tmp_path / "wanted.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,8 @@ def run_grid(
     interrupted = False
     try:
         # Runs that only an open gap asks for wait for the runs that may close it.
-        for limit in sorted({job.opens for job in jobs}):
-            wanted = [job for job in jobs if job.opens == limit]
+        for _, group in groupby(jobs, key=lambda job: job.opens):
+            wanted = list(group)
             asked = [
                 job for job in wanted if not job.opens or results.leaves_gap(job.shorter or {})
             ]

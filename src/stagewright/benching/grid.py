@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -113,26 +113,27 @@ class Part:
     machines: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = ()
 
     def jobs(self) -> Iterator[Job]:
-        """Yield all runs, those of one instance one after the other."""
+        """Yield all runs, those of one instance one after the other, then the longer ones of what may stay open."""
+        for limit in self.limits:
+            yield from self._with_limit(self.methods, limit)
+        before = max(self.limits)
+        for limit in self.open_limits:
+            yield from self._with_limit([m for m in self.methods if m == "plan"], limit, before)
+            before = limit
+
+    def _with_limit(
+        self, methods: Sequence[str], limit: float, opens: float = 0.0
+    ) -> Iterator[Job]:
         for instance in self.instances:
             for k in instance.stages or self.stages:
-                for method in self.methods:
+                for method in methods:
                     if method == "published" and k not in dict(instance.published):
                         continue
+                    _, _, other = method.partition("@")
+                    planned_on = (other, dict(self.machines)[other]) if other else None
                     # Most bounds know no chance; the others get every seed.
                     for seed in self.seeds if has_seed(method) else self.seeds[:1]:
-                        yield from self._with_limits(instance, k, method, seed)
-
-    def _with_limits(self, instance: Instance, k: int, method: str, seed: int) -> Iterator[Job]:
-        _, _, other = method.partition("@")
-        planned_on = (other, dict(self.machines)[other]) if other else None
-        for limit in self.limits:
-            yield Job(instance, k, method, seed, limit, self.threads, planned_on)
-        if method == "plan":
-            longest = max(self.limits)
-            for limit in self.open_limits:
-                yield Job(instance, k, method, seed, limit, self.threads, opens=longest)
-                longest = limit
+                        yield Job(instance, k, method, seed, limit, self.threads, planned_on, opens)
 
 
 @dataclass(frozen=True)
