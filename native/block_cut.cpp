@@ -10,6 +10,7 @@ namespace {
 constexpr std::int32_t kIn = -2;
 constexpr std::int32_t kOut = -1;
 constexpr std::int64_t kLargestSum = std::int64_t{1} << 61U;
+constexpr int kShares = 4;  // of overflow, that one solve() tries
 
 std::vector<Node> topological(const Instance& g) {
     std::vector<std::int32_t> missing(static_cast<std::size_t>(g.n));
@@ -43,24 +44,27 @@ Closures::Closures(const Instance& g)
 
 BlockCut::BlockCut(const Instance& g)
     : g_(g),
+      spill_(g),
       place_(static_cast<std::size_t>(g.n)),
       seen_(static_cast<std::size_t>(g.tensors()), 0),
       amount_(g.work),
-      set_(words_for(g.n)) {
+      set_(words_for(g.n)),
+      found_(set_.size()) {
     __extension__ using Wide = __int128;
     Wide costs = 0;
     for (const auto c : g.cost) costs += c;
     const auto fits = [&](std::int64_t q, std::int64_t p) {
-        return static_cast<Wide>(q) * (2 * costs + g.total_work) +
-                   static_cast<Wide>(p) * g.total_work <=
+        return static_cast<Wide>(q) * (2 * costs + whole()) + static_cast<Wide>(p) * whole() <=
                kLargestSum;
     };
+    if (!fits(1, 1)) spill_.ignore();
     if (!fits(1, 1))
         throw std::invalid_argument("instance: twice work and costs sum to more than 2^61 ps");
     // p / q between 1 / q and 64 where there are digits enough.
     while (scale_ < 1024 && fits(2 * scale_, 64 * scale_)) scale_ *= 2;
     steepest_ = scale_;
     while (steepest_ < 64 * scale_ && fits(scale_, 2 * steepest_)) steepest_ *= 2;
+    spill_.set_scale(scale_);
 }
 
 void BlockCut::prepare(const Word* in, const Word* out) {
@@ -98,6 +102,7 @@ void BlockCut::prepare(const Word* in, const Word* out) {
         network_.add_terminal(v, (enter_[v] - leave_[v] - work) * scale_);
         rest_ += enter_[v];
     }
+    spill_.prepare(in_, free_, place_, network_);
 }
 
 void BlockCut::add_tensor(Tensor t) {
@@ -166,28 +171,86 @@ void BlockCut::add_convexity() {
     spread(g_.successors, g_.predecessors, 2);
 }
 
-BlockCut::Minimum BlockCut::solve(std::int64_t p, Stop& stop, std::int64_t enough) {
+/// The minimum with the share of overflow that is set.
+BlockCut::Minimum BlockCut::solve_at_share(std::int64_t p, Stop& stop, std::int64_t enough) {
     ++solved_;
     if (p != p_)
         for (std::size_t v = 0; v < free_.size(); ++v)
             network_.add_terminal(static_cast<std::int32_t>(v), (p - p_) * amount_[free_[v]]);
     p_ = p;
+    const auto spilled = spill_.binds() ? spill_.constant() : 0;
     // With S empty all `enter` is paid; each positive terminal in S pays some of it back.
-    const auto base = rest_ * scale_ - p * in_amount_;
+    const auto base = rest_ * scale_ - p * in_amount_ + spilled;
     Minimum result;
     result.value = base - network_.solve(base - std::min(base, enough), stop);
     result.finished = result.value <= enough && !stop.now();
     if (!result.finished) return result;
-    std::fill(set_.begin(), set_.end(), 0);
+    std::fill(found_.begin(), found_.end(), 0);
     result.amount = in_amount_;
-    for (const auto v : in_) insert(set_.data(), v);
+    for (const auto v : in_) insert(found_.data(), v);
     for (std::size_t v = 0; v < free_.size(); ++v)
         if (network_.on_source_side(static_cast<std::int32_t>(v))) {
-            insert(set_.data(), free_[v]);
+            insert(found_.data(), free_[v]);
             result.amount += amount_[free_[v]];
         }
-    result.cost = (result.value + p * result.amount) / scale_;
+    const auto paid = spill_.binds() ? spilled + spill_.paid(network_) : 0;
+    result.cost = (result.value - paid + p * result.amount) / scale_;
     return result;
+}
+
+// value(share) is concave, and each set that a cut returns is a line above it.  From a set that spills, less than
+// the whole share gives too little; from one with room left, more than nothing gives too much.  Between
+// two such sets, cut where their lines meet.
+BlockCut::Minimum BlockCut::solve(std::int64_t p, Stop& stop, std::int64_t enough) {
+    if (!spill_.binds()) {
+        const auto minimum = solve_at_share(p, stop, enough);
+        if (minimum.finished) std::swap(set_, found_);
+        return minimum;
+    }
+    struct Line {
+        std::int64_t share = -1, height = 0, slope = 0;  // height at share 0
+    };
+    Line rising, falling;
+    Minimum best;
+    std::int64_t least = 0;  // q f(S) - p amount(S) of the best set
+    auto share = share_;
+    for (int i = 0; i < kShares; ++i) {
+        spill_.set_share(share, network_);
+        auto minimum = solve_at_share(p, stop, enough);
+        if (!minimum.finished) {
+            if (i > 0) minimum.value = std::max(minimum.value, best.value);
+            return minimum;
+        }
+        const auto held = spill_.held(found_.data());
+        const Line line{share, scale_ * minimum.cost - p * minimum.amount, spill_.slope(held)};
+        minimum.cost += spill_.time(held);
+        const auto value = scale_ * minimum.cost - p * minimum.amount;
+        if (i == 0 || minimum.value > best.value) {
+            best.value = minimum.value;
+            share_ = share;
+        }
+        if (i == 0 || value < least) {
+            least = value;
+            best.amount = minimum.amount;
+            best.cost = minimum.cost;
+            std::swap(set_, found_);
+        }
+        if (best.value >= least || line.slope == 0) break;
+        (line.slope > 0 ? rising : falling) = line;
+        auto next = line.slope > 0 ? Spill::kWhole : 0;
+        if (rising.share >= 0 && falling.share >= 0) {
+            __extension__ using Wide = __int128;
+            const auto run = static_cast<Wide>(rising.slope) - falling.slope;
+            const auto meet =
+                (static_cast<Wide>(falling.height) - rising.height) * Spill::kWhole / run;
+            next = static_cast<std::int64_t>(std::clamp<Wide>(meet, 0, Spill::kWhole));
+        }
+        if (next == rising.share || next == falling.share) break;
+        share = next;
+    }
+    best.finished = true;
+    if (free_.empty()) best.value = least;
+    return best;
 }
 
 }  // namespace stagewright

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The cheapest block among those that hold some nodes and miss others, as one minimum cut.
 //
-// For sets In and Out it finds min { q f(S) - p amount(S) : In in S, S misses Out } with f = work + io, whole
-// numbers p >= 0 and q > 0, and any additive amount >= 0.  Blocks of plans are convex (what lies on a path between two nodes of S is in S), which a
+// For sets In and Out it finds min { q f(S) - p amount(S) : In in S, S misses Out } with f = work + io + overflow
+// (parameters and the largest working set), whole numbers p >= 0 and q > 0, and any additive amount >= 0.  Where
+// overflow matters it finds a lower bound of that, from few shares of it (spill.hpp), and a set that comes near.  Blocks of plans are convex (what lies on a path between two nodes of S is in S), which a
 // cut cannot ask for in general; but next to In it can: if v precedes a node of In, then v in S puts
 // every successor of v that also precedes In into S, and mirrored behind In.  Those implications are
 // arcs of unlimited capacity, so the minimum runs over all convex S and some others.
@@ -16,6 +17,7 @@
 #include "bits.hpp"
 #include "instance.hpp"
 #include "max_flow.hpp"
+#include "spill.hpp"
 
 namespace stagewright {
 
@@ -35,25 +37,35 @@ class Closures {
 class BlockCut {
    public:
     struct Minimum {
-        std::int64_t value = 0;  // q f(S) - p amount(S); a lower bound of it when cut short
-        Picoseconds amount = 0, cost = 0;
-        bool finished = false;  // false: stopped, or past `enough`; there is no set
+        std::int64_t value =
+            0;  // at most q f(S) - p amount(S) of any S; exact when no node is free
+        Picoseconds amount = 0, cost = 0;  // of the set
+        bool finished = false;             // false: stopped, or past `enough`; there is no set
     };
 
-    /// Throws std::invalid_argument when work and costs sum to more than 2^61.
+    /// Throws std::invalid_argument when work and costs sum to more than 2^61; overflow beyond is left out.
     explicit BlockCut(const Instance& instance);
 
     /// q, and the largest p: as fine and as steep as exact int64 arithmetic allows.
     [[nodiscard]] std::int64_t scale() const { return scale_; }
     [[nodiscard]] std::int64_t steepest() const { return steepest_; }
 
-    /// What a block is worth, per node: >= 0, in sum at most the work of the instance.  Work itself by default.
+    /// What nodes are worth at first, for k blocks: with overflow more than their work.
+    [[nodiscard]] std::vector<Picoseconds> weights(std::int32_t k) const {
+        return spill_.weights(k);
+    }
+    /// The most that amounts may sum to.
+    [[nodiscard]] Picoseconds whole() const { return g_.total_work + spill_.whole(); }
+    /// What a block is worth, per node: >= 0, in sum at most whole().  Work by default.
     void set_amounts(std::vector<Picoseconds> amounts) { amount_ = std::move(amounts); }
     [[nodiscard]] const std::vector<Picoseconds>& amounts() const { return amount_; }
 
     void prepare(const Word* in, const Word* out);
     /// Amount of all that is not in Out.
     [[nodiscard]] Picoseconds most_amount() const { return in_amount_ + free_amount_; }
+
+    /// Whether solve() is exact but bounds for less than In and Out, with the same set, were perhaps not.
+    [[nodiscard]] bool must_solve() const { return free_.empty() && spill_.binds(); }
 
     Minimum solve(std::int64_t p, Stop& stop, std::int64_t enough = FlowNetwork::kUnlimited);
     /// The minimiser of the last finished solve().
@@ -63,10 +75,13 @@ class BlockCut {
    private:
     void add_tensor(Tensor t);
     void add_convexity();
+    Minimum solve_at_share(std::int64_t p, Stop& stop, std::int64_t enough);
 
     const Instance& g_;
     std::int64_t scale_ = 1, steepest_ = 1, solved_ = 0;
     FlowNetwork network_;
+    Spill spill_;
+    std::int64_t share_ = Spill::kWhole;  // that did best in the last solve()
     std::vector<Node> in_, free_, queue_, pins_;
     std::vector<std::int32_t> place_;  // of a free node among the vertices; negative: forced
     std::vector<std::int32_t> side_;   // of a vertex: 1 before In, 2 behind it
@@ -78,7 +93,7 @@ class BlockCut {
     Picoseconds rest_ =
         0;  // q f(S) - p amount(S) for S = In without any free node, over q, for p = 0
     std::int64_t p_ = 0;  // of the flow in the network
-    std::vector<Word> set_;
+    std::vector<Word> set_, found_;
 };
 
 }  // namespace stagewright

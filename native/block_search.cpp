@@ -86,9 +86,12 @@ bool BlockSearch::compatible(Node u, Node v, std::vector<Word>& known, Stop& sto
     insert(in.data(), v);
     if (!close(in.data(), out.data()) || has_conflict(in.data())) return false;
     cuts_.prepare(in.data(), out.data());
+    const auto before = cuts_.solved();
     const auto minimum = cuts_.solve(0, stop, cuts_.scale() * threshold_);
-    stop.spend(kPerPair * g_.n);
+    stop.spend(kPerPair * g_.n * (cuts_.solved() - before));
     if (!minimum.finished) return minimum.value <= cuts_.scale() * threshold_;
+    // Overflow may make the set too dear: then it says nothing of other pairs.
+    if (minimum.cost > threshold_) return true;
     const auto& set = cuts_.set();
     for (std::size_t i = 0; i < words_; ++i)
         each_node(set[i], i, [&](Node x) {
@@ -148,8 +151,9 @@ bool BlockSearch::look(Subproblem& sub, Picoseconds& floor, std::vector<Block>& 
     auto p = sub.p;
     for (int i = 0; i < kCutsPerLook; ++i) {
         // M above this says that no more than the floor fits.
+        const auto before = cuts_.solved();
         const auto minimum = cuts_.solve(p, stop, q * threshold_ - p * (floor + 1));
-        stop.spend(kPerCut * g_.n);
+        stop.spend(kPerCut * g_.n * (cuts_.solved() - before));
         if (!minimum.finished) return false;
         if (p > 0) roof = std::min(roof, (q * threshold_ - minimum.value) / p);
         sub.p = p;

@@ -21,19 +21,27 @@ constexpr double kFollow = 0.3;  // how fast the centre follows the amounts
 }  // namespace
 
 Cover::Cover(const Instance& g) : g_(g), closures_(g), cuts_(g), search_(g, closures_, cuts_) {
-    centre_.resize(static_cast<std::size_t>(g.n));
-    for (Node v = 0; v < g.n; ++v)
-        centre_[v] = static_cast<double>(g.work[v]) /
-                     static_cast<double>(std::max<Picoseconds>(1, g.total_work));
+    centre_.assign(static_cast<std::size_t>(g.n), 0);
 }
 
-/// Whole numbers in proportion, of sum at most the work of the instance.
+/// What nodes are worth before anything is known, of sum 1.
+void Cover::start(std::int32_t k) {
+    started_ = true;
+    const auto weights = cuts_.weights(k);
+    Picoseconds total = 0;
+    for (const auto w : weights) total += w;
+    for (std::size_t v = 0; v < weights.size(); ++v)
+        centre_[v] =
+            static_cast<double>(weights[v]) / static_cast<double>(std::max<Picoseconds>(1, total));
+}
+
+/// Whole numbers in proportion, of sum at most what amounts may have.
 std::vector<Picoseconds> Cover::scaled(const std::vector<double>& wish) const {
     double total = 0;
     for (const auto w : wish) total += std::max(w, 0.0);
     std::vector<Picoseconds> result(wish.size(), 0);
     if (!(total > 0)) return result;
-    const auto scale = static_cast<double>(g_.total_work) * (1 - 1e-9) / total;
+    const auto scale = static_cast<double>(cuts_.whole()) * (1 - 1e-9) / total;
     for (std::size_t v = 0; v < wish.size(); ++v)
         result[v] = static_cast<Picoseconds>(std::max(wish[v], 0.0) * scale);
     return result;
@@ -122,7 +130,8 @@ CoverBound Cover::bound(std::int32_t k, Picoseconds lower, Picoseconds upper, St
     CoverBound result;
     result.value = std::min(lower, upper);
     k = std::min(k, g_.n);
-    if (result.value >= upper || g_.total_work == 0) return result;
+    if (result.value >= upper || cuts_.whole() == 0) return result;
+    if (!started_) start(k);
     forget();
     const auto first_cut = cuts_.solved();
     const auto first_look = search_.looked();

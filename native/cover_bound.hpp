@@ -36,6 +36,7 @@ class Cover {
    private:
     enum class Answer { refuted, possible, unknown };
     Answer ask(std::int32_t k, Picoseconds threshold, Stop& stop);
+    void start(std::int32_t k);
     void forget();
     std::vector<Picoseconds> scaled(const std::vector<double>& wish) const;
 
@@ -46,6 +47,7 @@ class Cover {
     std::vector<BlockSearch::Block> known_;
     std::set<std::vector<Word>> seen_;  // their sets
     std::vector<double> centre_;        // amounts that did well, of sum 1
+    bool started_ = false;
 };
 
 }  // namespace stagewright

@@ -34,15 +34,20 @@ MustLink must_link(const Instance& g, Picoseconds threshold, Stop& stop) {
     const auto enough = cuts.scale() * threshold;
     MustLink result;
     std::vector<Word> in(words);
+    const auto price = kPerArc * static_cast<std::int64_t>(g.n + g.reads.values.size());
     std::size_t i = 0;
     for (; i < open.size() && !stop.now(); ++i) {
         const auto asked = open[i];
         std::fill(in.begin(), in.end(), 0);
         insert(in.data(), asked.in);
         cuts.prepare(in.data(), asked.out);
-        stop.spend(kPerArc * static_cast<std::int64_t>(g.n + g.reads.values.size()));
+        stop.spend(price);
+        const auto before = cuts.solved();
         const auto minimum = cuts.solve(0, stop, enough);
+        stop.spend(price * (cuts.solved() - before - 1));
         if (minimum.finished) {
+            // Overflow may make it too dear: then the question stays open.
+            if (minimum.cost > threshold) continue;
             // This set is cheap enough: it answers every question that it fits.
             const auto* set = cuts.set().data();
             const auto answered = [&](const Question& q) {

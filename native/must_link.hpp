@@ -4,8 +4,8 @@
 // For an edge a -> b let S be a convex block with a and without b: no descendant d of b is in S, for S
 // would hold b, which lies on a path from a to d.  If min { f(S) : a in S, no descendant of b in S } > T,
 // the block of a holds b.  Mirrored, with the ancestors of a forced out, for blocks with b and without a.
-// And if min { f(S) : v in S } > T for some node v, there is no such plan at all.  Overflow is dropped,
-// which only lowers the minima.
+// And if min { f(S) : v in S } > T for some node v, there is no such plan at all.  Overflow counts
+// parameters and the largest working set (spill.hpp).
 #pragma once
 
 #include <utility>

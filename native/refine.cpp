@@ -11,7 +11,8 @@ constexpr std::int64_t kMostLooks = std::int64_t{1} << 22U;  // pairs of undecid
 
 }  // namespace
 
-Refiner::Refiner(const Instance& g, const Closures& closures)
+Refiner::Refiner(const Instance& g, const Closures& closures,
+                 const std::vector<Picoseconds>& weights)
     : g_(g),
       closures_(closures),
       weight_(static_cast<std::size_t>(g.n)),
@@ -19,10 +20,13 @@ Refiner::Refiner(const Instance& g, const Closures& closures)
       into_right_(weight_.size()),
       covered_(weight_.size(), 0) {
     double whole = 1;
+    Picoseconds total = 1;
+    for (const auto w : weights) total += w;
+    const auto floor = 1e-6 * static_cast<double>(total);
     for (Node v = 0; v < g.n; ++v) {
-        auto weight = g.work[v];
+        auto weight = weights[v];
         for (const auto t : g.writes[v]) weight += g.cost[t];
-        weight_[v] = static_cast<double>(weight) + 1e-6 * static_cast<double>(g.total_work + 1);
+        weight_[v] = static_cast<double>(weight) + floor;
         whole += weight_[v];
     }
     for (auto& w : weight_) w /= whole;

@@ -16,7 +16,8 @@ struct Split {
 
 class Refiner {
    public:
-    Refiner(const Instance& instance, const Closures& closures);
+    Refiner(const Instance& instance, const Closures& closures,
+            const std::vector<Picoseconds>& weights);
 
     /// Splits along the path (arcs of the space), best first, at most one per state.
     std::vector<Split> splits(const StateSpace& space, const std::vector<std::int32_t>& path,

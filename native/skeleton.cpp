@@ -46,7 +46,7 @@ class Run {
           stop_(stop),
           space_(g, closures, cuts, upper - 1),
           program_(space_, k, whole_),
-          refiner_(g, closures),
+          refiner_(g, closures, cuts.weights(k)),
           accounted_(kStep * kStepsPerCut * cuts.solved()) {}
 
     /// False when a new skeleton could do more: the budget of splits is used up.
@@ -223,7 +223,7 @@ SkeletonBound Skeleton::bound(std::int32_t k, Picoseconds lower, Picoseconds upp
     k = std::min(k, g_.n);  // further blocks would be empty
     const auto first_cut = cuts_.solved();
     const auto incumbent = upper;
-    cuts_.set_amounts(g_.work);
+    cuts_.set_amounts(cuts_.weights(k));
     auto step = std::max<Picoseconds>(1, (upper - lower) / 4);
     for (auto budget = kFirstBudget;; budget *= 2) {
         Run run(g_, closures_, cuts_, k, result.value, upper, step, budget, max_bytes, stop);

@@ -21,7 +21,7 @@ struct SkeletonBound {
     Picoseconds value = 0;  // no plan of at most k blocks has a smaller bottleneck
     bool closed = false;    // value = upper: the incumbent is optimal
     std::int64_t states = 0, arcs = 0, cuts = 0, splits = 0;
-    /// A plan below `upper` (without overflow) met on the way, or empty: block of each node.
+    /// A plan below `upper` (by the largest working sets) met on the way, or empty: block of each node.
     std::vector<std::int32_t> plan;
 };
 

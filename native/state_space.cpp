@@ -157,10 +157,13 @@ std::int32_t StateSpace::add_line(std::int64_t p, const BlockCut::Minimum& minim
     return static_cast<std::int32_t>(lines_.size()) - 1;
 }
 
-/// Is the set of the line one that the arc asked for in tighten() could have?
+/// Is the set of the line one that the arc asked for in tighten() could have, and as good as the line says?
 bool StateSpace::touches(std::int32_t line) const {
-    return line >= 0 && subset(need_.data(), set_of(line), words_) &&
-           !meet(ban_.data(), set_of(line), words_);
+    if (line < 0 || cuts_.must_solve()) return false;
+    const auto& [p, value, amount, cost] = lines_[line];
+    // Where overflow counts, the line may lie below its set by more than was rounded off.
+    if (cuts_.scale() * (cost - 1) - p * amount > value) return false;
+    return subset(need_.data(), set_of(line), words_) && !meet(ban_.data(), set_of(line), words_);
 }
 
 void StateSpace::take(StateArc& arc, std::int32_t line) {

@@ -10,8 +10,8 @@
 //
 //     p amount(S) <= q T - M,   so   amount(S) <= floor((q T - M) / p),
 //
-// and there is none when q T < M.  Overflow is >= 0, so f(S) <= T holds for every block of a plan of
-// bottleneck <= T.  Splitting a state only adds properties: what bounds an arc bounds its children.
+// and there is none when q T < M.  Overflow is at least what f counts of it, so f(S) <= T holds for every block
+// of a plan of bottleneck <= T.  Splitting a state only adds properties: what bounds an arc bounds its children.
 #pragma once
 
 #include <vector>

@@ -70,8 +70,11 @@ class Settings:
         Limits of the first attempt at a proof: beyond it, a better incumbent is looked for first.
     exact
         Limits of the exact method.
-    quick_work, anchor_work, evolve_work
-        Work of the first attempt at a proof, of the anchor bound and of the genetic search.
+    brief
+        Limits of an attempt before that, where memory binds.
+    quick_work, brief_work, anchor_work, evolve_work
+        Work of the first attempt at a proof, of the one before it and the bound for wide graphs that follows it,
+        of the anchor bound and of the genetic search.
     max_relaxed_nodes
         The skeleton relaxation is left out for reduced problems beyond this size.
     threads
@@ -93,7 +96,9 @@ class Settings:
     first_round: float = 0.25
     quick: ExactLimits = field(default_factory=lambda: ExactLimits(max_ideals=300_000))
     exact: ExactLimits = field(default_factory=ExactLimits)
+    brief: ExactLimits = field(default_factory=lambda: ExactLimits(max_ideals=10_000))
     quick_work: float = 4.0
+    brief_work: float = 0.5
     anchor_work: float = 1.0
     evolve_work: float = 3.0
     max_relaxed_nodes: int = 5_000
@@ -213,12 +218,19 @@ class Portfolio:
         if known.number == 1:
             anchor = min(self.settings.anchor_work, 0.1 * limit)
             quick = min(self.settings.quick_work, 0.4 * limit)
+            brief = min(self.settings.brief_work, 0.05 * limit)
             tasks = [
                 self._task("anchor", 0, self.anchor, known, anchor),
-                self._task("exact", 1, self._quick_proof, known, quick),
+                self._task("exact", 3, self._quick_proof, known, quick),
                 # Where the quick proofs fail, large graphs have a good plan at once.
-                self._task("levels", 2, self._levels_anew, known, min(1.0, 0.05 * limit)),
+                self._task("levels", 4, self._levels_anew, known, min(1.0, 0.05 * limit)),
             ]
+            if self.reduced.memory_binds:
+                # Pairs of ideals take longer then: first what is done at once, and what needs no ideals.
+                tasks[1:1] = [
+                    self._task("exact", 1, self._brief_proof, known, brief),
+                    self._task("skeleton", 2, self._relax, known, brief),
+                ]
             return tasks[1:] if self.shared.anchored else tasks
         work = min(self.settings.first_round, 0.01 * limit) * 2 ** (known.number - 2)
         tasks = [
@@ -330,6 +342,9 @@ class Portfolio:
         )
         return Outcome("anchor", bounds=(bound,))
 
+    def _brief_proof(self, known: Known, effort: Effort) -> Outcome:
+        return self._exact(self.settings.brief, known, effort, once=True)
+
     def _quick_proof(self, known: Known, effort: Effort) -> Outcome:
         return self._exact(self.settings.quick, known, effort, once=True)
 
@@ -365,10 +380,6 @@ class Portfolio:
             more=proof.more,
         )
 
-    def _numbered(self) -> Problem:
-        """Return the reduced problem with its own nodes as members."""
-        return replace(self.reduced, members=tuple((v,) for v in range(self.reduced.num_nodes)))
-
     def _relax(self, known: Known, effort: Effort) -> Outcome:
         """Bound from below without listing ideals; only plans better than the incumbent matter."""
         upper = known.best.bottleneck
@@ -381,19 +392,20 @@ class Portfolio:
         if self._wide is None or self._contracted_at != upper - 1:
             # What held together for a dearer incumbent still does.
             small, complete = contract_by_cuts(
-                self._contracted or self._numbered(), upper - 1, effort.share(0.3)
+                self._contracted or self.reduced, upper - 1, effort.share(0.3)
             )
             if small is None:
                 bound = Bound("skeleton", upper, time.perf_counter() - start, "exhaustive")
                 return Outcome("skeleton", bounds=(bound,))
             self._contracted, self._wide = small, WideBound(small, self._wide)
             self._contracted_at = upper - 1 if complete else None
-        small, wide = self._contracted or self._numbered(), self._wide
+        small, wide = self._contracted or self.reduced, self._wide
         relaxed = wide.bound(known.lower, upper, **effort.native())
         bound = replace(relaxed.bound, seconds=time.perf_counter() - start)
         if relaxed.block is None:
             return Outcome("skeleton", bounds=(bound,), more=relaxed.more)
-        block = np.array(small.expand(relaxed.block.tolist(), self.reduced.num_nodes), np.int32)
+        full = small.expand(relaxed.block.tolist(), self.graph.num_nodes)
+        block = np.array([full[nodes[0]] for nodes in self.reduced.members], np.int32)
         found = Found(max(_native.block_costs(self.reduced.instance, block)), block)
         best = self.pricing.true_cost(found, effort)
         return Outcome("skeleton", found, best, (bound,), more=relaxed.more)

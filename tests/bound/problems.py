@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from stagewright import _native
 from stagewright.machine import Machine
-from stagewright.problem import Problem
+from stagewright.problem import Flow, Problem
 
 
 def random_problem(rng: random.Random, n: int, stages: int, largest: int = 9) -> Problem:
@@ -37,9 +38,31 @@ def random_problem(rng: random.Random, n: int, stages: int, largest: int = 9) ->
     )
 
 
+def with_memory(rng: random.Random, problem: Problem, largest: int = 9) -> Problem:
+    """Add parameters, some of them shared, working sets, and too little memory for them."""
+    n, size = problem.num_nodes, 3 * largest
+    users = [
+        rng.sample(range(n), min(n, rng.choice([1, 1, 1, 2, 4]))) for _ in range(rng.randint(0, n))
+    ]
+    sets = tuple(rng.choice([0, rng.randint(0, size)]) for _ in range(n))
+    params = tuple(rng.randint(0, size) for _ in users)
+    memory = rng.choice([0, rng.randint(0, size), rng.randint(0, sum(params) + size)])
+    bandwidth = rng.choice([10**12, 10**12, 2 * 10**12 // 3, 3 * 10**11])
+    return replace(
+        problem,
+        machine=Machine(problem.machine.stages, bandwidth=bandwidth, memory=memory),
+        param_bytes=params,
+        params_of=tuple(tuple(p for p, row in enumerate(users) if v in row) for v in range(n)),
+        working_set=sets,
+        flow=Flow((), (), (), ((),) * n, ((),) * n),
+    )
+
+
 def optimum(problem: Problem) -> int:
     ideals = _native.IdealGraph(problem.instance, 1 << 20, 1 << 30)
     low, high = 0, problem.total_work
+    if problem.memory_binds:
+        high += problem.overflow(sum(problem.param_bytes) + max(problem.working_set))
     while low < high:
         middle = (low + high) // 2
         answer, _, _ = ideals.decide(problem.machine.stages, middle)

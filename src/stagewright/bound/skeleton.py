@@ -29,7 +29,7 @@ class Relaxed:
     bound
         A value of `upper` says that the incumbent is optimal.
     block
-        The relaxation met a plan better than `upper` (if overflow is left out): the block of each
+        The relaxation met a plan better than `upper` (by the largest working sets): the block of each
         contracted node.
     interrupted
         Stopped by Ctrl-C; the bound holds.
@@ -47,7 +47,8 @@ class SkeletonBound:
     """Raises a lower bound on the bottleneck of `problem` as long as it is given time.
 
     It covers the ideals by intervals and solves a relaxation over those, in which minimum cuts bound the
-    blocks; docs/method_skeleton.md has the proofs.  Overflow is dropped, so it is valid with memory.
+    blocks; docs/method_skeleton.md has the proofs.  Overflow counts parameters and the largest
+    working set, a lower bound of the true one.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ in a block.  Where that exceeds T, the two are in one block in every plan of bot
 that lies on paths between them.  Merged nodes have more work, so the rule is applied again.
 
 :func:`contract_by_cuts` asks the same with all of a block's cost: the least f of a block with the one and
-without the other is a minimum cut (native/must_link.hpp).
+without the other is a minimum cut (native/must_link.hpp); there too overflow counts.
 """
 
 from __future__ import annotations
