@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same stages on three raylets and in local processes: throughput, and what a killed raylet costs.
+"""The same stages on raylets and in local processes: throughput by channel, and what a killed raylet costs.
 
-A cluster of a head and four raylets of one core each (three that work, one to spare) runs on this machine, beside the
-local engine; both are measured in turns on the same inputs.  Then a stream runs while the raylet of the middle
-stage is killed, with its worker: items lost, repeated, changed or out of order, and the longest time between two results.
+A cluster of a head and four raylets runs on this machine, beside the local engine.  Stages hand items on through
+connections of their own or through Ray's objects; where every stage has one input also in a compiled graph of Ray
+(where one has two, on different machines, nothing comes out).  All are measured in turns on the same inputs.  Then a stream
+runs over each channel while the raylet of the middle stage is killed, with its worker: items lost,
+repeated, changed or out of order, and the longest time between two results.  Last the process of a stage in a
+compiled graph is killed, and the machines are counted that the cluster loses by it.
 """
 
 from __future__ import annotations
@@ -13,24 +16,32 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from itertools import cycle, islice, pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx.parser
 from benchmarks.common import header, row, table
 from benchmarks.encoder import write_encoder
+from benchmarks.ray_compiled import CompiledStages, first_outputs, kill_a_process
 
 from stagewright import api
 from stagewright.cost.profile import profile_onnx
+from stagewright.plans import Plan
 from stagewright.runtime import Pipeline
 from stagewright.runtime.inputs import random_inputs
-from stagewright.runtime.ray_engine import ray_engine
+from stagewright.runtime.ray_engine import RayChannel, ray_engine
 from stagewright.runtime.stats import steady_intervals
+from stagewright.splitting import split_onnx
+from stagewright.splitting.manifest import Manifest
 
 STAGES = 3
+CHANNELS: tuple[RayChannel, ...] = ("sockets", "objects")
+WAYS = (*CHANNELS, "compiled")
 MEMORY = 200 * 2**20
 # A dead raylet is noticed within a second; Ray's own settings suit slower networks.
 # Ray lowers the priority of its workers: beside other load that would measure the other load.
@@ -47,16 +58,36 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=120)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--floats", default="1000,100000", help="what stages of one operator send")
     parser.add_argument("--layers", default="1,6", help="sizes of the encoder, in layers")
     options = parser.parse_args()
     header(f"Pipelines of {STAGES} stages: raylets against local processes, on this machine")
     with cluster() as made, tempfile.TemporaryDirectory() as folder:
-        table(["layers", "round", "local items/s", "Ray items/s", "Ray/local", "outputs"])
+        rates = [f"{name} items/s" for name in ("local", *WAYS)]
+        table(["stages of", "round", *rates, *(f"{name}/local" for name in WAYS), "outputs"])
+        for floats in map(int, options.floats.split(",")):
+            chain = write_chain(Path(folder) / f"chain{floats}", floats)
+            compare(made, chain, f"one operator, {4 * floats:,} bytes", options, compiled=True)
         for layers in map(int, options.layers.split(",")):
             stages = Path(folder) / f"stages{layers}"
             split(Path(folder), stages, layers)
-            compare(made, stages, layers, options)
-        kill(made, stages, layers, 2 * options.items)
+            compare(made, stages, f"an encoder, {layers} layers", options, compiled=False)
+        print()
+        table(
+            ["channel", "layers", "items", "lost", "repeated", "changed", "out of order",
+             "longest pause s", "median period s", "elsewhere"]
+        )  # fmt: skip
+        for channel in CHANNELS:
+            kill(made, channel, stages, layers, 2 * options.items)
+            made.add_node(num_cpus=STAGES, object_store_memory=MEMORY)
+        forked = write_chain(Path(folder) / "forked", floats, forked=True)
+        print("\nA compiled graph of Ray whose input two stages read:", end=" ")
+        print(first_outputs(forked, inputs_of(forked, 4)))
+        done, said, seconds, lost = kill_a_process(chain, inputs_of(chain, options.items))
+        print(
+            f"A process of a compiled graph killed: {done} of {options.items} items came out, "
+            f"{said} after {seconds:.1f} s, and the cluster lost {lost} machines."
+        )
     return 0
 
 
@@ -79,7 +110,7 @@ def cluster() -> Iterator[Any]:
     )
     try:
         for _ in range(STAGES + 1):
-            made.add_node(num_cpus=1, object_store_memory=MEMORY)
+            made.add_node(num_cpus=STAGES, object_store_memory=MEMORY)
         made.wait_for_nodes()
         ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
         yield made
@@ -97,36 +128,70 @@ def split(folder: Path, stages: Path, layers: int) -> None:
     api.split(model, result, stages)
 
 
-def compare(made: Any, stages: Path, layers: int, options: argparse.Namespace) -> None:
-    with (
-        Pipeline(stages, pin_cores=False) as local,
-        Pipeline(stages, engine=ray_engine(made.address)) as remote,
-    ):
-        feeds = [random_inputs(local.manifest.inputs, seed) for seed in range(4)]
+def write_chain(folder: Path, floats: int, *, forked: bool = False) -> Path:
+    """Write three stages of one operator; `forked`: the model's input goes to two of them."""
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["" : 17]>
+        chain (float[1, {floats}] x) => (float[1, {floats}] y) {{
+            [a] p = Relu(x)
+            [b] q = {"Add(p, x)" if forked else "Neg(p)"}
+            [c] y = Abs(q)
+        }}"""
+    )
+    folder.mkdir()
+    onnx.save(model, folder / "chain.onnx")
+    graph = api.read(folder / "chain.onnx", device="cpu-core")
+    # Each node in a stage of its own, whatever it would cost.
+    plan = Plan(tuple((node,) for node in range(graph.num_nodes)))
+    split_onnx(folder / "chain.onnx", graph, plan, folder / "stages", document=None)
+    return folder / "stages"
+
+
+def compare(
+    made: Any, stages: Path, name: str, options: argparse.Namespace, *, compiled: bool
+) -> None:
+    with ExitStack() as stack:
+        ways: list[Any] = [stack.enter_context(Pipeline(stages, pin_cores=False))]
+        for channel in CHANNELS:
+            engine = ray_engine(made.address, channel=channel)
+            ways.append(stack.enter_context(Pipeline(stages, engine=engine)))
+        if compiled:
+            ways.append(stack.enter_context(closing(CompiledStages(stages))))
+        feeds = inputs_of(stages, 4)
+        wanted, *others = [list(way.map(feeds)) for way in ways]
         same = all(
             np.array_equal(a[name], b[name])
-            for a, b in zip(local.map(feeds), remote.map(feeds), strict=True)
+            for other in others
+            for a, b in zip(wanted, other, strict=True)
             for name in a
         )
         for number in range(options.rounds):
-            rates = [rate(pipeline, feeds, options.items) for pipeline in (local, remote)]
-            row([layers, number, *(f"{r:.1f}" for r in rates), f"{rates[1] / rates[0]:.2f}",
-                 "equal" if same else "NOT EQUAL"])  # fmt: skip
+            rates = [rate(way, feeds, options.items) for way in ways]
+            cells = [f"{r:.1f}" for r in rates] + [f"{r / rates[0]:.2f}" for r in rates[1:]]
+            if not compiled:
+                cells[len(rates) : len(rates)] = "-"
+                cells.append("-")
+            row([name, number, *cells, "equal" if same else "NOT EQUAL"])
 
 
-def rate(pipeline: Pipeline, feeds: list[dict[str, Any]], items: int) -> float:
+def inputs_of(stages: Path, count: int) -> list[dict[str, Any]]:
+    manifest = Manifest.load(stages)
+    return [random_inputs(manifest.inputs, seed) for seed in range(count)]
+
+
+def rate(pipeline: Any, feeds: list[dict[str, Any]], items: int) -> float:
     completed = [perf_counter() for _ in pipeline.map(islice(cycle(feeds), items))]
     intervals = steady_intervals(completed, STAGES)
     return len(intervals) / float(intervals.sum())
 
 
-def kill(made: Any, stages: Path, layers: int, items: int) -> None:
+def kill(made: Any, channel: RayChannel, stages: Path, layers: int, items: int) -> None:
     """Run numbered items, kill the raylet of the middle stage after a quarter, and look at what comes out."""
     import ray
 
-    with Pipeline(stages, engine=ray_engine(made.address), restart=3) as pipeline:
+    with Pipeline(stages, engine=ray_engine(made.address, channel=channel), restart=3) as pipeline:
         actor = pipeline._engine._actors[STAGES // 2]  # type: ignore[attr-defined]  # which to kill
-        feeds = [random_inputs(pipeline.manifest.inputs, seed) for seed in range(items)]
+        feeds = inputs_of(stages, items)
         expected = list(pipeline.map(feeds))
         node, worker = ray.get(actor.__ray_call__.remote(_where))
         (raylet,) = (n for n in made.worker_nodes if n.node_id == node)
@@ -141,12 +206,7 @@ def kill(made: Any, stages: Path, layers: int, items: int) -> None:
     places = [place_of(outputs, expected, at) for at, outputs in enumerate(got)]
     known = [place for place in places if place is not None]
     pauses = np.diff(completed)
-    print()
-    table(
-        ["layers", "items", "lost", "repeated", "changed", "out of order", "longest pause s",
-         "median period s", "elsewhere"]
-    )  # fmt: skip
-    row([layers, items, len(set(range(items)) - set(known)), len(known) - len(set(known)),
+    row([channel, layers, items, len(set(range(items)) - set(known)), len(known) - len(set(known)),
          places.count(None), sum(a > b for a, b in pairwise(known)),
          f"{pauses.max():.2f}", f"{np.median(pauses):.4f}", "yes" if moved else "no"])  # fmt: skip
 

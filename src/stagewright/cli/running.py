@@ -105,6 +105,12 @@ def _add_run(parser: opt.Parser) -> None:
         metavar="HOST:PORT",
         help="the Ray cluster for --engine ray; 'local' starts one (RAY_ADDRESS, else this machine's)",
     )
+    parser.add_argument(
+        "--ray-channel",
+        choices=("auto", "sockets", "objects"),
+        default="auto",
+        help="how stages on a cluster hand items on (auto: sockets, objects where those cannot connect)",
+    )
     parser.add_argument("--trace", metavar="OUT.json", help="write a trace for Perfetto")
     parser.add_argument("--report", metavar="PAGE.html", help="write the report page with this run")
     parser.add_argument("--plan", metavar="PLAN.json", help="the plan for --report (DIR/plan.json)")
@@ -134,6 +140,7 @@ def run(options: argparse.Namespace) -> int:
             stall_after=options.stall_after,
             provider=options.provider,
             address=options.address,
+            ray_channel=options.ray_channel,
             dims=opt.dims_of(options),
             microbatch=options.microbatch,
             on_interrupt=_tell_of_draining,

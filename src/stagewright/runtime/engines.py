@@ -84,10 +84,19 @@ class Engine(Protocol):
     uses feeds from one thread at a time, and results from one.
     """
 
-    feeds: Sequence[Sender]
-    results: Sequence[Receiver]
-    times: Sequence[Times]
     failure: Failure
+
+    @property
+    def feeds(self) -> Sequence[Sender]:
+        """The channels into the stages, by rising stage."""
+
+    @property
+    def results(self) -> Sequence[Receiver]:
+        """The channels out of the stages, by rising stage."""
+
+    @property
+    def times(self) -> Sequence[Times]:
+        """The times of each stage."""
 
     def revive(self) -> None:
         """After a failure: start what is gone and connect all stages anew.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from .pipeline import Pipeline
 from .report import Comparison, RunReport, StageReport, WholeModel
 from .stats import StageTimes, enough_items, steady_intervals
 from .unsplit import Unsplit, find_model, open_unsplit
+
+if TYPE_CHECKING:
+    from .ray_engine import RayChannel
 
 __all__ = ["measure", "run_directory"]
 
@@ -44,6 +47,7 @@ def run_directory(
     stall_after: float | None = None,
     provider: str = "cpu",
     address: str | None = None,
+    ray_channel: RayChannel = "auto",
     dims: Mapping[str, int] | None = None,
     microbatch: int | None = None,
     on_interrupt: Callable[[], None] | None = None,
@@ -62,6 +66,7 @@ def run_directory(
         stall_after=stall_after,
         provider=provider,
         address=address,
+        ray_channel=ray_channel,
         dims=dims,
         microbatch=microbatch,
         on_interrupt=on_interrupt,
@@ -85,6 +90,7 @@ def measure(
     stall_after: float | None = None,
     provider: str = "cpu",
     address: str | None = None,
+    ray_channel: RayChannel = "auto",
     microbatch: int | None = None,
     on_interrupt: Callable[[], None] | None = None,
 ) -> RunReport:
@@ -103,8 +109,8 @@ def measure(
         Items that go before, unmeasured.
     threads, engine, depth, level, restart, stall_after, provider, microbatch
         As of :class:`~stagewright.runtime.Pipeline`.
-    address
-        For the engine ``ray``: the cluster, as of :func:`.ray_engine.ray_engine`.
+    address, ray_channel
+        For the engine ``ray``: the cluster, and how stages hand items on, as of :func:`.ray_engine.ray_engine`.
     seed, dims
         As of :func:`~stagewright.runtime.inputs.random_inputs`.
     compare
@@ -133,7 +139,7 @@ def measure(
         Pipeline(
             folder,
             threads=threads,
-            engine=_engine(engine, address),
+            engine=_engine(engine, address, ray_channel),
             depth=depth,
             level=level,
             restart=restart,
@@ -180,14 +186,16 @@ def measure(
 
 
 def _engine(
-    engine: Literal["process", "thread", "ray"], address: str | None
+    engine: Literal["process", "thread", "ray"], address: str | None, ray_channel: RayChannel
 ) -> Literal["process", "thread"] | MakeEngine:
     if engine == "ray":
         from .ray_engine import ray_engine
 
-        return ray_engine(address)
-    if address is not None:
-        raise InputError("address", f"none for the engine '{engine}'", repr(address))
+        return ray_engine(address, channel=ray_channel)
+    given = {"address": address, "ray_channel": None if ray_channel == "auto" else ray_channel}
+    for name, value in given.items():
+        if value is not None:
+            raise InputError(name, f"none for the engine '{engine}'", repr(value))
     return engine
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,8 +15,9 @@ import numpy as np
 
 from .session import StageSession
 from .stage_loop import StageSettings
+from .wiring import Route
 
-__all__ = ["FailedItem", "Row", "StageActor", "StageSetup"]
+__all__ = ["FailedItem", "Row", "StageActor", "StageSetup", "open_stage"]
 
 Row = tuple[float, float, float]
 """When a stage was ready, had received and computed an item; seconds since the epoch."""
@@ -40,17 +41,20 @@ class StageSetup:
     settings
         How it computes.
     receives, sends
-        Names of the tensors on each route into it and out of it.
+        The routes into it and out of it.
     files
         Content of the stage file and of its data by name, as references, where its machine does not see
         the folder; None where it does.
+    secret
+        What processes of this pipeline know each other by, where they connect.
     """
 
     number: int
     settings: StageSettings
-    receives: tuple[tuple[str, ...], ...]
-    sends: tuple[tuple[str, ...], ...]
+    receives: tuple[Route, ...]
+    sends: tuple[Route, ...]
     files: Mapping[str, Any] | None
+    secret: bytes = field(default=b"", repr=False)
 
 
 class StageActor:
@@ -58,7 +62,7 @@ class StageActor:
 
     def __init__(self, setup: StageSetup) -> None:
         self._setup = setup
-        self._session = _session(setup)
+        self._session = open_stage(setup)
         self._epoch = time.time() - perf_counter()
         self._ready = perf_counter()
 
@@ -73,12 +77,12 @@ class StageActor:
         made: list[Any]
         try:
             feeds: dict[str, Any] = {}
-            for names, values in zip(setup.receives, received, strict=True):
+            for route, values in zip(setup.receives, received, strict=True):
                 if isinstance(values, FailedItem):
                     return self._answer(start, [values] * len(setup.sends))
-                feeds.update(zip(names, values, strict=True))
+                feeds.update(zip(route.names, values, strict=True))
             results = self._session(feeds, {})
-            made = [[results[name] for name in names] for names in setup.sends]
+            made = [[results[name] for name in route.names] for route in setup.sends]
         except Exception as fault:  # noqa: BLE001  # the item fails, the stage goes on
             text = f"stage {setup.number} failed: {type(fault).__name__}: {fault}".strip()
             made = [FailedItem(text)] * len(setup.sends)
@@ -91,7 +95,7 @@ class StageActor:
         return (row, *made) if made else row  # Ray takes one value as it is
 
 
-def _session(setup: StageSetup) -> StageSession:
+def open_stage(setup: StageSetup) -> StageSession:
     """Open the stage file, here or from what was sent."""
     settings = setup.settings
     if setup.files is None:

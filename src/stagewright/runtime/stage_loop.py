@@ -115,6 +115,20 @@ class Times:
         kept = self._rows[1 : 1 + min(count, RECORDS)].copy()
         return np.roll(kept, -(count % RECORDS), axis=0) if count > RECORDS else kept
 
+    def since(self, count: int) -> tuple[npt.NDArray[np.float64], int]:
+        """Return the head row, and below it the kept rows after the first `count`; and how many came before these."""
+        head = self._rows[:1].copy()
+        done = int(head[0, 0])
+        first = max(count, done - RECORDS)
+        kept = self._rows[1 + np.arange(first, done) % RECORDS]
+        return np.concatenate([head, kept]), first
+
+    def merge(self, rows: npt.NDArray[np.float64], first: int, shift: float) -> None:
+        """Take over what :meth:`since` gave elsewhere, with a clock that is `shift` seconds behind."""
+        numbers = (first + np.arange(len(rows) - 1)) % RECORDS
+        self._rows[1 + numbers] = rows[1:] + shift
+        self._rows[0] = rows[0]
+
     def detach(self) -> None:
         """Keep the times, let go of the memory."""
         self._rows = self._rows.copy()

@@ -26,9 +26,17 @@ _LONGEST_INTERVAL: Final = 0.5
 class Watched(Protocol):
     """What is looked at: an engine."""
 
-    times: Sequence[Times]
-    feeds: Sequence[Sender]
-    results: Sequence[Receiver]
+    @property
+    def times(self) -> Sequence[Times]:
+        """The times of each stage, with its counts."""
+
+    @property
+    def feeds(self) -> Sequence[Sender]:
+        """The channels into the stages."""
+
+    @property
+    def results(self) -> Sequence[Receiver]:
+        """The channels out of the stages."""
 
 
 class Watch:
