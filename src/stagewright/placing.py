@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -94,7 +94,7 @@ def place(
     machine: Fleet | str | Path | None = None,
     *,
     mode: Mode = "inference",
-    objective: Literal["period", "latency", "cost"] = "period",
+    objective: Literal["period", "latency", "makespan", "cost"] = "period",
     period_limit: float | str | None = None,
     latency_limit: float | str | None = None,
     work: str | Path | Mapping[str, tuple[int, ...]] | None = None,
@@ -119,7 +119,8 @@ def place(
         ``training`` plans the backward pass as well.
     objective
         What to minimise: the period; the latency of one request that passes through one stage after
-        another; or the cost of the devices in use.
+        another; its makespan, where stages that do not need each other run side by side; or the cost of the
+        devices in use.
     period_limit, latency_limit
         Seconds, or texts such as ``5ms``, that the other of the two must not exceed; ``cost`` needs a limit of the
         period.
@@ -151,6 +152,7 @@ def place(
     """
     from .placement.devices import Fleet
     from .placement.fleet_file import read_fleet
+    from .placement.makespan_method import solve_makespan
     from .placement.method import solve_placed
     from .placement.objective import Objective
     from .placement.reading import published_fleet, read_work, read_workload
@@ -201,7 +203,9 @@ def place(
         for given, item in ((period_limit, "period limit"), (latency_limit, "latency limit"))
     ]
     goal = Objective(objective, *limits)
-    solve = solve_shared if fleet.shared else solve_placed
+    solve: Callable[..., PlacedSolution] = solve_shared if fleet.shared else solve_placed
+    if goal.minimise == "makespan" and not fleet.shared:
+        solve = solve_makespan
     solution = solve(workload, fleet, objective=goal, time_limit=time_limit, seed=seed)
     return PlacedResult(workload, fleet, solution, seed, source)
 

@@ -79,6 +79,7 @@ def test_devices_that_run_several_stages(
     ("options", "said"),
     [
         (["--objective", "latency"], "Latency: 75 us (proven least)"),
+        (["--objective", "makespan"], "Makespan: 75 us (proven least)"),
         (["--objective", "cost", "--period-limit", "150us"], "Cost: 1 (proven least)"),
         (["--objective", "cost", "--period-limit", "80us"], "Cost: 5 (proven least)"),
         (["--objective", "period", "--latency-limit", "75us"], "Period: 75 us (proven least)"),

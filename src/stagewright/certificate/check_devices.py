@@ -236,69 +236,6 @@ def load_training(document: Any, graph: Any, fleet: Fleet) -> None:
         fleet.schedule = load(data["schedule"], fleet)
 
 
-@dataclass
-class Objective:
-    """What the plan is to be best at, and what it says of that; times in picoseconds."""
-
-    minimise: str
-    value: int
-    lower: int
-    period_limit: int | None
-    latency_limit: int | None
-
-
-def load_objective(document: Any, fleet: Fleet) -> Objective | None:
-    """Read the objective; None where it is the period."""
-    if "objective" not in document:
-        return None
-    data = document["objective"]
-    limits = ("period_limit", "latency_limit")
-    tools.keys(data, "objective", ("minimise", "value", "lower_bound"), limits)
-    goal = tools.typed(data["minimise"], str, "objective.minimise")
-    given = {key for key in limits if key in data}
-    allowed = {
-        "period": ({"latency_limit"},),
-        "latency": (set(), {"period_limit"}),
-        "cost": ({"period_limit"},),
-    }
-    if goal not in allowed or given not in allowed[goal]:
-        raise tools.FaultError(
-            f"objective: expected another goal or limits, got {tools.show(goal)}"
-        )
-    if goal == "cost" and fleet.order is not None:
-        raise tools.FaultError("objective: expected devices in any order for the cost")
-    unit = 1 if goal == "cost" else SECOND
-    value, lower = (
-        tools.scaled(data[key], unit, f"objective.{key}", whole=True)
-        for key in ("value", "lower_bound")
-    )
-    period, latency = (
-        tools.scaled(data[key], SECOND, f"objective.{key}", whole=True) if key in data else None
-        for key in limits
-    )
-    return Objective(goal, value, lower, period, latency)
-
-
-def objective_problems(
-    objective: Objective, fleet: Fleet, devices: list[int], totals: list[int]
-) -> Iterator[str]:
-    """Yield what is wrong with the value of the objective, its bound and its limits."""
-    many = [1 if fleet.schedule is None else fleet.schedule.modes[d][0] for d in devices]
-    kinds = [fleet.kinds[fleet.seat(device)[0]] for device in devices]
-    cost = sum(kind.cost * count for kind, count in zip(kinds, many, strict=True))
-    right = {"period": max(totals), "latency": sum(totals), "cost": cost}[objective.minimise]
-    if objective.value != right:
-        yield f"objective.value: states {objective.value}, is {right}"
-    if objective.lower > right:
-        yield f"objective.lower_bound: {objective.lower} is above the value, {right}"
-    for limit, value in (
-        (objective.period_limit, max(totals)),
-        (objective.latency_limit, sum(totals)),
-    ):
-        if limit is not None and value > limit:
-            yield f"objective: the plan takes {value} ps, the limit is {limit} ps"
-
-
 def load_devices(document: Any, fleet: Fleet) -> list[int]:
     """Return the place, or the kind, that each stage says it is on."""
     devices = []
@@ -476,10 +413,12 @@ def check_placed(graph: Any, plan: Any, report: Any, allowed: float | None) -> N
         report.verified.append(text)
     if schedule:
         report.refuse(schedule["step_problems"](plan.document, bottleneck))
-    objective = load_objective(plan.document, fleet)
+    goals = tools.beside("check_objective.py")
+    objective = goals["load_objective"](plan.document, fleet)
     if objective is not None:
         totals = [number["total"] for number in numbers]
-        report.refuse(objective_problems(objective, fleet, devices, totals))
+        done = goals["makespan_of"](graph, plan.stages, totals)
+        report.refuse(goals["objective_problems"](objective, fleet, devices, totals, done))
     if not report.valid:
         return
     parts, components = (
@@ -488,7 +427,7 @@ def check_placed(graph: Any, plan: Any, report: Any, allowed: float | None) -> N
     )
     tools.record(report, parts["judge"](graph, fleet, plan.bounds, components, allowed))
     if objective is not None:
-        judge = parts["judge_objective"]
+        judge = (goals if objective.minimise == "makespan" else parts)["judge_objective"]
         answer, why = judge(graph, fleet, objective, components, allowed)
         unit = "" if objective.minimise == "cost" else " ps"
         text = f"no plan within the limits has a {objective.minimise} below {objective.lower}{unit}: {why}"

@@ -196,10 +196,13 @@ def add_kinds_options(parser: Parser) -> None:
     )
     group.add_argument(
         "--objective",
-        choices=("period", "latency", "cost"),
-        help="minimise the period (default), the latency of one request, or what the devices cost",
+        choices=("period", "latency", "makespan", "cost"),
+        help="minimise the period (default), the latency of one request through one stage after another, its "
+        "makespan with stages side by side, or what the devices cost",
     )
-    group.add_argument("--period-limit", metavar="5ms", help="with the objective latency or cost")
+    group.add_argument(
+        "--period-limit", metavar="5ms", help="with the objective latency, makespan or cost"
+    )
     group.add_argument("--latency-limit", metavar="20ms", help="with the objective period")
     group.add_argument(
         "--share-devices", action="store_true", help="a device may run several stages"

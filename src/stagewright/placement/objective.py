@@ -17,26 +17,28 @@ __all__ = ["Objective"]
 
 @dataclass(frozen=True)
 class Objective:
-    """The period, the latency, or the cost of the devices.
+    """The period, the latency, the makespan, or the cost of the devices.
 
     Attributes
     ----------
     minimise
         ``period``: the longest stage.  ``latency``: the sum of all stages, what one request takes that passes
-        through them one after another while nothing else runs.  ``cost``: of the devices in use.
+        through them one after another while nothing else runs.  ``makespan``: the same where stages that do not
+        need each other run side by side (:mod:`.makespan`).  ``cost``: of the devices in use.
     period_limit, latency_limit
         Picoseconds that the other of the two must not exceed; ``cost`` needs a limit of the period.
     """
 
-    minimise: Literal["period", "latency", "cost"] = "period"
+    minimise: Literal["period", "latency", "makespan", "cost"] = "period"
     period_limit: int | None = None
     latency_limit: int | None = None
 
     def __post_init__(self) -> None:
-        if self.minimise not in ("period", "latency", "cost"):
-            raise InputError("objective", "period, latency or cost", repr(self.minimise))
+        if self.minimise not in ("period", "latency", "makespan", "cost"):
+            raise InputError("objective", "period, latency, makespan or cost", repr(self.minimise))
         if self.minimise == "period" and self.period_limit is not None:
-            raise InputError("period limit", "the objective latency or cost beside it", "period")
+            known = "the objective latency, makespan or cost beside it"
+            raise InputError("period limit", known, "period")
         if self.minimise != "period" and self.latency_limit is not None:
             raise InputError("latency limit", "the objective period beside it", self.minimise)
         if self.minimise == "cost" and self.period_limit is None:
@@ -53,7 +55,7 @@ class Objective:
         return self == Objective()
 
     def value(self, fleet: Fleet, plan: PlacedPlan, costs: Sequence[PlacedStage]) -> int:
-        """Return picoseconds, or the cost of the devices in use."""
+        """Return picoseconds, or the cost of the devices in use; the makespan takes more than the costs."""
         if self.minimise == "cost":
             seats = [fleet.seat_at(device) for device in plan.devices]
             return sum(fleet.kinds[seat.kind].cost * seat.replicas for seat in seats)

@@ -10,16 +10,15 @@ from typing import Final
 
 import numpy as np
 
-from .. import _native
 from ..bound.solvers import safe_bound, solve_models
 from ..bound.types import Bound
 from ..effort import Effort
 from ..errors import InfeasibleError, InputError, LimitError, MissingDependencyError
-from ..problem import Flow
 from .bounds import ceiling, require_seats, simple_bound
 from .devices import Fleet
 from .method import PlacedSolution, solve_placed
 from .objective import Objective
+from .ordering import ordered_stage
 from .packing import packing_bound
 from .program import native_task
 from .sharing import loads_of, problems_of_shared, stage_costs
@@ -34,8 +33,6 @@ _PROPOSALS: Final = 4000
 """Per unit and round of the search."""
 
 _MOST_COLUMNS: Final = 60_000
-_STATES: Final = 20_000
-"""Sets of nodes that the search for the order of least peak of a stage may look at."""
 
 
 def solve_shared(
@@ -200,18 +197,10 @@ class _Run:
     def _plan(self, device: Sequence[int]) -> PlacedPlan:
         """Return an assignment of units as stages, in orders that work; of least peak where memory binds."""
         at = {v: d for nodes, d in zip(self.units.task.members, device, strict=True) for v in nodes}
-        atoms, graph = self.units.atoms, self.workload.graph
+        atoms = self.units.atoms
         stages, devices = stages_of(atoms, [at[nodes[0]] for nodes in atoms.members])
-        place = np.empty(graph.num_nodes, np.int64)
-        place[graph.topological_order] = np.arange(len(place))
-        ordered = []
-        for nodes in stages:
-            row = tuple(sorted(nodes, key=lambda v: int(place[v])))
-            if any(atoms.working_set):
-                flow = Flow.of(graph).native
-                _, order, _ = _native.order_stage(flow, np.array(row, np.int32), max_states=_STATES)
-                row = tuple(order.tolist()) or row
-            ordered.append(row)
+        bounded = any(atoms.working_set)
+        ordered = [ordered_stage(self.workload, nodes, bounded=bounded) for nodes in stages]
         return PlacedPlan(tuple(ordered), tuple(devices))
 
     def _judge(self, plan: PlacedPlan) -> int:

@@ -20,7 +20,7 @@ from ..units import PS_PER_SECOND
 from .devices import UNABLE
 from .task import Task
 
-__all__ = ["assignment_of", "model_columns", "shared_model"]
+__all__ = ["SharedModel", "assignment_of", "model_columns", "shared_model"]
 
 _UNITS: Final = 10
 _GRAINS: Final = 33
@@ -39,7 +39,7 @@ def shared_model(task: Task, lower: int, upper: int) -> tuple[Model, list[list[i
     lower, upper
         Picoseconds between which the period lies.
     """
-    return _Builder(task, lower, upper).build()
+    return SharedModel(task, lower, upper).build()
 
 
 def assignment_of(columns: list[list[int | None]], values: list[float]) -> list[int]:
@@ -50,7 +50,9 @@ def assignment_of(columns: list[list[int | None]], values: list[float]) -> list[
     ]
 
 
-class _Builder:
+class SharedModel:
+    """The columns of an assignment, and what is demanded of each device."""
+
     def __init__(self, task: Task, lower: int, upper: int) -> None:
         self.task, self.builder = task, ModelBuilder()
         bits = max(1, upper).bit_length()
@@ -65,6 +67,7 @@ class _Builder:
         return (time - time % self.grain) / self.unit
 
     def build(self) -> tuple[Model, list[list[int | None]]]:
+        """Return the model and its columns x[v][d]."""
         task, fleet = self.task, self.task.fleet
         order = sorted(range(task.size), key=lambda v: (-task.least_work()[v], v))
         rank = {v: i for i, v in enumerate(order)}
@@ -83,11 +86,19 @@ class _Builder:
             self.builder.at_least(total, 1.0)
             self.builder.at_least(Expression().minus(total), -1.0)
         for d, (q, _) in enumerate(seats):
-            self._device(q, [row[d] for row in x])
+            self._device(d, q, [row[d] for row in x])
+        self._order(x)
         return self.builder.build(self.period, self.unit), x
 
-    def _device(self, kind: int, on: list[int | None]) -> None:
-        """Demand that the load of a device is within the period; `on` says what is on it."""
+    def _bound(self, device: int, load: Expression) -> None:
+        """Demand that what a device does is within the period."""
+        self.builder.not_below(Expression.of(self.period), [load])
+
+    def _order(self, x: list[list[int | None]]) -> None:
+        """Demand nothing of the order of the devices."""
+
+    def _device(self, device: int, kind: int, on: list[int | None]) -> None:
+        """Bound the load of a device; `on` says what is on it."""
         task, builder = self.task, self.builder
         member = [Expression() if column is None else Expression.of(column) for column in on]
         compute, received, sent = Expression(), Expression(), Expression()
@@ -106,11 +117,11 @@ class _Builder:
             sent.add(Expression.of(given), self._scaled(prices[1]))
         if any(task.working_set) or any(task.params_of):
             self._memory(kind, member, compute)
-        period = Expression.of(self.period)
         if task.fleet.overlap:
-            builder.not_below(period, (compute, received, sent))
+            for load in (compute, received, sent):
+                self._bound(device, load)
         else:
-            builder.not_below(period, [compute.add(received).add(sent)])
+            self._bound(device, compute.add(received).add(sent))
 
     def _memory(self, kind: int, member: list[Expression], compute: Expression) -> None:
         """Count what a device holds: against its limit, and what is streamed as computing."""

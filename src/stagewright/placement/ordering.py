@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order in which a stage runs its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+
+from .. import _native
+from ..problem import Flow
+from .workload import Workload
+
+__all__ = ["ordered_stage"]
+
+_STATES: Final = 20_000
+"""Sets of nodes that the search for the order of least peak may look at."""
+
+
+def ordered_stage(workload: Workload, nodes: Iterable[int], *, bounded: bool) -> tuple[int, ...]:
+    """Return the nodes of a stage of inference in an order that works; of least peak where memory is `bounded`."""
+    graph = workload.graph
+    place = np.empty(graph.num_nodes, np.int64)
+    place[graph.topological_order] = np.arange(len(place))
+    row = tuple(sorted(nodes, key=lambda v: int(place[v])))
+    if bounded:
+        flow = Flow.of(graph).native
+        _, order, _ = _native.order_stage(flow, np.array(row, np.int32), max_states=_STATES)
+        row = tuple(order.tolist()) or row
+    return row
