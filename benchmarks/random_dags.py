@@ -9,7 +9,7 @@ from pathlib import Path
 from stagewright.benching.random_dags import TOPOLOGIES, random_dag, random_dags
 from stagewright.graph import CostGraph, GraphBuilder
 
-__all__ = ["TOPOLOGIES", "random_dag", "random_dags", "sized"]
+__all__ = ["TOPOLOGIES", "random_dag", "random_dags", "sized", "write_set"]
 
 
 def sized(graph: CostGraph) -> CostGraph:
@@ -26,11 +26,21 @@ def sized(graph: CostGraph) -> CostGraph:
     return builder.build()
 
 
-def main() -> None:
-    """Write the set."""
+def write_set(folder: Path, count: int, seed: int, form: str) -> None:
+    """Write `count` graphs as graph files, or as CostGraphDef text if `form` is ``pbtxt``."""
     from stagewright.readers.graph_writer import write_graph_file
     from stagewright.writers.cost_graph import write_cost_graph
 
+    folder.mkdir(parents=True, exist_ok=True)
+    for graph in random_dags(count, seed):
+        if form == "graph":
+            write_graph_file(graph, folder / f"{graph.name}.graph.json")
+        else:
+            write_cost_graph(sized(graph), folder / f"{graph.name}.pbtxt")
+
+
+def main() -> None:
+    """Write the set."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=100)
@@ -39,12 +49,7 @@ def main() -> None:
         "--format", choices=("graph", "pbtxt"), default="graph", help="pbtxt: costs by 1 GB/s"
     )
     options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    for graph in random_dags(options.count, options.seed):
-        if options.format == "graph":
-            write_graph_file(graph, options.folder / f"{graph.name}.graph.json")
-        else:
-            write_cost_graph(sized(graph), options.folder / f"{graph.name}.pbtxt")
+    write_set(options.folder, options.count, options.seed, options.format)
 
 
 if __name__ == "__main__":

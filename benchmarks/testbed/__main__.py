@@ -11,16 +11,20 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import re
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 from benchmarks.testbed.catalogue import entries, make
 from benchmarks.testbed.entries import Entry
+from benchmarks.testbed.statistics import PACKS, packed
 
-from stagewright.benching.packs import SUFFIX, line_of, lines_of_pack, name_of_line, write_pack
+from stagewright.benching.packs import SUFFIX, line_of, name_of_line, write_pack
+from stagewright.files import write_whole
 
-PACKS = Path(__file__).resolve().parent / "graphs"
+REFUSED = PACKS.parent / "refused.txt"
 BUILT = Path("build") / "testbed"
 WARM_UP = {
     "model_type": "bert",
@@ -28,14 +32,6 @@ WARM_UP = {
     "hidden_size": 64,
     "num_attention_heads": 1,
 }
-
-
-def packed() -> dict[str, str]:
-    """Return the lines of all packs by name."""
-    found: dict[str, str] = {}
-    for path in sorted(PACKS.glob(f"*{SUFFIX}")):
-        found |= lines_of_pack(path)
-    return found
 
 
 def built(folder: Path) -> dict[str, str]:
@@ -57,7 +53,8 @@ def apart(entry: Entry, limit: float) -> tuple[str, str]:
         try:
             theirs.send((line_of(make(entry), entry.name), ""))
         except Exception as error:  # noqa: BLE001 - what cannot be read is listed, and the rest goes on
-            theirs.send(("", f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"))
+            text = re.sub(rf"{tempfile.gettempdir()}/\w+\W", "", " ".join(str(error).split()))
+            theirs.send(("", f"{type(error).__name__}: {text[:300]}"))
 
     process = context.Process(target=send)
     process.start()
@@ -73,6 +70,12 @@ def apart(entry: Entry, limit: float) -> tuple[str, str]:
     return found
 
 
+def refused_of(path: Path) -> dict[str, str]:
+    """Return why entries could not be made, by name."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return dict(line.split(": ", 1) for line in lines)
+
+
 def make_all(options: argparse.Namespace) -> int:
     """Trace what is missing."""
     import torch
@@ -83,10 +86,10 @@ def make_all(options: argparse.Namespace) -> int:
     make(warm_up)
     BUILT.mkdir(parents=True, exist_ok=True)
     refusals = BUILT / "refused.txt"
-    refused = refusals.read_text() if refusals.exists() and not options.retry else ""
+    refused = {} if options.retry else refused_of(REFUSED) | refused_of(refusals)
     known = packed() | built(BUILT)
     wanted = [e for e in entries() if options.only in e.name and e.name not in known]
-    wanted = [e for e in wanted if f"{e.name}: " not in refused]
+    wanted = [e for e in wanted if e.name not in refused]
     for number, entry in enumerate(wanted, start=1):
         start = time.perf_counter()
         line, reason = apart(entry, options.limit)
@@ -107,7 +110,8 @@ def pack(options: argparse.Namespace) -> int:
     PACKS.mkdir(exist_ok=True)
     wanted = {entry.name for entry in entries()}
     lines: dict[str, list[str]] = {}
-    for name, line in (packed() | built(BUILT)).items():
+    known = packed() | built(BUILT)
+    for name, line in known.items():
         if name in wanted:
             lines.setdefault(name.partition("/")[0], []).append(line)
     total = 0
@@ -116,15 +120,51 @@ def pack(options: argparse.Namespace) -> int:
         count = write_pack(path, own)
         total += count
         print(f"{area}: {count} graphs, {path.stat().st_size / 1e3:.0f} kB")
-    print(f"{total} of {len(wanted)} entries")
+    refused = refused_of(REFUSED) | refused_of(BUILT / "refused.txt")
+    left = sorted((name, why) for name, why in refused.items() if name in wanted - known.keys())
+    write_whole(REFUSED, "".join(f"{name}: {why}\n" for name, why in left))
+    missing = len(wanted - known.keys()) - len(left)
+    print(f"{total} of {len(wanted)} entries; {len(left)} refused, {missing} not traced yet")
     return 0
 
 
 def table(options: argparse.Namespace) -> int:
-    """Print what the graphs are like."""
-    from benchmarks.testbed.statistics import print_table
+    """Print what the graphs are like, and keep what was counted for it."""
+    from dataclasses import astuple, fields
 
-    print_table(packed(), options)
+    from benchmarks import common
+    from benchmarks.testbed.statistics import (
+        COLUMNS,
+        FORMS,
+        Statistics,
+        load,
+        renewed,
+        save,
+        summary,
+    )
+
+    common.header("The testbed")
+    lines, kept = packed(), load()
+    found = []
+    for one in renewed(lines, kept, anew=options.anew):
+        found.append(one)
+        if len(found) % 50 == 0 and one not in kept:
+            save([*found, *(other for other in kept if other.name > one.name)])
+    if found != kept:
+        save(found)
+    for form in FORMS:
+        own = [one for one in found if one.form == form and options.only in one.name]
+        distinct = len({one.digest for one in own})
+        print(f"\n{len(own)} graphs ({form}), {distinct} of them distinct:\n")
+        common.table(COLUMNS)
+        for cells in summary(own):
+            common.row(cells)
+        if options.rows:
+            print()
+            common.table([column.name for column in fields(Statistics)])
+            for one in own:
+                common.row("many" if value is None else value for value in astuple(one))
+    print("\ncommunication/work: sending once all that may be sent over all work, geometric mean.")
     return 0
 
 
@@ -147,7 +187,7 @@ def main() -> int:
             own.add_argument("--limit", type=float, default=240.0, help="of each graph, seconds")
             own.add_argument("--retry", action="store_true", help="what was refused before, too")
         if name == "table":
-            own.add_argument("--ideals", type=int, default=100_000, help="count up to so many")
+            own.add_argument("--anew", action="store_true", help="count all graphs again")
             own.add_argument("--rows", action="store_true", help="a row for each graph")
     options = parser.parse_args()
     code: int = options.command(options)

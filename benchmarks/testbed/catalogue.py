@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.testbed.entries import Entry, expand, options_of
 from benchmarks.testbed.language import LANGUAGE
-from benchmarks.testbed.senses import MULTIMODAL, SPEECH
+from benchmarks.testbed.senses import MULTIMODAL, SERIES, SPEECH
 from benchmarks.testbed.vision import VISION
 
 from stagewright.graph import CostGraph
@@ -24,18 +24,20 @@ _BATCHES = ("b1", "b8", "b32")
 
 def entries() -> list[Entry]:
     """Return all entries, those of few layers first."""
-    found = [*expand((*VISION, *LANGUAGE, *SPEECH, *MULTIMODAL)), *_networks(), *_onnx()]
+    found = [*expand((*VISION, *LANGUAGE, *SPEECH, *SERIES, *MULTIMODAL)), *_networks(), *_onnx()]
     return sorted(found, key=lambda entry: (entry.effort, entry.name))
 
 
 def _nets() -> dict[str, Any]:
     """Return how each network that is written here is built, and its example inputs, by name."""
     from benchmarks.testbed.nets_diffusion import DIFFUSION_NETS
+    from benchmarks.testbed.nets_graphs import GRAPH_NETS
     from benchmarks.testbed.nets_other import OTHER_NETS
+    from benchmarks.testbed.nets_recommendation import RECOMMENDATION_NETS
     from benchmarks.testbed.nets_vision import VISION_NETS
 
     vision = {f"vision/{name}": net for name, net in VISION_NETS.items()}
-    return {**vision, **OTHER_NETS, **DIFFUSION_NETS}
+    return {**vision, **RECOMMENDATION_NETS, **GRAPH_NETS, **OTHER_NETS, **DIFFUSION_NETS}
 
 
 def _networks() -> Iterator[Entry]:

@@ -68,7 +68,7 @@ ENCODERS = (
     Family("language", "ernie", {"base": {}}, "b1-s256", {"architectures": ["ErnieModel"]}),
     Family("language", "rembert", {"6": {"num_hidden_layers": 6}}, "b1-s128", {"architectures": ["RemBertModel"]}),
     Family("language", "megatron-bert", {"345m": {"num_hidden_layers": 24}}, "b1-s128", {"architectures": ["MegatronBertModel"]}),
-    Family("language", "funnel", {"small": {"block_sizes": [4, 4, 4], "num_hidden_layers": 14}}, "b1-s128", {"architectures": ["FunnelModel"]}),
+    Family("language", "funnel", {"small": {"block_sizes": [4, 4, 4]}}, "b1-s128", {"architectures": ["FunnelModel"]}),
     Family("language", "deberta", {"base": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_biased_input": False, "vocab_size": 50265, "type_vocab_size": 0}}, "b1-s128", {"architectures": ["DebertaModel"]}),
     Family("language", "deberta-v2", {
         "v3-xsmall": {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "intermediate_size": 1536},
@@ -82,6 +82,12 @@ ENCODERS = (
     }, "b1-s256 b8-s512", {"vocab_size": 33, "mask_token_id": 32, "pad_token_id": 1, "position_embedding_type": "rotary", "token_dropout": False, "emb_layer_norm_before": False, "max_position_embeddings": 1026}),
     Family("language", "xmod", {"base": {"languages": ["en_XX"], "default_language": "en_XX"}}, "b1-s128", {"architectures": ["XmodModel"]}),
     Family("language", "canine", {"s": {}}, "b1-s512", {"architectures": ["CanineModel"]}),
+    Family("language", "dpr", {"base": {}}, "b1-s128 b32-s256"),
+    Family("language", "ibert", {"base": {}}, "b1-s128"),
+    Family("language", "yoso", {"base": {}}, "b1-s128"),
+    Family("language", "mra", {"base": {}}, "b1-s512"),
+    Family("language", "markuplm", {"base": {}}, "b1-s256", {"architectures": ["MarkupLMModel"]}),
+    Family("language", "perceiver", {"": {}}, "b1-s512", {"architectures": ["PerceiverForSequenceClassification"]}),
     Family("language", "splinter", {"base": {}}, "b1-s256"),
 )  # fmt: skip
 
@@ -135,6 +141,9 @@ DECODERS = (
     Family("language", "smollm3", {"3b": llama(36, 2048, 11008, 16, 4, vocab_size=128256)}, "b1-s512", {}, BF16),
     Family("language", "helium", {"2b": {"num_hidden_layers": 24}}, "b1-s512", {}, BF16),
     Family("language", "mamba", {"130m-6": {"num_hidden_layers": 6}}, "b1-s8", {}, BF16),
+    Family("language", "mamba2", {"6": {"num_hidden_layers": 6}}, "b1-s64", {}, BF16),
+    Family("language", "recurrent_gemma", {"6": {"num_hidden_layers": 6}}, "b1-s32", {}, BF16),
+    Family("language", "rwkv", {"2": {"num_hidden_layers": 2}}, "b1-s8"),
     Family("language", "lfm2", {"350m": {"hidden_size": 1024, "num_hidden_layers": 16, "intermediate_size": 6656, "num_attention_heads": 16, "num_key_value_heads": 8, "vocab_size": 65536}}, "b1-s256", {}, BF16),
 )  # fmt: skip
 
@@ -170,6 +179,12 @@ EXPERTS = (
     }, "b1-s512", {"hidden_size": 2048, "intermediate_size": 10944, "moe_intermediate_size": 1408, "num_attention_heads": 16, "num_key_value_heads": 16, "n_routed_experts": 64, "n_shared_experts": 2, "num_experts_per_tok": 6, "q_lora_rank": None, "first_k_dense_replace": 1, "vocab_size": 102400}, BF16),
     Family("experts", "deepseek_v3", {"5": {"num_hidden_layers": 5}}, "b1-s512", {}, BF16),
     Family("experts", "ernie4_5_moe", {"8": {"num_hidden_layers": 8}}, "b1-s512", {}, BF16),
+    Family("experts", "llama4_text", {"8": {"num_hidden_layers": 8}}, "b1-s512", {}, BF16),
+    Family("experts", "glm4_moe", {"8": {"num_hidden_layers": 8}}, "b1-s512", {}, BF16),
+    Family("experts", "minimax", {"6": {"num_hidden_layers": 6}}, "b1-s512", {}, BF16),
+    Family("experts", "aria_text", {"8": {"num_hidden_layers": 8}}, "b1-s512", {}, BF16),
+    Family("experts", "jamba", {"4": {"num_hidden_layers": 4}}, "b1-s32", {}, BF16),
+    Family("experts", "qwen3_next", {"4": {"num_hidden_layers": 4}}, "b1-s64", {}, BF16),
     Family("experts", "flex_olmo", {"8": {"num_hidden_layers": 8}}, "b1-s512", {}, BF16),
 )  # fmt: skip
 

@@ -39,11 +39,28 @@ SPEECH = (
     Family("speech", "audio-spectrogram-transformer", {"small": tower(12, 384, 6), "base": {}}, "b1 b8", {"num_labels": 527}),
     Family("speech", "speech_to_text", {"small": {"encoder_layers": 12, "decoder_layers": 6}}, "b1-s64"),
     Family("speech", "moonshine", {"tiny": {"encoder_num_hidden_layers": 6, "decoder_num_hidden_layers": 6}}, "b1-s64"),
+    Family("speech", "seamless_m4t_v2", {"text": {}}, "b1-s32", {"architectures": ["SeamlessM4Tv2ForSpeechToText"]}),
     Family("speech", "univnet", {"": {}}, "b1"),
     Family("speech", "parakeet_ctc", {"": {}}, "b1"),
 )  # fmt: skip
 
+SERIES = (
+    Family("series", "patchtst", {
+        "3": {"d_model": 128, "num_hidden_layers": 3, "num_attention_heads": 16, "ffn_dim": 256},
+        "6": {"d_model": 256, "num_hidden_layers": 6, "num_attention_heads": 16, "ffn_dim": 512},
+    }, "b1 b32", {"context_length": 512, "num_input_channels": 7, "patch_length": 16, "patch_stride": 8}),
+    Family("series", "patchtsmixer", {
+        "8": {"d_model": 32, "num_layers": 8}, "16": {"d_model": 64, "num_layers": 16, "mode": "mix_channel"},
+    }, "b1 b32", {"context_length": 512, "num_input_channels": 7}),
+)  # fmt: skip
+
 MULTIMODAL = (
+    Family("multimodal", "clap", {"base": {}}, "b1-s64 b8-s64", {"audio_config": {"depths": [2, 2, 6, 2]}}),
+    Family("multimodal", "owlv2", {"base": {}}, "b1-s16", {"architectures": ["Owlv2Model"]}),
+    Family("multimodal", "metaclip_2", {"base": {}}, "b1-s77 b16-s77"),
+    Family("multimodal", "aimv2", {"base": {}}, "b1-s77"),
+    Family("multimodal", "vision-text-dual-encoder", {"base": {}}, "b1-s32 b16-s64"),
+    Family("multimodal", "mgp-str", {"base": {}}, "b1"),
     Family("multimodal", "clip", {
         "tiny": towers(tower(4, 256, 4), tower(4, 256, 4)),
         "vit-b-32": {}, "vit-b-16": towers({"patch_size": 16}, {}),

@@ -38,6 +38,13 @@ def swin(width: int, depths: list[int], heads: list[int], **others: object) -> d
     return {"embed_dim": width, "depths": depths, "num_heads": heads, **others}
 
 
+RESNET = {
+    "use_timm_backbone": False,
+    "use_pretrained_backbone": False,
+    "backbone": None,
+    "backbone_config": {"model_type": "resnet", "out_features": ["stage4"]},
+}
+
 VISION = (
     Family("vision", "resnet", {
         "18": {**BASIC, "depths": [2, 2, 2, 2]},
@@ -156,7 +163,16 @@ VISION = (
     Family("vision", "yolos", {
         "tiny": vit(192, 12, 3, image_size=[512, 864]), "small": vit(384, 12, 6, image_size=[512, 864]),
     }, "b1"),
-    Family("vision", "superpoint", {"": {}}, "b1"),
+    Family("vision", "superpoint", {"": {}}, "b1 b8", {"architectures": ["SuperPointForKeypointDetection"]}),
+    Family("vision", "detr", {"r50": RESNET}, "b1"),
+    Family("vision", "conditional_detr", {"r50": RESNET}, "b1"),
+    Family("vision", "table-transformer", {"r50": RESNET}, "b1"),
+    Family("vision", "rt_detr", {"r50": {}}, "b1 b8", {"architectures": ["RTDetrForObjectDetection"]}),
+    Family("vision", "maskformer", {"swin": {}}, "b1", {"architectures": ["MaskFormerModel"]}),
+    Family("vision", "depth_anything", {"small": {}}, "b1 b8", {"architectures": ["DepthAnythingForDepthEstimation"]}),
+    Family("vision", "zoedepth", {"beit": {}}, "b1", {"architectures": ["ZoeDepthForDepthEstimation"]}),
+    Family("vision", "sam", {"base": {}}, "b1"),
+    Family("vision", "mobilenet_v2", {"deeplab": {}}, "b1 b8", {"architectures": ["MobileNetV2ForSemanticSegmentation"]}),
     Family("vision", "swin2sr", {"classical": {"image_size": 64}}, "b1"),
     Family("vision", "timesformer", {"base": {}}, "b1", {"architectures": ["TimesformerForVideoClassification"]}),
     Family("vision", "videomae", {"small": vit(384, 12, 6), "base": {}}, "b1", {"architectures": ["VideoMAEForVideoClassification"]}),

@@ -10,7 +10,8 @@ import pytest
 
 from stagewright.benching.grid import Grid
 from stagewright.benching.packs import line_of, write_pack
-from stagewright.benching.random_dags import random_dag
+from stagewright.benching.random_dags import TOPOLOGIES, random_dag, random_parameters
+from stagewright.benching.runs import answer_of
 from stagewright.errors import InputError
 
 RANDOM = '[[instances]]\nset = "r"\nrandom = 2\n'
@@ -180,23 +181,102 @@ def test_missing_grid_is_refused(tmp_path: Path) -> None:
         Grid.load(tmp_path / "none.toml")
 
 
-def test_random_dags_keep_their_costs_as_a_cost_graph_def(tmp_path: Path) -> None:
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_random_dags_keep_their_costs_as_a_cost_graph_def(topology: str, tmp_path: Path) -> None:
     from benchmarks.random_dags import sized
 
     from stagewright.machine import Machine
     from stagewright.plans import tensor_costs
     from stagewright.readers import load
-    from stagewright.writers.cost_graph import write_cost_graph
+    from stagewright.writers.cost_graph import cost_graph_text, write_cost_graph
 
-    graph = random_dag("layered", 60, 3)
+    graph = random_dag(topology, 60, 3)
     path = tmp_path / "graph.pbtxt"
     write_cost_graph(sized(graph), path)
     back = load(path)
     machine = Machine(4, 10**9)
     assert back.num_nodes == graph.num_nodes
+    assert back.num_edges == graph.num_edges
     # Works are rounded up to microseconds, of a thousand and more each.
     for name, work in zip(graph.node_names, graph.work.tolist(), strict=True):
         assert 0 <= int(back.work[back.index_of[name]]) - 1000 * work < 10**6
-    read = dict(zip(back.tensor_producer.tolist(), tensor_costs(back, machine), strict=True))
-    for producer, time in zip(graph.tensor_producer.tolist(), graph.tensor_time.tolist(), strict=True):  # fmt: skip
-        assert read[back.index_of[graph.node_names[producer]]] == 1000 * time
+    costs = tensor_costs(back, machine)
+    rows = zip(back.tensor_producer.tolist(), back.tensor_consumers.rows(), costs, strict=True)
+    read = {producer: (users, cost) for producer, users, cost in rows if users}
+    own = zip(
+        graph.tensor_producer.tolist(),
+        graph.tensor_consumers.rows(),
+        graph.tensor_time.tolist(),
+        strict=True,
+    )
+    assert read == {producer: (users, 1000 * time) for producer, users, time in own}
+    # Out again it is the same text.
+    assert cost_graph_text(back)[0] == path.read_text()
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_random_dags_have_the_shape_of_their_topology(topology: str) -> None:
+    for _, nodes, seed in random_parameters(8, seed=11):
+        graph = random_dag(topology, nodes, seed)
+        edges = list(
+            zip(graph.tensor_producer.tolist(), graph.tensor_consumers.rows(), strict=True)
+        )
+        arcs = {(u, v) for u, users in edges for v in users}
+        assert 50 <= graph.num_nodes == nodes <= 200
+        assert all(u < v for u, v in arcs)
+        fans = [len(users) for _, users in edges]
+        fed = [sum(v == w for _, w in arcs) for v in range(nodes)]
+        if topology == "watts":  # a ring: two before each, some elsewhere
+            assert max(fed) == 2
+            assert 0.75 < sum(v - u <= 2 for u, v in arcs) / len(arcs) < 1
+        if topology == "barabasi":  # hubs
+            assert max(fed) <= 2
+            assert max(fans) > 4 * sum(fans) / nodes
+        if topology == "layered":
+            assert max(fed) <= 4
+            assert all(fed[1:])
+        if topology in ("erdos", "blocks"):
+            assert 1.5 < len(arcs) / nodes < 3.5
+
+
+def test_a_folder_of_cost_graph_defs_is_a_set_and_one_line_makes_a_thousand(tmp_path: Path) -> None:
+    from benchmarks.random_dags import write_set
+
+    folder = tmp_path / "dropped"
+    write_set(folder, 6, 5, "pbtxt")
+    text = 'stages = [4]\nlimits = [2]\n[machines.link]\nbandwidth = "1GB/s"\n'
+    grid = load(tmp_path, text + '[[instances]]\nset = "regal"\nfiles = ["dropped/*.pbtxt"]\n')
+    assert len(grid.instances) == 6
+    straight = load(tmp_path, text + '[[instances]]\nset = "own"\nrandom = 6\nseed = 5\n')
+    for job, same in zip(sorted(grid.jobs(), key=lambda j: j.instance.name),
+                         sorted(straight.jobs(), key=lambda j: j.instance.name), strict=True):  # fmt: skip
+        assert job.instance.name == f"{same.instance.name}.pbtxt"
+        read, made = answer_of(job), answer_of(same)
+        assert (read["error"], read["nodes"], read["edges"]) == (None, made["nodes"], made["edges"])
+        # The text holds a thousand times the costs, works rounded up to a microsecond.
+        assert 1000 * made["lower"] <= read["upper"]
+        assert read["lower"] <= 1.001 * 1000 * made["upper"]
+    whole = load(tmp_path, text + RANDOM.replace("random = 2", "random = 1000"))
+    assert len({job.instance.digest for job in whole.jobs()}) == 1000
+
+
+def test_instances_say_whether_kernels_are_fused(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"model")
+    text = (
+        "stages = [2]\n[machines.fast]\nfuse = true\n"
+        '[[instances]]\nset = "{}"\nfiles = ["model.onnx"]\n'
+    )
+    both = text.format("a") + "fuse = false\n"
+    (job,) = load(tmp_path, both).jobs()
+    assert dict(job.instance.options) == {"fuse": False}
+    (job,) = load(tmp_path, text.format("a")).jobs()
+    assert dict(job.instance.options) == {"fuse": True}
+    with pytest.raises(InputError, match=r"instances\[0\].fuse: expected true or false, got 1"):
+        load(tmp_path, text.format("a") + "fuse = 1\n")
+    with pytest.raises(InputError, match=r"instances\[0\].fuse: expected a key of"):
+        load(tmp_path, "stages = [2]\n" + RANDOM + "fuse = true\n")
+    with pytest.raises(InputError, match=r"instances\[0\].fuse: expected machines .*, got none"):
+        load(
+            tmp_path,
+            text.format("a").replace("[machines.fast]\nfuse = true\n", "") + "fuse = true\n",
+        )

@@ -18,6 +18,7 @@ from stagewright.benching.packs import (
     lines_of_pack,
     name_of_line,
 )
+from stagewright.benching.random_dags import random_dag
 
 PACKS = sorted((Path(__file__).parents[2] / "benchmarks" / "testbed" / "graphs").glob(f"*{SUFFIX}"))
 
@@ -60,6 +61,69 @@ def test_a_network_is_made_as_it_was_packed() -> None:
     (entry,) = [e for e in entries() if e.name == "recommendation/dlrm-small/b1"]
     path = next(path for path in PACKS if path.name.startswith("recommendation"))
     assert line_of(make(entry), entry.name) == lines_of_pack(path)[entry.name]
+
+
+def test_fused_variants_are_what_was_counted() -> None:
+    """They are not stored but made when a graph is read; the statistics keep a digest of each."""
+    from benchmarks.testbed.statistics import FORMS, load, packed, statistics_of
+
+    lines, kept = packed(), load()
+    known = {(one.name, one.form): one for one in kept}
+    assert set(known) == {(name, form) for name in lines for form in FORMS}
+    assert all(known[name, "operators"].digest == name_of_line(line)[1] for name, line in lines.items())  # fmt: skip
+    small = sorted(one.name for one in kept if one.form == "fused" and one.nodes < 60)
+    for name in random.Random(3).sample(small, 4):
+        for form in FORMS:
+            found, expected = statistics_of(lines[name], form), known[name, form]
+            for key in ("digest", "nodes", "edges"):
+                assert getattr(found, key) == getattr(expected, key), (
+                    f"{name}, {form}: run `python -m benchmarks.testbed table --anew`"
+                )
+            assert form == "fused" or found.nodes == graph_of_line(lines[name], "packs").num_nodes
+
+
+def test_statistics_are_kept_and_summed_up(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from benchmarks.testbed.statistics import (
+        COLUMNS,
+        Statistics,
+        load,
+        renewed,
+        save,
+        summary,
+    )
+
+    graph = random_dag("layered", 60, 1)
+    lines = {name: line_of(graph, name) for name in ("a/x/b1", "b/y/b1")}
+    found = list(renewed(lines, []))
+    save(found, tmp_path / "kept.csv")
+    assert load(tmp_path / "kept.csv") == found
+    assert load(tmp_path / "none.csv") == []
+    # What is kept is not counted again; what changed is.
+    marked = [replace(one, width=10**6) for one in found]
+    assert list(renewed(lines, marked)) == marked
+    lines["b/y/b1"] = line_of(random_dag("layered", 60, 2), "b/y/b1")
+    assert [one.width == 10**6 for one in renewed(lines, marked)] == [True, True, False, False]
+    own = [
+        Statistics(f"a/{i}/b1", "fused", str(i), n, 10 * n, n, width, None, 0.5, ratio, 1.0)
+        for i, (n, width, ratio) in enumerate([(1000, None, 0.25), (10, 3, 4.0), (20, 4, 0.0)])
+    ]
+    (area, every) = summary(own)
+    assert dict(zip(COLUMNS, area, strict=True)) == {
+        "area": "a",
+        "graphs": "3",
+        "n, median (most)": "20 (1,000)",
+        "m, median (most)": "200 (10,000)",
+        "reduced, median (most)": "20 (1,000)",
+        "width, median (most)": "4 (many)",
+        "ideals, median (most)": "many",
+        "over 100,000 ideals": "3",
+        "communication/work, fast": "0.50",
+        "communication/work, slow": "1.00",
+        "communication/work, edge": "1.00",
+    }
+    assert every[1:] == area[1:]
 
 
 def test_settings_say_how_to_read() -> None:

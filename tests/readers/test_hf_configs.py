@@ -44,6 +44,12 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "convolutions": {"model_type": "convnext", "depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 32, 64],
                      "image_size": 64},
     "sound": {"model_type": "wav2vec2", "num_conv_pos_embeddings": 16, **TEXT},
+    "no use_cache": {"model_type": "granitemoe", "num_key_value_heads": 2, "num_local_experts": 2, **TEXT},
+    "film": {"model_type": "videomae", "image_size": 32, "patch_size": 8, "num_frames": 4, **TEXT},
+    "series": {"model_type": "patchtst", "context_length": 32, "num_input_channels": 3, "d_model": 16,
+               "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 32},
+    "spectrogram": {"model_type": "clap_audio_model", "depths": [1, 1, 1, 1], "num_attention_heads": [2, 2, 2, 2],
+                    "patch_embeds_hidden_size": 8, "hidden_size": 64, "architectures": ["ClapAudioModel"]},
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ scale_link = 0.5
 set = "testbed"                    # a name in the tables
 files = ["graphs/*.jsonl.xz"]      # packs, models, graph files; relative to the grid
 only = "vision/"                   # a regular expression of names; every = 10, first = 100, machines = ["fast"] too
+fuse = false                       # wins over the machines': true prices kernels, false operators
 constraints = false                # without the files' groups and pins
 published = "expected.json"        # optima for the method "published", by the files' names
 methods = ["plan@fast"]            # stages, methods, seeds, limits, open_limits of its own, instead of those above
@@ -59,7 +60,7 @@ _SCALES = ("scale_link", "scale_compute", "scale_memory_rate")
 _RUNS = frozenset(("stages", "methods", "seeds", "limits", "open_limits", "threads"))
 _CHOICE = frozenset(("set", "only", "every", "first", "machines"))
 _SOURCES: Mapping[str, frozenset[str]] = {
-    "files": frozenset(("files", "constraints", "published")),
+    "files": frozenset(("files", "constraints", "published", "fuse")),
     "random": frozenset(("random", "seed", "communication")),
     "families": frozenset(("families", "nodes", "nodes_per_stage", "seed")),
 }
@@ -108,6 +109,14 @@ class _Reader:
         found: dict[str, Any] = self.value(self.data, "machines", dict, {}, "")
         return found
 
+    def machines_of(self, table: Table, item: str) -> dict[str, Any]:
+        """Return the machines, fusing as a table of instances says."""
+        if "fuse" not in table:
+            return self.machines()
+        self.require(bool(self.machines()), f"{item}fuse", "machines for which to price", "none")
+        fuse = self.value(table, "fuse", bool, None, item)
+        return {name: {**machine, "fuse": fuse} for name, machine in self.machines().items()}
+
     def machine(self, table: Table, item: str) -> None:
         self.refuse_others(table, _MACHINE | frozenset(_SCALES), item)
         for key in _SCALES:
@@ -140,7 +149,7 @@ class _Reader:
             open_limits=self.limits(*own("open_limits"), "open_limits", []),
             threads=self.threads(*own("threads")),
             instances=instances,
-            machines=tuple((name, _sorted(m)) for name, m in self.machines().items()),
+            machines=tuple((name, _sorted(m)) for name, m in self.machines_of(table, item).items()),
         )
 
     def threads(self, table: Table, item: str) -> int:
@@ -174,7 +183,7 @@ class _Reader:
             names = self.value(table, "machines", list, list(self.machines()), item)
             for name in names:
                 self.require(name in self.machines(), f"{item}machines", "names of machines", name)
-            machines = {name: self.machines()[name] for name in names}
+            machines = {name: self.machines_of(table, item)[name] for name in names}
         for one in kept:
             for name, machine in machines.items():
                 yield replace(one, set=own_set, machine=name, options=_sorted(machine))

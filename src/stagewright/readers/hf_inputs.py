@@ -24,8 +24,8 @@ def example_inputs(
 ) -> dict[str, Any]:
     """Return the inputs of a run over a whole sequence, without a cache.
 
-    Texts have ids and a mask, images the size that the configuration says, sounds 10 seconds or what the
-    configuration says.  Decoders beside an encoder get a sequence of the same length.
+    Texts have ids and a mask, images the size and films the frames that the configuration says, sounds 10
+    seconds or what the configuration says, series of measurements its context.  Decoders beside an encoder get a sequence of the same length.
 
     Raises
     ------
@@ -42,6 +42,8 @@ def example_inputs(
     for sound in ("input_features", "input_values"):
         if sound in names:
             sizes[sound] = _sound(config, batch, sound)
+    if "past_values" in names and hasattr(config, "num_input_channels"):
+        sizes["past_values"] = (batch, int(config.context_length), int(config.num_input_channels))
     main = getattr(model, "main_input_name", "input_ids")
     reads_text = "input_ids" in names and (not sizes or main == "input_ids" or _has_towers(config))
     if reads_text:
@@ -67,7 +69,7 @@ def example_inputs(
     if not sizes:
         raise InputError(
             f"{item}: inputs",
-            "a model that reads texts, images or sounds",
+            "a model that reads texts, images, films, sounds or series",
             f"one that reads {', '.join(names[:6])}",
             "Give shapes for its inputs.",
         )
@@ -86,14 +88,16 @@ def _has_towers(config: Any) -> bool:
 
 
 def _image(config: Any, batch: int) -> tuple[int, ...]:
-    """Return (batch, channels, height, width)."""
+    """Return (batch, channels, height, width); of films (batch, frames, channels, height, width)."""
     part = getattr(config, "vision_config", config)
     part = part if hasattr(part, "image_size") or hasattr(part, "num_channels") else config
     size = getattr(part, "image_size", None) or _USUAL.get(config.model_type, 224)
     if isinstance(size, Mapping):
         size = (size["height"], size["width"])
     height, width = size if isinstance(size, (list, tuple)) else (size, size)
-    return batch, int(getattr(part, "num_channels", 3) or 3), int(height), int(width)
+    frames = getattr(part, "num_frames", None)
+    shape = (int(getattr(part, "num_channels", 3) or 3), int(height), int(width))
+    return (batch, int(frames), *shape) if frames else (batch, *shape)
 
 
 _USUAL = {"detr": 800, "conditional_detr": 800, "deformable_detr": 800, "table-transformer": 800,
@@ -103,6 +107,10 @@ _USUAL = {"detr": 800, "conditional_detr": 800, "deformable_detr": 800, "table-t
 
 def _sound(config: Any, batch: int, name: str) -> tuple[int, ...]:
     """Return (batch, samples) of a wave or (batch, ...) of its features."""
+    spectrum = getattr(config, "audio_config", config)
+    if hasattr(spectrum, "spec_size"):  # a spectrogram that is folded into a square image
+        folds = spectrum.spec_size // spectrum.num_mel_bins
+        return batch, 1, int(spectrum.spec_size * folds), int(spectrum.num_mel_bins)
     if name == "input_values" and not hasattr(config, "num_mel_bins"):
         return batch, 10 * _SAMPLES_PER_SECOND
     bins: Any = getattr(config, "num_mel_bins", None) or getattr(

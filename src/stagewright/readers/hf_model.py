@@ -161,9 +161,17 @@ def export_config(
                 module, inputs, resident = decode_step(model, batch, length, cached, str(path))
             else:
                 module, resident = model, []
+                _make_no_cache(model.config)
                 inputs = example_inputs(model, batch, length, dict(shapes or {}), str(path))
         program = export_module(module, (), inputs, item=f"{path} ({name})")
         return ExportedModel(program, name, resident, "inner" if phase == "decode" else "")
+
+
+def _make_no_cache(config: Any) -> None:
+    """Say in the configuration that no cache is wanted: some models' ``forward`` takes no such option."""
+    for part in (config, config.get_text_config()):
+        if hasattr(part, "use_cache"):
+            part.use_cache = False
 
 
 def _check(

@@ -18,7 +18,7 @@ from .fusion import Uses, find_kernels
 from .groups import bind
 from .kinds import Kind
 
-__all__ = ["Fused", "apply_fused_roofline", "contracted", "fused_traffic"]
+__all__ = ["Fused", "apply_fused_roofline", "contracted", "fused_traffic", "kernel_graph"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,16 @@ def apply_fused_roofline(graph: CostGraph, device: Device) -> Fused:
         kernels,
         plain.total_work,
     )
+
+
+def kernel_graph(graph: CostGraph) -> CostGraph:
+    """Return the graph with a node for each kernel, without work.
+
+    No device decides what is fused, so it depends on the graph alone.
+    """
+    kernels = find_kernels(graph)
+    lean = graph.replace(nbytes=fused_traffic(graph, kernels))
+    return contracted(lean, kernels, [_main(lean, nodes) for nodes in kernels])
 
 
 def _shares(total: int, weights: Sequence[int]) -> list[int]:
