@@ -185,6 +185,7 @@ AnchorBound anchor_bound(const Instance& g, std::vector<Picoseconds> ceiling, Pi
             if (network.on_source_side(u)) ceiling[u] = std::min(ceiling[u], value);
         if (value <= best.value && best.anchor >= 0) continue;
         best.value = value;
+        stop.tell(value);
         best.anchor = v;
         best.flow = network.flow_of_tensors();
     }

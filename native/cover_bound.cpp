@@ -143,6 +143,7 @@ CoverBound Cover::bound(std::int32_t k, Picoseconds lower, Picoseconds upper, St
         const auto answer = ask(k, threshold, stop);
         if (answer == Answer::refuted) {
             result.value = threshold + 1;
+            stop.tell(result.value);
             result.amounts = cuts_.amounts();
             continue;
         }

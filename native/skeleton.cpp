@@ -58,6 +58,7 @@ class Run {
             switch (ask(threshold, step_ <= finest)) {
                 case Outcome::infeasible:
                     lower_ = threshold + 1;
+                    stop_.tell(lower_);
                     step_ *= 2;
                     break;
                 case Outcome::patience:

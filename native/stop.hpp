@@ -33,6 +33,12 @@ class Stop {
         if (work_left_ < 0) stopped_ = true;
     }
 
+    /// Where other threads may read what a call has shown so far, see tell().
+    void tell_to(std::atomic<std::int64_t>* reached) { reached_ = reached; }
+    void tell(std::int64_t value) {
+        if (reached_ != nullptr) reached_->store(value, std::memory_order_relaxed);
+    }
+
     /// Whether the amount of work was the reason.
     [[nodiscard]] bool exhausted() const { return work_left_ < 0; }
 
@@ -59,6 +65,7 @@ class Stop {
     Clock::time_point next_question_{};
     std::function<bool()> interrupted_;
     const std::atomic<bool>* cancelled_;
+    std::atomic<std::int64_t>* reached_ = nullptr;
     std::int64_t work_left_;
     unsigned calls_ = 0;
     bool stopped_ = false;

@@ -26,14 +26,26 @@ SCREENS: tuple[tuple[str, str, float | None], ...] = (
     ("A plan that takes time", "plan experts.json --stages 8 --time-limit 6", 4.0),
     ("A sweep", "sweep resnet50.onnx --stages 1..8 --device h100-sxm --target-rate 10000", None),
     ("A lower bound", "bound experts.json --stages 8 --method skeleton --time-limit 6", 4.0),
-    ("A benchmark of your own", "bench resnet50.onnx squeezenet.onnx --device h100-sxm", None),
+    (
+        "A bound by a solver",
+        "bound resnet50.onnx --stages 8 --device h100-sxm --method mip --time-limit 8",
+        6.0,
+    ),
+    (
+        "A benchmark of your own",
+        "bench resnet50.onnx experts.json --device h100-sxm --time-limit 4",
+        3.5,
+    ),
     ("A run", "run stages --items 400", 6.0),
 )
 HEAD = """# Screens
 
 What the command draws, captured in a real terminal (tmux) at 80 and at 160 columns by `python tools/screens.py`. While it works, one line
 on the terminal is drawn again four times a second: the plan so far, the proven bound, the gap between them, what was done last, the time
-left. Without a terminal there is a plain line now and then instead, and with `--json` stdout holds JSON and nothing else. Where the width
+left. `bound` shows which bound is at work, what it has shown so far and, where it has one, the plan that it aims at; of a solver's programs
+those that are done, and the solver's own bound where it tells one (HiGHS and CP-SAT do). `run` shows three lines, twice a second, so that drawing
+takes nothing from the stages: items done and the time left; the rate now beside the predicted one, and the latency; the share of the time in
+which each stage computes, and the slowest. Without a terminal there is a plain line now and then instead, and with `--json` stdout holds JSON and nothing else. Where the width
 does not suffice for all columns of a table, the less telling ones are left out.
 
 The machine was busy with other things meanwhile: the times of the run at the end of this page are not a measurement.

@@ -17,11 +17,12 @@ void bind_skeleton(nb::module_& m) {
         .def(
             "bound",
             [](sw::Skeleton& self, std::int32_t k, std::int64_t lower, std::int64_t upper,
-               std::int64_t max_bytes, double seconds, const Cancel* cancel, std::int64_t work) {
+               std::int64_t max_bytes, double seconds, const Cancel* cancel, std::int64_t work,
+               Gauge* gauge) {
                 if (k < 1) throw std::invalid_argument("k: expected at least one block");
                 sw::SkeletonBound found;
                 bool more = false;
-                Signals signals(cancel, work);
+                Signals signals(cancel, work, gauge);
                 {
                     nb::gil_scoped_release release;
                     auto stop = signals.stop(seconds);
@@ -33,12 +34,12 @@ void bind_skeleton(nb::module_& m) {
                                        signals.interrupted(), more);
             },
             "k"_a, "lower"_a, "upper"_a, "max_bytes"_a = std::int64_t{1} << 30, "seconds"_a = 1e9,
-            "cancel"_a = nb::none(), "work"_a = kEndless,
+            "cancel"_a = nb::none(), "work"_a = kEndless, "gauge"_a = nb::none(),
             "Raise the proven bound `lower` towards `upper`, the cost of a plan: (value ps, "
             "closed, states,\n"
             "arcs, cuts, block of each node in a plan below `upper` met on the way or none, "
             "interrupted, more:\n"
-            "stopped before it was done).\n"
+            "stopped before it was done). gauge: takes every bound that is shown on the way.\n"
             "Closed: the plan of cost `upper` is optimal.");
     m.def(
         "must_link",
@@ -69,10 +70,10 @@ void bind_cover(nb::module_& m) {
         .def(
             "bound",
             [](sw::Cover& self, std::int32_t k, std::int64_t lower, std::int64_t upper,
-               double seconds, const Cancel* cancel, std::int64_t work) {
+               double seconds, const Cancel* cancel, std::int64_t work, Gauge* gauge) {
                 if (k < 1) throw std::invalid_argument("k: expected at least one block");
                 sw::CoverBound found;
-                Signals signals(cancel, work);
+                Signals signals(cancel, work, gauge);
                 {
                     nb::gil_scoped_release release;
                     auto stop = signals.stop(seconds);
@@ -82,7 +83,7 @@ void bind_cover(nb::module_& m) {
                                        found.blocks, signals.interrupted());
             },
             "k"_a, "lower"_a, "upper"_a, "seconds"_a = 1e9, "cancel"_a = nb::none(),
-            "work"_a = kEndless,
+            "work"_a = kEndless, "gauge"_a = nb::none(),
             "Raise the proven bound `lower` towards `upper`, the cost of a plan: (value ps, "
             "exhausted,\n"
             "subproblems, cuts, blocks known, interrupted). Exhausted: more time would not help.");
@@ -120,10 +121,10 @@ void bind_bounds(nb::module_& m) {
     m.def(
         "anchor_bound",
         [](const sw::Instance& g, const Int64Array& ceiling, std::int64_t enough, double seconds,
-           const Cancel* cancel, std::int64_t work) {
+           const Cancel* cancel, std::int64_t work, Gauge* gauge) {
             if (ceiling.shape(0) != static_cast<std::size_t>(g.n))
                 throw std::invalid_argument("ceiling: expected one value per node");
-            Signals signals(cancel, work);
+            Signals signals(cancel, work, gauge);
             sw::AnchorBound bound;
             auto above = as_vector(ceiling);
             {
@@ -137,7 +138,7 @@ void bind_bounds(nb::module_& m) {
                                    bound.complete, signals.interrupted());
         },
         "instance"_a, "ceiling"_a.noconvert(), "enough"_a, "seconds"_a = 1e9,
-        "cancel"_a = nb::none(), "work"_a = kEndless,
+        "cancel"_a = nb::none(), "work"_a = kEndless, "gauge"_a = nb::none(),
         "The anchor bound: (value ps, anchor, [(tensor, node, amount)], flows, complete, "
         "interrupted).");
 }

@@ -58,15 +58,31 @@ struct Cancel {
     std::atomic<bool> flag = false;
 };
 
+// What a call has shown so far, for other threads to read.
+struct Gauge {
+    std::atomic<std::int64_t> reached = 0;
+};
+
 // When a native call ends.  Without a Cancel it asks for Ctrl-C itself, at most every 20 ms: the pending
 // KeyboardInterrupt is swallowed here and remembered in `interrupted`; a search that is stopped returns the
 // best it has, and the caller decides.  With one, signals are the business of whoever may set it, and
 // "interrupted" says that it was set.
 class Signals {
    public:
-    Signals(const Cancel* cancel, std::int64_t work) : cancel_(cancel), work_(work) {}
+    Signals(const Cancel* cancel, std::int64_t work, Gauge* gauge = nullptr)
+        : cancel_(cancel), work_(work), gauge_(gauge) {}
 
     sw::Stop stop(double seconds) {
+        auto stop = silent(seconds);
+        if (gauge_ != nullptr) stop.tell_to(&gauge_->reached);
+        return stop;
+    }
+    [[nodiscard]] bool interrupted() const {
+        return interrupted_ || (cancel_ != nullptr && cancel_->flag);
+    }
+
+   private:
+    sw::Stop silent(double seconds) {
         if (cancel_ != nullptr) return {seconds, {}, &cancel_->flag, work_};
         return {seconds,
                 [this] {
@@ -77,13 +93,10 @@ class Signals {
                 },
                 nullptr, work_};
     }
-    [[nodiscard]] bool interrupted() const {
-        return interrupted_ || (cancel_ != nullptr && cancel_->flag);
-    }
 
-   private:
     const Cancel* cancel_;
     std::int64_t work_;
+    Gauge* gauge_;
     bool interrupted_ = false;
 };
 

@@ -8,6 +8,9 @@ void bind_problem(nb::module_& m) {
         .def(nb::init<>())
         .def("set", [](Cancel& self) { self.flag = true; })
         .def_prop_ro("is_set", [](const Cancel& self) { return self.flag.load(); });
+    nb::class_<Gauge>(m, "Gauge", "What the native call that was given it has shown so far.")
+        .def(nb::init<>())
+        .def_prop_ro("reached", [](const Gauge& self) { return self.reached.load(); });
     nb::class_<sw::Instance>(m, "Instance", "A reduced problem: contracted nodes, exact costs.")
         .def(
             "__init__",

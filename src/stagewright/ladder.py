@@ -12,6 +12,7 @@ from .errors import InputError
 if TYPE_CHECKING:
     from .bound.programs import Relaxation
     from .bound.types import Bound
+    from .bound.watch import BoundWatch
     from .graph import CostGraph
     from .machine import Machine
     from .problem import Problem
@@ -66,6 +67,7 @@ def bound(
     solver: str = "highs",
     time_limit: float = 60.0,
     seed: int = 0,
+    watch: BoundWatch | None = None,
 ) -> Bound:
     """Return one lower bound of the ladder, computed alone.
 
@@ -78,6 +80,8 @@ def bound(
         One of :data:`SOLVERS`, for those.
     time_limit
         Seconds; where a solver reaches it, its best bound so far counts.
+    watch
+        Takes what is known on the way, for whoever asks it.
 
     Raises
     ------
@@ -92,6 +96,7 @@ def bound(
     from .bound.average import average_bound
     from .bound.programs import PROGRAMS, program_bound
     from .bound.simple import simple_bound
+    from .bound.watch import BoundWatch
     from .errors import LimitError
     from .problem import compile_problem
     from .reduce import reduce_problem
@@ -99,15 +104,16 @@ def bound(
 
     require_work(graph)
     require_time_limit(time_limit)
+    watch = watch or BoundWatch()
     if method in PROGRAMS:
         reduced = reduce_problem(compile_problem(graph, machine))
-        return program_bound(reduced, method, solver=solver, seconds=time_limit)
+        return program_bound(reduced, method, solver=solver, seconds=time_limit, watch=watch)
     if method == "simple":
         return simple_bound(compile_problem(graph, machine))
     if method == "anchor":
-        found, interrupted = anchor_bound(
-            compile_problem(graph, machine), graph, seconds=time_limit
-        )
+        problem = compile_problem(graph, machine)
+        with watch.measured("anchor") as gauge:
+            found, interrupted = anchor_bound(problem, graph, seconds=time_limit, gauge=gauge)
         if interrupted:
             raise KeyboardInterrupt
         return found
@@ -118,7 +124,12 @@ def bound(
             raise KeyboardInterrupt
         return averaged.bound
     if method == "exact":
-        solution = solve(graph, machine, Settings(time_limit=time_limit, seed=seed))
+        solution = solve(
+            graph,
+            machine,
+            Settings(time_limit=time_limit, seed=seed),
+            progress=lambda now: watch.note(f"after {now.phase}", now.lower, now.upper),
+        )
         best = max(solution.bounds, key=lambda b: b.value)
         if solution.lower_bound < solution.bottleneck and best.evidence != "exhaustive":
             raise LimitError(
@@ -129,11 +140,13 @@ def bound(
         return replace(best, method="exact")
     if method in ("cover", "skeleton"):
         reduced = reduce_problem(compile_problem(graph, machine))
-        return _relaxed(reduced, method, time_limit, seed)
+        return _relaxed(reduced, method, time_limit, seed, watch)
     raise InputError("method", " | ".join(BOUND_METHODS), repr(method))
 
 
-def _relaxed(reduced: Problem, method: str, time_limit: float, seed: int) -> Bound:
+def _relaxed(
+    reduced: Problem, method: str, time_limit: float, seed: int, watch: BoundWatch
+) -> Bound:
     """Spend a fifth of the time on an incumbent, since only plans better than one matter."""
     from .bound.cover import CoverBound
     from .bound.simple import simple_bound
@@ -143,11 +156,14 @@ def _relaxed(reduced: Problem, method: str, time_limit: float, seed: int) -> Bou
 
     start = time.perf_counter()
     lower = simple_bound(reduced).value
+    watch.note("orders", lower)
     found = search_orders(reduced, lower, None, OrderSearch(seed=seed), time_limit / 20)
+    watch.note("windows", lower, found.bottleneck)
     found = search_windows(reduced, lower, found, WindowSearch(seed=seed), time_limit / 7)
     left = max(0.0, time_limit - (time.perf_counter() - start))
     prover = CoverBound(reduced) if method == "cover" else SkeletonBound(reduced)
-    relaxed = prover.bound(lower, found.bottleneck, left)
+    with watch.measured(method, lower, found.bottleneck) as gauge:
+        relaxed = prover.bound(lower, found.bottleneck, left, gauge=gauge)
     if relaxed.interrupted or found.interrupted:
         raise KeyboardInterrupt
     return relaxed.bound
@@ -160,6 +176,7 @@ def integrality_gap(
     *,
     solver: str = "highs",
     time_limit: float = 60.0,
+    watch: BoundWatch | None = None,
 ) -> Relaxation:
     """Return a solver's bound beside the LP relaxation of the same model.
 
@@ -169,6 +186,8 @@ def integrality_gap(
         ``bottleneck``, ``superblock``, ``guess`` or ``mip``.
     time_limit
         Seconds for each of the two.
+    watch
+        As of :func:`bound`.
 
     Raises
     ------
@@ -182,4 +201,4 @@ def integrality_gap(
     require_work(graph)
     require_time_limit(time_limit)
     reduced = reduce_problem(compile_problem(graph, machine))
-    return programs.integrality_gap(reduced, method, solver=solver, seconds=time_limit)
+    return programs.integrality_gap(reduced, method, solver=solver, seconds=time_limit, watch=watch)

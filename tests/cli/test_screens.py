@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
+from tests.runtime.test_measure import MODEL, STAGES
 from tests.solver.test_rounds import wide_graph
+from tests.splitting.helpers import split
 
 from stagewright.readers.graph_writer import write_graph_file
 
@@ -88,13 +90,34 @@ def test_sweep_fits_and_shows_its_progress(graph_file: Path) -> None:
     assert any(re.search(r"\d of 6 points proven", line) for line in lines)
 
 
-def test_bound_shows_the_time_left(graph_file: Path) -> None:
+@pytest.mark.parametrize("columns", [80, 160])
+def test_bound_shows_how_far_it_is(columns: int, graph_file: Path) -> None:
     options = ("-k", 6, "--method", "skeleton", "--time-limit", 3)
-    code, text = on_terminal(80, "bound", graph_file, *options)
+    code, text = on_terminal(columns, "bound", graph_file, *options)
     assert code == 0
-    last = text.rstrip().rpartition("\x1b[K")[2]
-    assert last.startswith("skeleton: no plan has a bottleneck below")
-    assert text.count("\n") == 1, "only the result stays"
+    lines = drawn_lines(text)
+    assert max(map(cell_len, lines)) <= columns
+    shown = (
+        r"[\d.]+ s  skeleton( \(windows\))?: [\d.]+ \w+, plan [\d.]+ \w+, gap [\d.]+ %, \d s left"
+    )
+    assert any(re.search(shown, line) for line in lines)
+    last = text.rstrip().rpartition("\x1b[2K")[2]
+    assert last.startswith("skeleton: no plan has a bottleneck below"), "only the result stays"
+
+
+def test_run_shows_items_pace_and_stages(tmp_path: Path) -> None:
+    _, folder, _ = split(MODEL, tmp_path, *STAGES)
+    code, text = on_terminal(80, "run", folder, "--items", 2_000, "--engine", "thread")
+    assert code == 0
+    lines = drawn_lines(text)
+    assert max(map(cell_len, lines)) <= 80
+    done = (
+        r"[\d.]+ s  \d+ of 2000 items, the (pipeline|unsplit model, \d threads?), about \d+ s left"
+    )
+    assert any(re.search(done, line) for line in lines)
+    assert any(re.search(r"^ {10}[\d.e+]+/s, latency [\d.]+ \w+$", line) for line in lines)
+    stages = r"^ {10}slowest stage [01]; stages busy 0: \d+ %, 1: \d+ %$"
+    assert any(re.search(stages, line) for line in lines)
 
 
 def test_plain_lines_without_a_terminal(graph_file: Path) -> None:

@@ -25,6 +25,7 @@ def anchor_bound(
     enough: int | None = None,
     seconds: float = 1e9,
     effort: Effort | None = None,
+    gauge: _native.Gauge | None = None,
 ) -> tuple[Bound, bool]:
     """Return max over a of min { work(S) + cut(S) : a in S }, with a maximum flow as witness.
 
@@ -42,6 +43,8 @@ def anchor_bound(
         Stop at the first value that reaches this many picoseconds.
     seconds, effort
         When to stop; `effort` wins.
+    gauge
+        Takes every bound that is shown on the way.
 
     Returns
     -------
@@ -59,6 +62,7 @@ def anchor_bound(
         above,
         limit if enough is None else enough,
         **(effort or Effort.within(seconds)).native(),
+        gauge=gauge,
     )
     witness = _witness(problem, graph, anchor, flow) if anchor >= 0 else None
     bound = Bound("anchor", value, time.perf_counter() - start, "flow", witness)

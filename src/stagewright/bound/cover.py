@@ -48,11 +48,13 @@ class CoverBound:
         *,
         cancel: _native.Cancel | None = None,
         work: int = 2**63 - 1,
+        gauge: _native.Gauge | None = None,
     ) -> Relaxed:
         """Raise `lower`, which is proven, towards `upper`, the cost of a known plan, in picoseconds.
 
         It ends when no more can be shown in this way, after `seconds`, when another thread sets
-        `cancel`, or after `work`, in units of roughly a nanosecond: equal work gives equal results.
+        `cancel`, or after `work`, in units of roughly a nanosecond: equal work gives equal results.  `gauge`
+        takes every bound that is shown on the way.
         """
         start = time.perf_counter()
         value, interrupted = lower, False
@@ -64,6 +66,7 @@ class CoverBound:
                 seconds=seconds,
                 cancel=cancel,
                 work=work,
+                gauge=gauge,
             )
         bound = Bound("cover", value, time.perf_counter() - start, "exhaustive")
         return Relaxed(bound, None, interrupted)

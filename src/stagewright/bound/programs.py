@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, TypedDict
 
 from ..errors import InputError, LimitError
 from ..problem import Problem
@@ -12,6 +14,7 @@ from .formulations import FORMULATIONS
 from .model import Model
 from .solvers import Outcome, require_solver, safe_bound, solve_models
 from .types import Bound
+from .watch import BoundWatch
 
 __all__ = ["PROGRAMS", "Relaxation", "integrality_gap", "program_bound", "solve_program"]
 
@@ -41,7 +44,12 @@ class Relaxation:
 
 
 def program_bound(
-    problem: Problem, method: str, *, solver: str = "highs", seconds: float = 60.0
+    problem: Problem,
+    method: str,
+    *,
+    solver: str = "highs",
+    seconds: float = 60.0,
+    watch: BoundWatch | None = None,
 ) -> Bound:
     """Return a lower bound by one of the models of :mod:`.formulations`.
 
@@ -55,6 +63,8 @@ def program_bound(
         ``highs``, ``cpsat`` (no ``lp``), ``scip``, ``gurobi``.
     seconds
         Time limit; the solver's best dual bound so far counts then.
+    watch
+        Takes what the solver says on the way.
 
     Raises
     ------
@@ -65,11 +75,16 @@ def program_bound(
     LimitError
         If there was no bound within the time limit.
     """
-    return solve_program(problem, method, solver=solver, seconds=seconds)[0]
+    return solve_program(problem, method, solver=solver, seconds=seconds, watch=watch)[0]
 
 
 def integrality_gap(
-    problem: Problem, method: str, *, solver: str = "highs", seconds: float = 60.0
+    problem: Problem,
+    method: str,
+    *,
+    solver: str = "highs",
+    seconds: float = 60.0,
+    watch: BoundWatch | None = None,
 ) -> Relaxation:
     """Return a bound beside the LP relaxation of its model, each within `seconds`.
 
@@ -80,8 +95,9 @@ def integrality_gap(
     """
     if method not in FORMULATIONS:
         raise InputError("integrality gap", " | ".join(FORMULATIONS), repr(method))
-    lp, _ = solve_program(problem, method, solver=solver, seconds=seconds, relaxed=True)
-    mip, solved = solve_program(problem, method, solver=solver, seconds=seconds)
+    limits: _Limits = {"solver": solver, "seconds": seconds, "watch": watch}
+    lp, _ = solve_program(problem, method, **limits, relaxed=True)
+    mip, solved = solve_program(problem, method, **limits)
     return Relaxation(mip, lp, solved)
 
 
@@ -92,6 +108,7 @@ def solve_program(
     solver: str = "highs",
     seconds: float = 60.0,
     relaxed: bool = False,
+    watch: BoundWatch | None = None,
 ) -> tuple[Bound, bool]:
     """Return what :func:`program_bound` does, and whether its model was solved to the end.
 
@@ -107,8 +124,9 @@ def solve_program(
     models = FORMULATIONS["mip" if method == "lp" else method](problem)
     if relaxed:
         models = [model.relaxed() for model in models]
-    building = time.perf_counter() - start
-    outcomes = solve_models(models, solver, max(0.0, seconds - building), minimum=True)
+    told = _Told(models, "the relaxation" if relaxed else "solving", watch)
+    left = max(0.0, seconds - (time.perf_counter() - start))
+    outcomes = solve_models(models, solver, left, minimum=True, told=told)
     value = _least(models, outcomes)
     if value is None:
         raise LimitError(
@@ -119,6 +137,39 @@ def solve_program(
     name = next((outcome.solver for outcome in outcomes if outcome.solver), solver)
     bound = Bound(method, value, time.perf_counter() - start, "claimed", solver=name)
     return bound, all(o.status in ("optimal", "infeasible") for o in outcomes)
+
+
+class _Told:
+    """Writes down what a solver says while it works; the bound of several models is the least of theirs."""
+
+    def __init__(self, models: list[Model], name: str, watch: BoundWatch | None) -> None:
+        self._models, self._name, self._watch = models, name, watch
+        self._values: list[int | None] = [None] * len(models)
+        self._done: set[int] = set()
+        self._note()
+
+    def __call__(self, line: Mapping[str, Any]) -> None:
+        number, dual = line["model"], line["dual"]
+        if dual is not None:
+            self._values[number] = safe_bound(self._models[number], dual)
+        if "status" in line:
+            self._done.add(number)
+        self._note()
+
+    def _note(self) -> None:
+        if self._watch is not None:
+            known = [value for value in self._values if value is not None]
+            lower = min(known) if len(known) == len(self._models) else 0
+            parts = len(self._models) if len(self._models) > 1 else 0
+            self._watch.note(self._name, lower, done=len(self._done), parts=parts)
+
+
+class _Limits(TypedDict):
+    """What both programs of a relaxation are solved with."""
+
+    solver: str
+    seconds: float
+    watch: BoundWatch | None
 
 
 def _least(models: list[Model], outcomes: list[Outcome]) -> int | None:

@@ -70,11 +70,12 @@ class SkeletonBound:
         *,
         cancel: _native.Cancel | None = None,
         work: int = 2**63 - 1,
+        gauge: _native.Gauge | None = None,
     ) -> Relaxed:
         """Raise `lower`, which is proven, towards `upper`, the cost of a known plan, in picoseconds.
 
         It ends after `seconds`, when another thread sets `cancel`, or after `work`, in units of
-        roughly a nanosecond: equal work gives equal results.
+        roughly a nanosecond: equal work gives equal results.  `gauge` takes every bound that is shown on the way.
         """
         start = time.perf_counter()
         value, interrupted, more = lower, False, False
@@ -88,6 +89,7 @@ class SkeletonBound:
                 seconds=seconds,
                 cancel=cancel,
                 work=work,
+                gauge=gauge,
             )
         bound = Bound("skeleton", value, time.perf_counter() - start, "exhaustive")
         return Relaxed(bound, block if len(block) else None, interrupted, more)

@@ -11,8 +11,9 @@ import math
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -90,6 +91,7 @@ def solve_models(
     minimum: bool = False,
     columns: bool = False,
     grace: float = GRACE,
+    told: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> list[Outcome]:
     """Solve models one after another in one child process, killed at `seconds` + `grace`.
 
@@ -102,6 +104,8 @@ def solve_models(
         ceiling.  All must have the same unit.
     columns
         Whether the best solutions themselves are wanted.
+    told
+        Called with every line of the child (:mod:`._solver_child`) as it comes, from a thread of its own.
 
     Returns
     -------
@@ -131,11 +135,13 @@ def solve_models(
     payload = io.BytesIO()
     np.savez(payload, allow_pickle=False, **arrays)
     start = time.monotonic()
-    lines = _run_child(payload.getvalue(), seconds + grace, solver)
+    lines = _run_child(payload.getvalue(), seconds + grace, solver, told or (lambda _: None))
     return _outcomes(lines, len(models), time.monotonic() - start)
 
 
-def _run_child(payload: bytes, kill_after: float, solver: str) -> list[dict[str, Any]]:
+def _run_child(
+    payload: bytes, kill_after: float, solver: str, told: Callable[[Mapping[str, Any]], None]
+) -> list[dict[str, Any]]:
     """Return the lines that the child wrote before it ended or was killed."""
     command = [sys.executable, "-m", f"{__package__}._solver_child"]
     with subprocess.Popen(
@@ -146,26 +152,64 @@ def _run_child(payload: bytes, kill_after: float, solver: str) -> list[dict[str,
         # A Ctrl-C is this process's to handle: it kills the child.
         start_new_session=True,
     ) as child:
+        talk = _Talk(child, payload, told)
         try:
-            out, err = child.communicate(payload, timeout=max(0.0, kill_after))
+            child.wait(max(0.0, kill_after))
         except subprocess.TimeoutExpired:
             child.kill()
-            out, err = child.communicate()
         except BaseException:
             child.kill()
             raise
-    lines = []
-    for line in out.splitlines():
-        # The last line may be torn where the process was killed.
-        with contextlib.suppress(ValueError):
-            lines.append(json.loads(line))
-    if not lines and child.returncode not in (0, -signal.SIGKILL, -signal.SIGALRM):
-        last = err.decode(errors="replace").strip().rpartition("\n")[2]
+        finally:
+            talk.end()
+    if not talk.lines and child.returncode not in (0, -signal.SIGKILL, -signal.SIGALRM):
+        last = talk.errors.decode(errors="replace").strip().rpartition("\n")[2]
         raise LimitError(
             f"the solver '{solver}' ended with status {child.returncode} before any answer: "
             f"{last[:300] or 'no message'}"
         )
-    return lines
+    return talk.lines
+
+
+class _Talk:
+    """Feeds a child its job and takes its lines as they come, so that no pipe fills up."""
+
+    def __init__(
+        self,
+        child: subprocess.Popen[bytes],
+        payload: bytes,
+        told: Callable[[Mapping[str, Any]], None],
+    ) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self.errors = b""
+        self._child, self._payload, self._told = child, payload, told
+        self._threads = [
+            threading.Thread(target=target, daemon=True)
+            for target in (self._write, self._read, self._read_errors)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def end(self) -> None:
+        """Wait for what the child, which has ended, wrote at last."""
+        for thread in self._threads:
+            thread.join()
+
+    def _write(self) -> None:
+        if self._child.stdin is not None:
+            with contextlib.suppress(OSError), self._child.stdin as stream:
+                stream.write(self._payload)
+
+    def _read(self) -> None:
+        for line in self._child.stdout or ():
+            # The last line may be torn where the process was killed.
+            with contextlib.suppress(ValueError):
+                self.lines.append(json.loads(line))
+                self._told(dict(self.lines[-1]))
+
+    def _read_errors(self) -> None:
+        if self._child.stderr is not None:
+            self.errors = self._child.stderr.read()
 
 
 def _outcomes(lines: Sequence[dict[str, Any]], count: int, seconds: float) -> list[Outcome]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,14 +47,16 @@ def bench(options: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     interrupted = False
     total = len(options.models) * len(counts)
+    began = time.monotonic()
     for model in options.models:
         options.model = model
         source = opt.source_of(options)
         graph = opt.graph_of(source, options, shaped=False)
         for stages in counts:
             title = f"{len(rows) + 1} of {total}: {Path(model).name}, {stages} stages"
+            ahead = _ahead(time.monotonic() - began, len(rows), total)
             try:
-                with live_view(options.time_limit, title) as live:
+                with live_view(options.time_limit, f"{ahead}{title}") as live:
                     result = api.plan(
                         graph,
                         stages,
@@ -83,6 +86,11 @@ def bench(options: argparse.Namespace) -> int:
     else:
         opt.show(_table(rows), _words(document))
     return _INTERRUPTED if interrupted else 0
+
+
+def _ahead(elapsed: float, done: int, total: int) -> str:
+    """Return how long all plans together will still take, if they take as long as those that are done."""
+    return f"about {elapsed / done * (total - done):.0f} s left for all, " if done else ""
 
 
 def _row(model: str, result: Result) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def bench_grid(options: argparse.Namespace) -> int:
         processes=options.processes,
         any_code=options.any_code,
         ray=options.ray,
-        progress=_report if sys.stderr.isatty() else None,
+        progress=_Reports() if sys.stderr.isatty() else None,
     )
     opt.note(
         f"{ran.runs} runs: {ran.known} known, {ran.done} done now, {ran.failed} of these failed; "
@@ -124,7 +125,17 @@ def _cell(row: Mapping[str, Any], name: str) -> str:
     return f"{value:.3g}" if name in ("seconds", "seconds_most", "time_limit") else f"{value:.4f}"
 
 
-def _report(row: Mapping[str, Any], done: int, wanted: int) -> None:
-    where = "/".join(filter(None, (row["set"], row["instance"], row["machine"])))
-    said = row["error"] or f"{row['seconds']:.2f} s"
-    opt.note(f"{done}/{wanted} {where} k={row['k']} {row['method']}: {said}")
+class _Reports:
+    """A line for each run that is done, with the time left at the pace so far."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    def __call__(self, row: Mapping[str, Any], done: int, wanted: int) -> None:
+        """Print the line of a run."""
+        where = "/".join(filter(None, (row["set"], row["instance"], row["machine"])))
+        said = row["error"] or f"{row['seconds']:.2f} s"
+        left = (time.monotonic() - self._start) / done * (wanted - done)
+        opt.note(
+            f"{done}/{wanted} {where} k={row['k']} {row['method']}: {said}, about {left:.0f} s left"
+        )

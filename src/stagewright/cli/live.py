@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,10 +19,10 @@ __all__ = [
     "LiveTable",
     "PlainLines",
     "SweepLines",
-    "Waiting",
+    "describe",
+    "line_below",
     "live_view",
     "sweep_view",
-    "waiting_view",
 ]
 
 _QUIET = 2.0  # seconds between two plain lines, and before the first
@@ -37,21 +36,14 @@ def live_view(time_limit: float, title: str = "") -> LiveTable | PlainLines:
     return LiveTable(time_limit, title) if sys.stderr.isatty() else PlainLines(title)
 
 
-def waiting_view(doing: str, time_limit: float | None = None) -> Waiting:
-    """Return a context manager that shows how long something takes that tells no progress."""
-    return Waiting(doing, time_limit)
-
-
-def describe(point: Progress) -> dict[str, str]:
-    """Return the words of a point: the plan, the bound, the gap between them, what is being done."""
+def describe(upper: int, lower: int) -> dict[str, str]:
+    """Return the words for a plan and a bound in picoseconds, and for the gap between them."""
     from ..units import format_time
 
-    gap = f"{100 * (point.upper / point.lower - 1):.2f} %" if point.lower else "unknown"
     return {
-        "plan": format_time(point.upper),
-        "bound": format_time(point.lower) if point.lower else "none",
-        "gap": gap,
-        "phase": point.phase,
+        "plan": format_time(upper),
+        "bound": format_time(lower) if lower else "none",
+        "gap": f"{100 * (upper / lower - 1):.2f} %" if lower else "unknown",
     }
 
 
@@ -74,32 +66,32 @@ class PlainLines:
         if (point.upper, point.lower) == self._last or point.seconds < self._told + _QUIET:
             return
         self._last, self._told = (point.upper, point.lower), point.seconds
-        words = describe(point)
+        words = describe(point.upper, point.lower)
         text = f"{self._title}{point.seconds:.1f} s: plan {words['plan']}, bound {words['bound']}"
-        print(f"{text}, gap {words['gap']} ({words['phase']})", file=sys.stderr, flush=True)
+        print(f"{text}, gap {words['gap']} ({point.phase})", file=sys.stderr, flush=True)
 
 
-def _line_below(line: Callable[[], Any]) -> Live:
-    """Return what draws `line` again four times a second below what was printed, and takes it away at the end."""
+def line_below(line: Callable[[], Any], per_second: float = 4.0) -> Live:
+    """Return what draws `line` again and again below what was printed, and takes it away at the end."""
     from rich.console import Console
     from rich.live import Live
 
     return Live(
         get_renderable=line,
         console=Console(file=sys.stderr),
-        refresh_per_second=4,
+        refresh_per_second=per_second,
         transient=True,
     )
 
 
 class LiveTable:
-    """One line on the terminal that is drawn again four times a second, whatever the search does."""
+    """A line on the terminal, below its title if it has one, that is drawn again four times a second."""
 
     def __init__(self, time_limit: float, title: str = "") -> None:
-        self._title = f"{title}  " if title else ""
+        self._title = f"{title}\n" if title else ""
         self._start, self._limit = time.monotonic(), time_limit
         self._point: Progress | None = None
-        self._live = _line_below(self._line)
+        self._live = line_below(self._line)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -119,12 +111,12 @@ class LiveTable:
         left = max(0.0, self._limit - elapsed)
         if self._point is None:
             return Text(f"{self._title}{elapsed:6.1f} s  reading and reducing, {left:.0f} s left")
-        words = describe(self._point)
+        words = describe(self._point.upper, self._point.lower)
         line = Text(f"{self._title}{elapsed:6.1f} s  ", no_wrap=True, overflow="ellipsis")
         line.append(f"plan {words['plan']}", style="bold")
         line.append(f"  bound {words['bound']}  gap ")
         line.append(words["gap"], style="green" if words["gap"] == "0.00 %" else "yellow")
-        line.append(f"  after {words['phase']}, {left:.0f} s left", style="dim")
+        line.append(f"  after {self._point.phase}, {left:.0f} s left", style="dim")
         return line
 
 
@@ -144,7 +136,7 @@ class SweepLines:
         self._seen: set[int] = set()
         self._live: Any = None
         if live:
-            self._live = _line_below(self._line)
+            self._live = line_below(self._line)
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -183,48 +175,3 @@ class SweepLines:
             gap, worst = max(gaps, key=lambda pair: pair[0])
             text += f", widest gap {100 * gap:.2f} % ({worst.machine.stages} devices)"
         return text
-
-
-class Waiting:
-    """Seconds that went by and those that are left: a line drawn again on a terminal, now and then a line elsewhere."""
-
-    def __init__(self, doing: str, time_limit: float | None) -> None:
-        self._doing, self._limit = doing, time_limit
-        self._start = time.monotonic()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._tell, daemon=True)
-        self._terminal = sys.stderr.isatty()
-
-    def __enter__(self) -> Self:
-        self._start = time.monotonic()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _tell(self) -> None:
-        # What is done at once needs no line, and other programs' logs need few.
-        between = 0.25 if self._terminal else _QUIET
-        while not self._over.wait(between):
-            if self._terminal:
-                sys.stderr.write(f"\r\x1b[K{self._line()}")
-                sys.stderr.flush()
-            else:
-                print(self._line(), file=sys.stderr, flush=True)
-                between *= 2
-        if self._terminal:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-
-    def _line(self) -> str:
-        elapsed = time.monotonic() - self._start
-        line = (
-            f"{elapsed:6.1f} s  {self._doing}"
-            if self._terminal
-            else f"{elapsed:.1f} s: {self._doing}"
-        )
-        if self._limit is None:
-            return line
-        return f"{line}, {max(0.0, self._limit - elapsed):.0f} s left"

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from . import options as opt
-from .live import live_view, waiting_view
+from .live import live_view
+from .watching import bound_view
 
 if TYPE_CHECKING:
     from ..api import Result
@@ -173,6 +174,8 @@ def _add_bound(parser: opt.Parser) -> None:
 def bound(options: argparse.Namespace) -> int:
     """Compute one lower bound."""
     from .. import api
+    from ..bound.programs import PROGRAMS
+    from ..bound.watch import BoundWatch
     from ..certificate.build import dumps
 
     graph, machine = opt.graph_of(opt.source_of(options), options), opt.machine_of(options)
@@ -180,14 +183,21 @@ def bound(options: argparse.Namespace) -> int:
         from ..graph_io import count_graph_io
 
         graph = count_graph_io(graph, machine)
-    doing = f"bound by {options.method}"
+    watch = BoundWatch()
+    solver = options.solver if options.method in PROGRAMS else None
+    view = bound_view(options.method, watch.now, options.time_limit, solver)
     if options.integrality_gap:
-        with waiting_view(f"{doing} and its relaxation", options.time_limit):
+        with view:
             pair = api.integrality_gap(
-                graph, machine, options.method, solver=options.solver, time_limit=options.time_limit
+                graph,
+                machine,
+                options.method,
+                solver=options.solver,
+                time_limit=options.time_limit,
+                watch=watch,
             )
         return _show_gap(pair, as_json=options.json)
-    with waiting_view(doing, options.time_limit):
+    with view:
         found = api.bound(
             graph,
             machine,
@@ -195,6 +205,7 @@ def bound(options: argparse.Namespace) -> int:
             solver=options.solver,
             time_limit=options.time_limit,
             seed=options.seed,
+            watch=watch,
         )
     if options.json:
         sys.stdout.write(dumps(_bound_entry(found)))

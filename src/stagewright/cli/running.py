@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from . import options as opt
-from .live import waiting_view
+from .watching import run_view
 
 if TYPE_CHECKING:
     from ..runtime import RunReport
@@ -124,10 +124,12 @@ def _add_run(parser: opt.Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run, measure, compare; 1 when the outputs differ from the unsplit model's."""
     from .. import api
+    from ..runtime.watch import RunWatch
 
     opt.require_folder_of(options.trace)
     opt.require_folder_of(options.report)
-    with waiting_view(f"running {options.items} items, and the unsplit model"):
+    watch = RunWatch()
+    with run_view(watch.now):
         report = api.run(
             options.folder,
             batches=options.items,
@@ -143,6 +145,7 @@ def run(options: argparse.Namespace) -> int:
             ray_channel=options.ray_channel,
             dims=opt.dims_of(options),
             microbatch=options.microbatch,
+            watch=watch,
             on_interrupt=_tell_of_draining,
         )
     why = _explanation(report) if options.explain else None

@@ -21,6 +21,7 @@ from .pipeline import Pipeline
 from .report import Comparison, RunReport, StageReport, WholeModel
 from .stats import StageTimes, enough_items, steady_intervals
 from .unsplit import Unsplit, find_model, open_unsplit
+from .watch import RunWatch
 
 if TYPE_CHECKING:
     from .ray_engine import RayChannel
@@ -51,6 +52,7 @@ def run_directory(
     dims: Mapping[str, int] | None = None,
     microbatch: int | None = None,
     on_interrupt: Callable[[], None] | None = None,
+    watch: RunWatch | None = None,
 ) -> RunReport:
     """Run seeded random inputs through a folder of stage files and report; see :func:`measure`."""
     return measure(
@@ -70,6 +72,7 @@ def run_directory(
         dims=dims,
         microbatch=microbatch,
         on_interrupt=on_interrupt,
+        watch=watch,
     )
 
 
@@ -93,6 +96,7 @@ def measure(
     ray_channel: RayChannel = "auto",
     microbatch: int | None = None,
     on_interrupt: Callable[[], None] | None = None,
+    watch: RunWatch | None = None,
 ) -> RunReport:
     """Measure a pipeline and the unsplit model in turns, so that both meet the same machine.
 
@@ -118,6 +122,8 @@ def measure(
     on_interrupt
         Called when Ctrl-C comes while items are under way.  Nothing more is fed then, what is inside comes out,
         and the report is of that; a second Ctrl-C raises KeyboardInterrupt.  None: the first one does.
+    watch
+        Takes how far the run is, for whoever asks it.
 
     Raises
     ------
@@ -149,13 +155,16 @@ def measure(
         ) as pipeline,
         Draining(on_interrupt) as draining,
     ):
+        watch = watch or RunWatch()
+        watch.start(pipeline, items, [session.threads for session in sessions])
         unmeasured = max(warmup, len(feeds))
         warm = draining.until(islice(cycle(feeds), unmeasured))
         outputs = list(pipeline.map(warm))[: len(feeds)]
         if draining.asked:
             sessions, reason = [], "interrupted"
+            watch.drop_sessions()
         comparison = _compare(outputs, feeds[: len(outputs)], sessions, reason)
-        done, intervals, whole = _rounds(pipeline, sessions, feeds, items, draining)
+        done, intervals, whole = _rounds(pipeline, sessions, feeds, items, draining, watch)
         stats, history = pipeline.stats(), pipeline.history(unmeasured)
         faults = pipeline.faults
     period = float(np.median(intervals)) if intervals else None
@@ -205,6 +214,7 @@ def _rounds(
     feeds: Sequence[Mapping[str, Any]],
     items: int,
     draining: Draining,
+    watch: RunWatch,
 ) -> tuple[int, list[float], dict[int, list[float]]]:
     """Return the items done, the pipeline's steady intervals, and the times of each session by its threads."""
     done = 0
@@ -217,11 +227,12 @@ def _rounds(
     stored = [session.stored(feed) for session in sessions[:1] for feed in feeds]
     for _ in range(rounds):
         fed = draining.until(islice(cycle(feeds), count))
-        completed = [perf_counter() for _ in pipeline.map(fed)]
+        completed = [perf_counter() for _ in watch.pipeline_items(pipeline.map(fed))]
         done += len(completed)
         intervals += steady_intervals(completed, stages).tolist()
-        for session in sessions:
-            for feed in draining.until(islice(cycle(stored), count)):
+        for number, session in enumerate(sessions):
+            given = draining.until(islice(cycle(stored), count))
+            for feed in watch.session_items(number, given):
                 start = perf_counter()
                 session.compute(feed)
                 whole[session.threads].append(perf_counter() - start)

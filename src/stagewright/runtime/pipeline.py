@@ -16,6 +16,7 @@ from collections.abc import (
 )
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -33,7 +34,7 @@ from .outputs import as_outputs
 from .processes import ProcessEngine
 from .requests import Requests
 from .settings import stage_settings
-from .stats import PipelineStats, summary
+from .stats import Lately, PipelineStats, lately, summary
 from .wiring import routes_of
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ _KEPT_ITEMS: Final = 65536
 # How often someone who waits for the caller's iterator looks whether the pipeline still works.
 _LOOK_SECONDS: Final = 0.1
 _CLOSE_SECONDS: Final = 2.0
+_LATELY: Final = 64  # items
 
 Outputs = dict[str, Any]
 
@@ -325,6 +327,11 @@ class Pipeline:
     def stats(self) -> PipelineStats:
         """Return times of the last map or run, and of the last items of each stage."""
         return summary([t.last() for t in self._engine.times], list(self._done))
+
+    def lately(self) -> Lately:
+        """Return what the last items show; may be asked for at any time, from any thread."""
+        rows = [t.last()[-_LATELY:] for t in self._engine.times]
+        return lately(rows, list(islice(reversed(self._done), _LATELY)))
 
     def history(self, skipped: int = 0) -> RunHistory:
         """Return when each stage did what with the last items, but for the first `skipped` ever.

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["PipelineStats", "StageTimes", "enough_items", "steady_intervals", "summary"]
+__all__ = [
+    "Lately",
+    "PipelineStats",
+    "StageTimes",
+    "enough_items",
+    "lately",
+    "steady_intervals",
+    "summary",
+]
 
 _PERCENTILES = (50, 90, 99)
 _LEAST_INTERVALS = 4
@@ -58,6 +66,42 @@ class PipelineStats:
             "throughput": self.throughput,
             "latency": self.latency,
         }
+
+
+@dataclass(frozen=True)
+class Lately:
+    """What the last items of a stream show, while it runs.
+
+    Attributes
+    ----------
+    latency
+        Median of the seconds from entering to leaving; None before the first.
+    busy
+        Per stage the share of the time in which it computed; None before it has done two items.
+    """
+
+    latency: float | None
+    busy: tuple[float | None, ...]
+
+    @property
+    def slowest(self) -> int | None:
+        """The stage that computes most of the time; None where that is not known."""
+        known = [(share, -i) for i, share in enumerate(self.busy) if share is not None]
+        return -max(known)[1] if known else None
+
+
+def lately(rows: Sequence[npt.NDArray[np.float64]], last: Sequence[tuple[float, float]]) -> Lately:
+    """Summarise the last rows of each stage and the (entered, left) of the last items."""
+    waits = [left - entered for entered, left in last]
+    return Lately(float(np.median(waits)) if waits else None, tuple(_busy(r) for r in rows))
+
+
+def _busy(rows: npt.NDArray[np.float64]) -> float | None:
+    """Return the share of computing, from rows of (ready, received, computed, cleared, sent)."""
+    lasted = float(rows[-1, 4] - rows[0, 4]) if len(rows) > 1 else 0.0
+    if lasted <= 0:
+        return None
+    return min(1.0, float((rows[1:, 2] - rows[1:, 1]).sum()) / lasted)
 
 
 def steady_intervals(completed: Sequence[float], stages: int) -> npt.NDArray[np.float64]:
