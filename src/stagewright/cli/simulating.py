@@ -60,8 +60,10 @@ def simulate(options: argparse.Namespace) -> int:
         microbatches=options.microbatches,
         seed=options.seed,
     )
-    timeline = simulation.simulate(stages, settings)
-    found = simulation.Simulation(tuple(stages), settings, timeline)
+    devices = simulation.devices_of(document, options.plan)
+    timeline = simulation.simulate(stages, settings, devices=devices)
+    shared = None if devices is None else tuple(devices)
+    found = simulation.Simulation(tuple(stages), settings, timeline, shared)
     content = found.to_json()
     if measured is not None:
         content["measured_period"] = measured
@@ -116,6 +118,18 @@ def _measured(path: str, count: int) -> tuple[list[StageTimes], float | None]:
     return stages, period
 
 
+_HEADS = {
+    "input": "no input",
+    "link": "link taken",
+    "queue": "queue full",
+    "device": "device taken",
+}
+
+
+def _slowest(found: Simulation) -> str:
+    return "slowest stage" if found.devices is None else "busiest device"
+
+
 def _show(found: Simulation, document: Any, measured: float | None) -> None:
     from rich.table import Table
 
@@ -124,7 +138,7 @@ def _show(found: Simulation, document: Any, measured: float | None) -> None:
     period, latencies = found.period, found.latencies()
     if period is not None:
         ratio = (
-            f", {float(period / found.predicted):.4g} times the slowest stage's"
+            f", {float(period / found.predicted):.4g} times the {_slowest(found)}'s"
             if found.predicted
             else ""
         )
@@ -139,11 +153,10 @@ def _show(found: Simulation, document: Any, measured: float | None) -> None:
         f"{found.settings.items} items in {format_time(found.timeline.left[-1])}; latency "
         f"{format_time(middle)} (median), {format_time(latencies[-1])} (most)"
     )
-    parts = ("receive", "work", "send", "input", "link", "queue")
-    heads = ("receive", "work", "send", "no input", "link taken", "queue full")
+    heads = [_HEADS.get(part, part) for part in found.parts]
     table = Table("#", "cost", *heads, "queue", box=None, header_style="bold")
     rows = zip(found.stages, found.shares(), found.timeline.longest, strict=True)
     for number, (stage, shares, longest) in enumerate(rows):
-        cells = [f"{100 * shares[part]:.1f} %" for part in parts]
+        cells = [f"{100 * shares[part]:.1f} %" for part in found.parts]
         table.add_row(str(number), format_time(stage.total), *cells, str(longest))
     opt.show(table)

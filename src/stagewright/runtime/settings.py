@@ -29,6 +29,9 @@ def stage_settings(
 ) -> list[StageSettings]:
     """Return the settings of every stage.
 
+    A stage has `threads` cores, as far as there are so many.  Stages of one worker, for plans whose devices run
+    several, have the same ones: there they take turns, as the plan's cost says.
+
     A stage stalls after `stall_after` seconds; None for 60, or 1000 times its predicted total if that
     is more.
 
@@ -40,12 +43,15 @@ def stage_settings(
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     if not pin_cores:
         cores = []
+    known = [i if entry.worker is None else entry.worker for i, entry in enumerate(manifest.stages)]
+    workers = {worker: i for i, worker in enumerate(dict.fromkeys(known))}
     stages = []
     for number, entry in enumerate(manifest.stages):
+        first = workers[known[number]] * threads
         path = folder / entry.file
         if not path.is_file():
             raise InputError(str(path), "a stage file, as the manifest says", "no file")
-        mine = {cores[(number * threads + i) % len(cores)] for i in range(threads)} if cores else ()
+        mine = {cores[(first + i) % len(cores)] for i in range(threads)} if cores else ()
         predicted = (entry.predicted or {}).get("total") or 0.0
         limit = max(_LEAST_STALL, _STALL_FACTOR * predicted) if stall_after is None else stall_after
         stages.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from .explain import Explanation, explain, replayed_period
 from .pipeline import Settings, StageTimes, Timeline, simulate
-from .report import Simulation, stage_times
+from .report import Simulation, devices_of, stage_times
 
 __all__ = [
     "Explanation",
@@ -13,6 +13,7 @@ __all__ = [
     "Simulation",
     "StageTimes",
     "Timeline",
+    "devices_of",
     "explain",
     "replayed_period",
     "simulate",

@@ -6,6 +6,10 @@ receives (and streams what does not fit its memory), works, and sends.  Between 
 stage that wants to send waits for a place in it; the place is free again when the next stage takes
 the item out, or has worked on it.  Items keep their order.  Where tensors skip stages, an item may be in
 several stages at once.
+
+Stages may share devices.  Then a stage waits for its item, for places in the queues behind it, and for its device,
+and keeps the device from receiving to sending, once for each item: stages that wait for a device take turns, and
+none waits for another one with the device in its hands.
 """
 
 from __future__ import annotations
@@ -85,8 +89,8 @@ class Timeline:
     Attributes
     ----------
     spans
-        ``receive``, ``work`` and ``send``, and what was waited for: ``input``, ``link``, ``queue``; only those
-        that took time, in the order of their ends.
+        ``receive``, ``work`` and ``send``, and what was waited for: ``input``, ``link``, ``queue``, ``device``; only
+        those that took time, in the order of their ends.
     entered, left
         When each item was taken by the first stage, and left the last one.
     longest
@@ -105,6 +109,7 @@ def simulate(
     *,
     hops: Sequence[tuple[int, int]] | None = None,
     replay: Sequence[Sequence[StageTimes]] | None = None,
+    devices: Sequence[int] | None = None,
 ) -> Timeline:
     """Run items through a pipeline.
 
@@ -119,6 +124,8 @@ def simulate(
         next one by default.  A hop over several steps of the pipeline has so many times the places.
     replay
         For each stage what each item costs it, instead of `stages` and jitter; a stage's last row goes on.
+    devices
+        The device of each stage; None for one of its own each.
 
     Raises
     ------
@@ -135,7 +142,9 @@ def simulate(
     for source, target in ways:
         if not 0 <= source < target < len(stages):
             raise InputError("hops", "an earlier and a later stage", f"{source} and {target}")
-    run = _Run(stages, settings, ways, replay)
+    if devices is not None and len(devices) != len(stages):
+        raise InputError("devices", f"one per stage, {len(stages)}", str(len(devices)))
+    run = _Run(stages, settings, ways, replay, devices)
     for number in range(len(stages)):
         run.clock.start(run.stage(number))
     run.clock.run()
@@ -159,11 +168,14 @@ class _Run:
         settings: Settings,
         ways: Sequence[tuple[int, int]],
         replay: Sequence[Sequence[StageTimes]] | None,
+        devices: Sequence[int] | None,
     ) -> None:
         count, queue = len(stages), settings.queue
         self.stages, self.settings, self.clock = stages, settings, Clock()
         self.replay = replay
         self.link = Semaphore(1 if settings.shared_link else None)
+        taken = {device: Semaphore(1) for device in devices or ()}
+        self.device = [taken[d] for d in devices] if devices is not None else None
         first = settings.items if settings.microbatches is None else settings.microbatches
         hops = [
             _Hop(s, t, Semaphore(0), Semaphore(None if queue is None else queue * (t - s)))
@@ -186,6 +198,9 @@ class _Run:
         for item in range(self.settings.items):
             times = self._times(number, item)
             yield from self._take(number, item)
+            if self.device is not None:
+                yield from self._wait_for_room(number, item)
+                yield from self._wait(self.device[number], number, item, "device")
             if not self.settings.held:
                 self._make_room(number)
             yield from self._transfer(times.receive, number, item, "receive")
@@ -193,9 +208,11 @@ class _Run:
             yield from self._hold(_jittered(times.work, jitter, draw), number, item, "work")
             if self.settings.held:
                 self._make_room(number)
-            for hop in self.out[number]:
-                yield from self._wait(hop.room, number, item, "queue")
+            if self.device is None:
+                yield from self._wait_for_room(number, item)
             yield from self._transfer(times.send, number, item, "send")
+            if self.device is not None:
+                self.clock.release(self.device[number])
             for hop in self.out[number]:
                 self.waiting[hop.target] += 1
                 self.longest[hop.target] = max(self.longest[hop.target], self.waiting[hop.target])
@@ -218,6 +235,10 @@ class _Run:
         for hop in self.into[number]:
             yield from self._wait(hop.ready, number, item, "input")
             self.waiting[number] -= 1
+
+    def _wait_for_room(self, number: int, item: int) -> Process:
+        for hop in self.out[number]:
+            yield from self._wait(hop.room, number, item, "queue")
 
     def _make_room(self, number: int) -> None:
         for hop in self.into[number]:

@@ -13,7 +13,7 @@ from ..timeline import Trace
 from ..units import seconds_from_ps, to_ps
 from .pipeline import Settings, StageTimes, Timeline
 
-__all__ = ["Simulation", "stage_times"]
+__all__ = ["Simulation", "devices_of", "stage_times"]
 
 _PARTS = ("receive", "work", "send", "input", "link", "queue")
 
@@ -38,13 +38,32 @@ def stage_times(document: Mapping[str, Any], item: str) -> list[StageTimes]:
     return [StageTimes(r["io_in"] + r["overflow"], r["work"], r["io_out"]) for r in rows]
 
 
+def devices_of(document: Mapping[str, Any], item: str) -> list[int] | None:
+    """Read the device of each stage of a plan file whose devices are shared; None where each has its own.
+
+    Raises
+    ------
+    CheckError
+        If a stage does not say.
+    """
+    machine = document.get("machine")
+    if not isinstance(machine, Mapping) or not machine.get("shared"):
+        return None
+    numbers = [stage.get("number") for stage in document["stages"]]
+    for i, number in enumerate(numbers):
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise CheckError(f"{item}: stages[{i}].number", "the number of a device", repr(number))
+    return numbers
+
+
 @dataclass(frozen=True)
 class Simulation:
-    """A simulated run of a plan."""
+    """A simulated run of a plan; `devices` has that of each stage, None for one of its own each."""
 
     stages: tuple[StageTimes, ...]
     settings: Settings
     timeline: Timeline
+    devices: tuple[int, ...] | None = None
 
     @property
     def period(self) -> Fraction | None:
@@ -56,17 +75,25 @@ class Simulation:
 
     @property
     def predicted(self) -> int:
-        """The plan's bottleneck, picoseconds."""
-        return max(stage.total for stage in self.stages)
+        """The plan's bottleneck, picoseconds: that of the busiest device."""
+        loads: dict[int, int] = {}
+        for device, stage in zip(self.devices or range(len(self.stages)), self.stages, strict=True):
+            loads[device] = loads.get(device, 0) + stage.total
+        return max(loads.values())
 
     def latencies(self) -> list[int]:
         """From when the first stage takes an item until it leaves the last one; sorted, picoseconds."""
         pairs = zip(self.timeline.entered, self.timeline.left, strict=True)
         return sorted(left - entered for entered, left in pairs)
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What the time of a stage can go into."""
+        return _PARTS if self.devices is None else (*_PARTS, "device")
+
     def shares(self) -> list[dict[str, float]]:
         """For each stage: the part of its time, until it is done, that went into each thing."""
-        totals = [dict.fromkeys(_PARTS, 0) for _ in self.stages]
+        totals = [dict.fromkeys(self.parts, 0) for _ in self.stages]
         for span in self.timeline.spans:
             totals[span.stage][span.what] += span.end - span.start
         return [

@@ -81,6 +81,7 @@ class StageEntry:
 
     `predicted` holds seconds by part (``total``, ``work``, ``io_in``, ``io_out``, ``overflow``);
     None without a plan document.  `param_bytes` counts each parameter once in each stage.
+    `worker` is the number of the device, where devices run several stages; else None.
     """
 
     file: str
@@ -90,6 +91,7 @@ class StageEntry:
     copied_nodes: int
     param_bytes: int
     predicted: dict[str, float] | None
+    worker: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that stands for it in the manifest."""
@@ -101,11 +103,15 @@ class StageEntry:
             "copied_nodes": self.copied_nodes,
             "param_bytes": self.param_bytes,
             "predicted": self.predicted,
+            **({} if self.worker is None else {"worker": self.worker}),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StageEntry:
-        """Read it back."""
+        """Read it back; a TypeError says what is of the wrong kind."""
+        worker = data.get("worker")
+        if worker is not None and not _is_size(worker):
+            raise TypeError(f"worker {worker!r}")
         return cls(
             file=data["file"],
             inputs=tuple(map(TensorType.from_json, data["inputs"])),
@@ -114,6 +120,7 @@ class StageEntry:
             copied_nodes=data["copied_nodes"],
             param_bytes=data["param_bytes"],
             predicted=data["predicted"],
+            worker=worker,
         )
 
 

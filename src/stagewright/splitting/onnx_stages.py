@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,9 @@ def split_onnx(
         if node.name:
             node.name = name  # onnxruntime refuses a file with two nodes of one name
     predictions = _predictions(document, len(plan.stages))
+    workers = [None] * len(plan.stages)
+    if document is not None:
+        workers = [stage.get("number") for stage in document["stages"]]
     model = typed_ir(proto, path.resolve().parent, shapes or {}, dims or {})
     facts = ModelFacts(model.graph, home, replicable, len(plan.stages))
     stages = stage_contents(facts)
@@ -86,7 +90,8 @@ def split_onnx(
         inputs=tuple(tensor_type(v, "model input") for v in facts.model_inputs),
         outputs=tuple(tensor_type(v, "model output") for v in model.graph.outputs),
         stages=tuple(
-            _entry(facts, number, stage, predictions[number]) for number, stage in enumerate(stages)
+            replace(_entry(facts, number, stage, predictions[number]), worker=workers[number])
+            for number, stage in enumerate(stages)
         ),
         tensors=tuple(_crossings(facts, stages)),
     )
