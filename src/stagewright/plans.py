@@ -148,10 +148,13 @@ def stage_cost(graph: CostGraph, machine: Machine, nodes: Sequence[int]) -> Stag
     return StageCost(work, io_in, io_out, overflow, param_bytes, peak)
 
 
-def evaluate_all(graph: CostGraph, machine: Machine, plan: Plan) -> list[StageCost]:
+def evaluate_all(
+    graph: CostGraph, machine: Machine, plan: Plan, prices: Sequence[int] | None = None
+) -> list[StageCost]:
     """Return the cost of every stage of a valid plan in one pass over the tensors.
 
     The same numbers as :func:`stage_cost` per stage, in time linear in the size of the graph but for a sort.
+    `prices` are the :func:`tensor_costs`, for who prices many plans.
     """
     count = len(plan.stages)
     sizes = np.array([len(nodes) for nodes in plan.stages], np.int64)
@@ -170,7 +173,7 @@ def evaluate_all(graph: CostGraph, machine: Machine, plan: Plan) -> list[StageCo
     at_home = stage == home[tensor]
     leaves = np.bincount(tensor, minlength=graph.num_tensors) > 1
     end = np.where(at_home & leaves[tensor], sizes[stage] - 1, end)
-    costs = np.array(tensor_costs(graph, machine), np.int64)
+    costs = np.array(tensor_costs(graph, machine) if prices is None else prices, np.int64)
     io_out = _sums(count, home[leaves], costs[leaves])
     io_in = _sums(count, stage[~at_home], costs[tensor[~at_home]])
     # Differences of the bytes alive; the stages lie one behind the other, each with a place for its end.
@@ -179,10 +182,10 @@ def evaluate_all(graph: CostGraph, machine: Machine, plan: Plan) -> list[StageCo
     start = np.where(at_home, position[producer][tensor], 0)
     alive = _sums(int(offset[-1]), offset[stage] + start, held)
     alive -= _sums(int(offset[-1]), offset[stage] + end + 1, held)
-    params = [0] * count
-    for size, users in zip(graph.param_bytes.tolist(), graph.param_users.rows(), strict=True):
-        for number in {int(stage_of[user]) for user in users}:
-            params[number] += size
+    # A parameter counts once in every stage with a user.
+    users = graph.param_users
+    held_by = np.unique(users.row_of().astype(np.int64) * count + stage_of[users.values])
+    params = _sums(count, held_by % count, graph.param_bytes[held_by // count]).tolist()
     work = _sums(count, stage_of, graph.work)
     result = []
     for number in range(count):

@@ -85,6 +85,7 @@ class Prepared:
     problem: Problem
     reduced: Problem
     _orders: dict[tuple[int, ...], tuple[int, ...]] = field(default_factory=dict)
+    _priced: dict[bytes, tuple[Plan, int]] = field(default_factory=dict)
 
     @classmethod
     def make(
@@ -117,7 +118,7 @@ class Prepared:
 
     def pricing(self) -> Pricing:
         """Return what prices plans of the reduced problem."""
-        return Pricing(self.graph, self.problem.machine, self.reduced, self._orders)
+        return Pricing(self.graph, self.problem.machine, self.reduced, self._orders, self._priced)
 
 
 def _require_valid(graph: CostGraph, machine: Machine, plan: Plan) -> None:

@@ -145,6 +145,10 @@ class Standing:
         self._take_outcomes(outcomes)
         self._idle_since = time.perf_counter()
 
+    def skip_first_look(self) -> None:
+        """Go on to the quick proofs: other numbers of stages left an order, and the ideals are listed."""
+        self.known = replace(self.known, number=max(1, self.known.number))
+
     def start_from(self, plan: Plan) -> None:
         """Start from a valid plan; one that does not fit a hard limit of memory still guides the search.
 
@@ -183,7 +187,8 @@ class Standing:
         if known.best.bottleneck < self.known.best.bottleneck and _blocks(known.best) <= stages:
             self._improve("start", known.relaxed, known.best)
         if _blocks(known.relaxed) > stages:
-            found = slice_again(self.pricing.problem, block, self.known.relaxed.bottleneck)
+            below, lower = self.known.relaxed.bottleneck, self.known.lower
+            found = slice_again(self.pricing.problem, block, below, lower)
             if found is not None:
                 self.take("start", found)
 
@@ -267,10 +272,11 @@ class Standing:
         if self.known.best.bottleneck >= self.pricing.problem.refusal:
             raise self._refusal(interrupted=interrupted)
         self.start += time.perf_counter() - self._idle_since
-        plan = self.pricing.plan(self.known.best.block, Effort.within(_PRICING))
-        bottleneck = self.known.best.bottleneck
+        block, bottleneck = self.known.best.block, self.known.best.bottleneck
         if self.given is not None or self.pricing.problem.memory_binds:
-            bottleneck = self.pricing.value(plan)
+            plan, bottleneck = self.pricing.priced(block, Effort.within(_PRICING))
+        else:
+            plan = self.pricing.plan(block)
         if self.given is not None and self.given[1] < bottleneck:
             plan, bottleneck = self.given
         if bottleneck == self.known.lower:

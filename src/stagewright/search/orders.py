@@ -110,16 +110,23 @@ def segment_costs(
     return _native.slice_pass(problem.instance, np.asarray(order, np.int32), threshold)
 
 
-def slice_again(problem: Problem, block: npt.NDArray[np.int32], below: int) -> Found | None:
+def slice_again(
+    problem: Problem, block: npt.NDArray[np.int32], below: int, lower: int = 0
+) -> Found | None:
     """Return the best slicing of the order of a plan, which may have more blocks than there are stages.
 
-    None where no slicing costs less than `below` picoseconds.
+    None where no slicing costs less than `below` picoseconds; one of at most `lower` is good enough.
     """
     order = problem.order[np.argsort(block[problem.order], kind="stable")]
-    value, found, _ = _native.slice_order(
-        problem.instance, order, problem.machine.stages, upper=below - 1
+    # What is known is mostly close; from far above, it is quicker to come from below.
+    upper = below - 1 if below <= 2 * lower else None
+    _, found, _ = _native.slice_order(
+        problem.instance, order, problem.machine.stages, lower=lower, upper=upper
     )
-    return Found(value, found) if len(found) else None
+    if not len(found):
+        return None
+    value = max(_native.block_costs(problem.instance, found))
+    return Found(value, found) if value < below else None
 
 
 def search_orders(

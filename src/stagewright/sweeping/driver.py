@@ -307,6 +307,8 @@ class _Sweep:
             if i == 0:
                 self._bound_any_number(member.standing)
         self._pull(family, i)
+        if i and family.shared.listing is not None:
+            member.standing.skip_first_look()
         for other in better:
             self._pull_from_better(member, other)
 
