@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numeric>
 #include <stdexcept>
+#include <utility>
 
 #include "random.hpp"
 
@@ -12,6 +13,7 @@ namespace stagewright {
 namespace {
 
 constexpr double kHot = 2.0, kCold = 1e-3;  // temperatures of a round, in full devices
+constexpr std::size_t kLargest = 6;         // powers of two that a cluster may have
 constexpr int kTries = 8;                   // draws for a node of the busiest device
 
 double twelfth_power(double x) {
@@ -182,8 +184,11 @@ class Annealing {
     Loads loads_;
     Random random_;
     SharingResult best_;
-    double scale_ = 1;                  // the best value
-    std::vector<double> energy_, now_;  // per device
+    double scale_ = 1;                                        // the best value
+    std::vector<double> energy_, now_;                        // per device
+    std::vector<std::pair<std::size_t, std::size_t>> moved_;  // nodes and where they are
+    std::vector<std::uint32_t> seen_;
+    std::uint32_t epoch_ = 0;
 
     [[nodiscard]] bool reached() const { return best_.fits && best_.value <= search_.floor; }
     bool done() { return reached() || stop_.now(); }
@@ -256,21 +261,54 @@ class Annealing {
             const auto to = target(v);
             const auto from = static_cast<std::size_t>(loads_.at()[v]);
             if (to == from || !loads_.can(v, to)) continue;
-            // Half of the time another node of that device comes back for it.
-            std::size_t back = v;
-            if ((random_.next() & 1U) != 0) {
-                back = draw(static_cast<std::size_t>(p_.n));
+            moved_.clear();
+            const auto kind = random_.next() & 3U;
+            if (kind == 0) {
+                gather(v, std::size_t{2} << draw(kLargest));
+            } else {
+                moved_.emplace_back(v, from);
+            }
+            if (kind == 1) {  // another node of that device comes back
+                const auto back = draw(static_cast<std::size_t>(p_.n));
                 if (loads_.at()[back] != static_cast<std::int32_t>(to) || !loads_.can(back, from))
                     continue;
+                moved_.emplace_back(back, to);
             }
-            step_to(v, to, back, from, heat);
+            propose(from, to, heat);
         }
     }
 
-    void step_to(std::size_t v, std::size_t to, std::size_t back, std::size_t from, double heat) {
-        stop_.spend(static_cast<std::int64_t>(20 * loads_.devices()));
-        loads_.move(v, to);
-        if (back != v) loads_.move(back, from);
+    /// Takes a node and those around it on its device, at most so many.
+    void gather(std::size_t v, std::size_t most) {
+        const auto from = loads_.at()[v];
+        seen_.resize(static_cast<std::size_t>(p_.n), 0);
+        ++epoch_;
+        const auto add = [&](std::int32_t node) {
+            const auto w = static_cast<std::size_t>(node);
+            if (moved_.size() >= most || seen_[w] == epoch_ || loads_.at()[w] != from) return;
+            seen_[w] = epoch_;
+            moved_.emplace_back(w, static_cast<std::size_t>(from));
+        };
+        add(static_cast<std::int32_t>(v));
+        for (std::size_t i = 0; i < moved_.size() && moved_.size() < most; ++i) {
+            const auto w = moved_[i].first;
+            const auto &makes = loads_.makes(w), &reads = loads_.reads(w);
+            const auto total = makes.size() + reads.size(), first = total > 0 ? draw(total) : 0;
+            for (std::size_t j = 0; j < total; ++j) {
+                const auto k = (first + j) % total;
+                const auto t = k < makes.size() ? makes[k] : reads[k - makes.size()];
+                add(p_.producer[t]);
+                for (const auto reader : p_.consumers[static_cast<std::int32_t>(t)]) add(reader);
+            }
+        }
+    }
+
+    /// Moves what is to move between two devices, and back again if that is not accepted.
+    void propose(std::size_t from, std::size_t to, double heat) {
+        for (const auto& [v, home] : moved_)
+            if (!loads_.can(v, home == from ? to : from)) return;
+        stop_.spend(static_cast<std::int64_t>(20 * (loads_.devices() + moved_.size())));
+        for (const auto& [v, home] : moved_) loads_.move(v, home == from ? to : from);
         double change = 0;
         now_.resize(energy_.size());
         for (std::size_t d = 0; d < energy_.size(); ++d) {
@@ -278,8 +316,7 @@ class Annealing {
             change += now_[d] - energy_[d];
         }
         if (change > 0 && uniform() >= std::exp(-change / heat)) {
-            if (back != v) loads_.move(back, to);
-            loads_.move(v, from);
+            for (const auto& [v, home] : moved_) loads_.move(v, home);
             return;
         }
         energy_.swap(now_);

@@ -35,4 +35,19 @@ struct SharingResult {
 /// bound of what it holds.
 SharingResult share_devices(const Placement& placement, const SharingSearch& search, Stop& stop);
 
+/// The best assignment whose busiest device is less busy than `below`, over all assignments; `device` is empty if
+/// there is none.
+struct SharingProof {
+    bool complete = false;  // all were looked at
+    Picoseconds value = 0;
+    std::vector<std::int32_t> device;
+    std::int64_t steps = 0;
+};
+
+/// Branch and bound: units by falling work, each on every device that stays below what was found; of devices of one
+/// type that have nothing yet one is as good as another.  What a device does only grows as units are added.
+/// Memory as in share_devices.
+SharingProof best_sharing(const Placement& placement, const std::vector<std::int32_t>& counts,
+                          Picoseconds below, std::int64_t most_steps, Stop& stop);
+
 }  // namespace stagewright

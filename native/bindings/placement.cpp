@@ -141,5 +141,25 @@ void bind_placement(nb::module_& m) {
             "the busiest\n"
             "device in ps, device of each node, interrupted). counts: int32[types], devices of "
             "each. start:\n"
-            "int32[n] or empty. floor: ps at which to stop. Transitions are not looked at.");
+            "int32[n] or empty. floor: ps at which to stop. Transitions are not looked at.")
+        .def(
+            "best_share",
+            [](sw::Placement& self, const Int32Array& counts, std::int64_t below,
+               std::int64_t most_steps, double seconds, const Cancel* cancel, std::int64_t work) {
+                sw::SharingProof proof;
+                Signals signals(cancel, work);
+                {
+                    nb::gil_scoped_release release;
+                    auto stop = signals.stop(seconds);
+                    proof = sw::best_sharing(self, as_vector(counts), below, most_steps, stop);
+                }
+                return std::make_tuple(proof.complete, proof.value,
+                                       as_array(std::move(proof.device)), proof.steps,
+                                       signals.interrupted());
+            },
+            "counts"_a.noconvert(), "below"_a, "most_steps"_a, "seconds"_a = 1e9,
+            "cancel"_a = nb::none(), "work"_a = kEndless,
+            "The best assignment to shared devices with all loads < `below` ps: (whether all were "
+            "looked at,\n"
+            "its value or `below`, device of each node or empty, steps, interrupted).");
 }

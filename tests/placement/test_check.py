@@ -17,6 +17,7 @@ from stagewright.certificate.check import check_texts
 from stagewright.errors import InfeasibleError, LimitError
 from stagewright.placement.devices import UNABLE, Fleet, Kind, Link
 from stagewright.placement.document import placed_document
+from stagewright.placement.makespan_method import solve_makespan
 from stagewright.placement.method import solve_placed
 from stagewright.placement.objective import Objective
 from stagewright.placement.workload import Workload
@@ -29,7 +30,10 @@ def documents(
     workload: Workload, fleet: Fleet, objective: Objective | None = None
 ) -> tuple[Document, Document]:
     """Return the graph document and the plan document, as they are read from files."""
-    solution = solve_placed(workload, fleet, objective=objective, time_limit=20)
+    solve = solve_placed
+    if objective is not None and objective.minimise == "makespan":
+        solve = solve_makespan
+    solution = solve(workload, fleet, objective=objective, time_limit=20)
     plan = placed_document(workload, fleet, solution, seed=0)
     texts = graph_text(workload.graph), dumps(plan)
     return json.loads(texts[0], parse_float=Decimal), json.loads(texts[1], parse_float=Decimal)
@@ -281,3 +285,68 @@ def test_mutations_are_refused(case: Callable[[], tuple[Workload, Fleet]]) -> No
         changed = json.loads(dumps(plan), parse_float=Decimal)
         mutate(changed)
         assert not check_texts(graph, changed).valid, (case.__name__, number)
+
+
+def chain_case() -> tuple[Workload, Fleet]:
+    """Return six nodes in a row for three devices of two kinds."""
+    from stagewright.graph import GraphBuilder
+
+    builder = GraphBuilder("chain")
+    for i in range(6):
+        builder.add_node(f"n{i}", work=5 + i)
+    for i in range(5):
+        builder.add_tensor(i, [i + 1], nbytes=3)
+    for i in range(6):
+        builder.add_param(10, [i])
+    link = Link(10**12)
+    kinds = (Kind("a", 2, link, memory_limit=30), Kind("b", 1, link, memory_limit=60))
+    return Workload(builder.build()), Fleet(kinds)
+
+
+OBJECTIVES = [
+    Objective("latency"),
+    Objective("latency", 10**6),
+    Objective("makespan"),
+    Objective("makespan", 10**6),
+    Objective("period", latency_limit=10**6),
+    Objective("cost", 10**6),
+]
+GOALS = [
+    _set("objective", "minimise", value="most"),
+    _set("objective", "value", value=Decimal("0.000000000001")),
+    _set("objective", "lower_bound", value=10**6),
+    _set("bottleneck", value=Decimal("0.000000000001")),
+    _set("gap", value=7),
+    _set("stages", 0, "device", value="none"),
+    _set("stages", 0, "work", value=0),
+    _set("stages", 0, "total", value=1),
+    _set("stages", 0, "peak_bytes", value=10**9),
+    _set("machine", "devices", 0, "count", value=7),
+    _set("machine", "devices", 0, "link", "bandwidth", value=1),
+    _set("machine", "devices", 0, "memory_limit", value=1),
+    _set("bounds", 0, "value", value=1),
+    _set("bounds", 0, "evidence", value="flow"),
+    _move_first,
+    _swap,
+    _drop("objective", "value"),
+    _drop("objective", "lower_bound"),
+    _drop("stages", 0),
+    _drop("stages", 0, "nodes", 0),
+]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: f"{o.minimise} {o.to_json(0, 0)}")
+def test_mutations_of_every_objective_are_refused(objective: Objective) -> None:
+    graph, plan = documents(*chain_case(), objective)
+    report = check_texts(graph, plan)
+    assert report.exit_code == 0, report
+    assert len(plan["stages"]) > 1
+    for number, mutate in enumerate(GOALS):
+        changed = json.loads(dumps(plan), parse_float=Decimal)
+        mutate(changed)
+        assert not check_texts(graph, changed).valid, number
+    for key in ("period_limit", "latency_limit"):
+        if key in plan["objective"]:
+            changed = json.loads(dumps(plan), parse_float=Decimal)
+            changed["objective"][key] = Decimal("0.000000000001")
+            assert not check_texts(graph, changed).valid, key

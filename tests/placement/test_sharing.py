@@ -16,6 +16,7 @@ import pytest
 from tests.placement.instances import random_fleet, random_workload
 
 from stagewright.bound.solvers import safe_bound, solve_models
+from stagewright.bound.types import Bound
 from stagewright.certificate.build import dumps
 from stagewright.certificate.check import check_texts
 from stagewright.errors import InfeasibleError, InputError, LimitError
@@ -155,9 +156,10 @@ def compare(mode: str, seeds: range, most: int) -> int:
         loads = loads_of(fleet, found.plan.devices, costs)
         assert max(load.total for load in loads.values()) == found.bottleneck, (mode, seed)
         assert found.lower_bound <= right <= found.bottleneck, (mode, seed, found.bounds)
+        assert bounded or found.lower_bound == found.bottleneck, (mode, seed)
         reached += found.bottleneck == right
         compared += 1
-    # The search is none over all assignments, and it rates memory by a lower bound.
+    # Memory is rated by a lower bound.
     assert reached >= (0.9 if bounded else 1) * compared, (mode, reached, compared)
     return compared
 
@@ -172,7 +174,7 @@ def test_against_all_plans(mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_against_all_plans_at_length(mode: str, part: int) -> None:
     first = 1000 * (part + 1)
-    assert compare(mode, range(first, first + 1000), 5000) > 200
+    assert compare(mode, range(first, first + 1000), 1000) > 100
 
 
 @pytest.mark.parametrize("mode", ["any", "overlap"])
@@ -205,7 +207,8 @@ def test_program(mode: str) -> None:
     assert len(models) > 8
 
 
-def test_solver_closes_what_counting_does_not() -> None:
+def test_solver_closes_what_counting_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stagewright.placement.sharing_method._STEPS", 0)
     pytest.importorskip("highspy", reason="needs the extra 'solvers'")
     workload, fleet = chain([4, 4, 4, 4, 4], 3), Fleet((Kind("a", 2, Link(10**12)),), shared=True)
     found = solve_shared(workload, fleet, time_limit=20)
@@ -288,7 +291,7 @@ def documents(workload: Workload, fleet: Fleet) -> tuple[Document, Document]:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_checker_agrees(mode: str) -> None:
-    checked = 0
+    checked = refused = 0
     for seed in range(20):
         try:
             graph, plan = documents(*instance(mode, seed))
@@ -297,13 +300,31 @@ def test_checker_agrees(mode: str) -> None:
         report = check_texts(graph, plan)
         assert report.exit_code == 0, (mode, seed, report)
         checked += 1
-        if plan["lower_bound"] < plan["bottleneck"]:
-            # The same file with a bound that no formula gives.
-            value = plan["bottleneck"]
-            bound = {"method": "packing", "value": value, "seconds": 0, "evidence": "recomputed"}
-            plan |= {"lower_bound": value, "gap": 0, "status": "optimal", "bounds": [bound]}
-            assert not check_texts(graph, plan).valid, (mode, seed)
+        forged = _everything_on_one_device(*instance(mode, seed))
+        if forged is not None and forged["bottleneck"] > plan["bottleneck"]:
+            # Claimed to be the best of all, which the search over all assignments finds out.
+            code = check_texts(graph, forged).exit_code
+            assert code == 1 if mode in ("any", "overlap") else code in (1, 3), (mode, seed)
+            refused += 1
     assert checked > 12
+    assert refused > 2
+
+
+def _everything_on_one_device(workload: Workload, fleet: Fleet) -> Document | None:
+    nodes = tuple(workload.graph.topological_order.tolist())
+    solution = solve_shared(workload, fleet, time_limit=20, solver=None)
+    for device in range(fleet.stages):
+        plan = PlacedPlan((nodes,), (device,))
+        if problems_of_shared(workload, fleet, plan):
+            continue
+        value = evaluate_shared(workload, fleet, plan)[0].total
+        bound = Bound("exact", value, 0, "exhaustive")
+        changed = replace(
+            solution, plan=plan, bottleneck=value, value=value, bounds=(bound,), value_bound=value
+        )
+        document = placed_document(workload, fleet, changed, seed=0)
+        return json.loads(dumps(document), parse_float=Decimal)  # type: ignore[no-any-return]
+    return None
 
 
 def case() -> tuple[Workload, Fleet]:

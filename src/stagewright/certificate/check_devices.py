@@ -388,7 +388,7 @@ def check_placed(graph: Any, plan: Any, report: Any, allowed: float | None) -> N
     parts = tools.beside("check_stages.py")
     devices = load_devices(plan.document, fleet)
     if fleet.sharing:
-        tools.beside("check_shared.py")["check_shared"](graph, plan, devices, report)
+        tools.beside("check_shared.py")["check_shared"](graph, plan, devices, report, allowed)
         return
     if report.refuse(structure_problems(graph, fleet, devices, plan.stages)):
         return

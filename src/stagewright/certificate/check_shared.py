@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
@@ -127,8 +128,8 @@ def period_of(fleet: Any, devices: list[int], numbers: list[dict[str, int]]) -> 
 # --- the bounds ---------------------------------------------------------------------------------
 
 
-def unit_work(graph: Any, fleet: Any, components: Any) -> list[list[int | None]]:
-    """Return per kind the work of what shares a device; None where the kind cannot run it.
+def units_of(graph: Any, components: Any) -> list[int]:
+    """Return for each node the number of the unit that shares its device in every plan.
 
     What shares a stage (never cut apart, pinned, and all that lies between) does, and groups do.
     """
@@ -160,11 +161,17 @@ def unit_work(graph: Any, fleet: Any, components: Any) -> list[list[int | None]]
             rows[label[first]].append(label[v])
             rows[label[v]].append(label[first])
     unit = components(rows)
+    found = [unit[label[v]] for v in range(n)]
+    number = {u: i for i, u in enumerate(dict.fromkeys(found))}
+    return [number[u] for u in found]
+
+
+def unit_work(graph: Any, fleet: Any, unit: list[int]) -> list[list[int | None]]:
+    """Return per kind the work of each unit; None where the kind cannot run it."""
     work: list[list[int | None]] = []
     for kind in fleet.kinds:
         row: list[int | None] = [0] * (max(unit) + 1)
-        for v in range(n):
-            u = unit[label[v]]
+        for v, u in enumerate(unit):
             so_far, more = row[u], kind.work[v]
             row[u] = None if so_far is None or more is None else so_far + more
         work.append(row)
@@ -199,12 +206,135 @@ def packed(work: list[list[int | None]], fleet: Any, limit: int, k: int) -> bool
     return needed <= room
 
 
+class Assignments:
+    """The question whether some assignment of units keeps all loads below a limit.
+
+    Units are placed one after another, the heaviest first; what a device does only grows.  Memory counts the parameters
+    of a device and its largest working set, which can only make more assignments pass.
+    """
+
+    def __init__(
+        self, graph: Any, fleet: Any, unit: list[int], work: list[list[int | None]], limit: int
+    ) -> None:
+        self.work, self.fleet, self.limit = work, fleet, limit
+        self.kinds = [q for q, kind in enumerate(fleet.kinds) for _ in range(kind.count)]
+        self.links = [fleet.seat(d)[1:] for d in range(len(self.kinds))]
+        count = len(work[0])
+        self.tensors: list[tuple[int, set[int], Any, Any]] = []
+        for producer, consumers, size, time in graph.tensors:
+            readers = {unit[c] for c in consumers} - {unit[producer]}
+            if readers and not graph.replicable[producer]:
+                self.tensors.append((unit[producer], readers, size, time))
+        columns = [[w for w in column if w is not None] for column in zip(*work, strict=True)]
+        least = [min(column, default=0) for column in columns]
+        self.order = sorted(range(count), key=lambda u: -least[u])
+        self.left = [0] * (count + 1)
+        for i in range(count - 1, -1, -1):
+            self.left[i] = self.left[i + 1] + least[self.order[i]]
+        self.at: dict[int, int] = {}
+        self.sizes = [size for size, _ in graph.params]
+        self.params: list[set[int]] = [set() for _ in range(count)]
+        for p, (_, users) in enumerate(graph.params):
+            for v in users:
+                self.params[unit[v]].add(p)
+        held = [0] * len(unit)
+        for producer, consumers, size, _ in graph.tensors:
+            for v in {producer, *consumers}:
+                held[v] += size or 0
+        self.held = [0] * count
+        for v, u in enumerate(unit):
+            self.held[u] = max(self.held[u], held[v])
+
+    def found(self, steps: int, deadline: float) -> bool | None:
+        """Return whether there is one; None after so many steps, or too late."""
+        stack: list[tuple[int, int]] = [(0, 0)]  # units placed, and the device to try next
+        while stack:
+            steps -= 1
+            if steps < 0 or (not steps & 255 and monotonic() > deadline):
+                return None
+            placed, device = stack.pop()
+            for u in self.order[placed:]:
+                self.at.pop(u, None)
+            if placed == len(self.order):
+                return True
+            u, used = self.order[placed], set(self.at.values())
+            empty = {self.kinds[d] for d in range(device) if d not in used}
+            for d in range(device, len(self.kinds)):
+                if self.work[self.kinds[d]][u] is None:
+                    continue
+                if d not in used and self.kinds[d] in empty:
+                    continue
+                if d not in used:
+                    empty.add(self.kinds[d])
+                stack.append((placed, d + 1))
+                self.at[u] = d
+                if self.fits(placed + 1):
+                    stack.append((placed + 1, 0))
+                    break
+                stack.pop()
+                del self.at[u]
+        return False
+
+    def fits(self, placed: int) -> bool:
+        """Return whether the units placed so far leave all loads below the limit, and room for the others."""
+        loads = [[0, 0, 0] for _ in self.kinds]
+        for u, d in self.at.items():
+            loads[d][0] += self.work[self.kinds[d]][u] or 0
+        for producer, readers, size, time in self.tensors:
+            if producer not in self.at:
+                continue
+            home = self.at[producer]
+            others = {self.at[u] for u in readers if u in self.at} - {home}
+            for d in others:
+                loads[d][1] += self.links[d][0].price(size, time)
+            if others:
+                loads[home][2] += self.links[home][1].price(size, time)
+        for d, q in enumerate(self.kinds):
+            here = [u for u, e in self.at.items() if e == d]
+            if not here:
+                continue
+            params = set().union(*(self.params[u] for u in here))
+            held = sum(self.sizes[p] for p in params) + max(self.held[u] for u in here)
+            kind = self.fleet.kinds[q]
+            if kind.limit is not None and held > kind.limit:
+                return False
+            loads[d][0] += kind.spilled(held)
+        busy = [max(load) if self.fleet.overlap else sum(load) for load in loads]
+        if max(busy) >= self.limit:
+            return False
+        taken = sum(load[0] if self.fleet.overlap else sum(load) for load in loads)
+        return self.left[placed] <= len(loads) * (self.limit - 1) - taken
+
+
+def redone(
+    graph: Any,
+    fleet: Any,
+    unit: list[int],
+    work: list[list[int | None]],
+    value: int,
+    allowed: float | None,
+) -> tuple[bool | None, str]:
+    """Return whether no assignment has a load below `value`, None if that stays open, and why."""
+    search = Assignments(graph, fleet, unit, work, value)
+    steps = 20_000 if allowed is None else 10**12
+    answer = search.found(steps, monotonic() + (1e9 if allowed is None else allowed))
+    if answer is None:
+        return None, "the search was not redone (too long); --exhaustive SECONDS allows more"
+    if not answer:
+        return True, "the search over all assignments was redone"
+    limited = any(m is not None for kind in fleet.kinds for m in (kind.memory, kind.limit))
+    if limited:
+        return None, "redone with a lower bound of what devices hold: too low"
+    return False, "an assignment below it exists"
+
+
 def judge(
-    graph: Any, fleet: Any, bounds: list[dict[str, Any]]
+    graph: Any, fleet: Any, bounds: list[dict[str, Any]], allowed: float | None
 ) -> Iterator[tuple[dict[str, Any], bool | None, str]]:
     """Yield for every bound whether it is proven, disproved (False) or open (None), and why."""
     parts = tools.beside("check_classes.py")
-    work = unit_work(graph, fleet, tools.beside("check_proofs.py")["components"])
+    unit = units_of(graph, tools.beside("check_proofs.py")["components"])
+    work = unit_work(graph, fleet, unit)
     count = len(work[0])
     least = [min((w for w in row if w is not None), default=0) for row in zip(*work, strict=True)]
     problem = SimpleNamespace(work=work, least=lambda: least)
@@ -220,14 +350,18 @@ def judge(
             why = f"recomputed: {'refuted' if k is None else f'counted with k = {k}'}"
         elif bound["evidence"] == "flow":
             answer, why = False, "flows prove nothing about shared devices"
-        elif value > proven:
+        elif value > proven and bound["evidence"] == "claimed" and allowed is None:
             answer, why = None, "a claim without evidence"
+        elif value > proven:
+            answer, why = redone(graph, fleet, unit, work, value, allowed)
         if answer:
             proven = max(proven, value)
         yield bound, answer, why
 
 
-def check_shared(graph: Any, plan: Any, devices: list[int], report: Any) -> None:
+def check_shared(
+    graph: Any, plan: Any, devices: list[int], report: Any, allowed: float | None
+) -> None:
     """Check the stages, their devices and numbers, and what the plan says about bounds."""
     fleet = plan.machine
     parts = tools.beside("check_stages.py")
@@ -252,4 +386,4 @@ def check_shared(graph: Any, plan: Any, devices: list[int], report: Any) -> None
             f"the busiest device takes {tools.seconds(period)}; gap and status follow"
         )
     if report.valid:
-        tools.record(report, judge(graph, fleet, plan.bounds))
+        tools.record(report, judge(graph, fleet, plan.bounds, allowed))

@@ -29,8 +29,13 @@ from .workload import PlacedPlan, Workload
 __all__ = ["solve_shared"]
 
 _ROUNDS: Final = 12
-_PROPOSALS: Final = 4000
-"""Per unit and round of the search."""
+_PROPOSALS: Final = 2000
+_MOST_PROPOSALS: Final = 500_000
+"""Per unit and round of the search, and per round."""
+
+_MOST_UNITS: Final = 24
+_STEPS: Final = 2_000_000
+"""Of the search over all assignments."""
 
 _MOST_COLUMNS: Final = 60_000
 
@@ -77,6 +82,7 @@ def solve_shared(
     run.start_from_stages()
     run.pack()
     run.search()
+    run.enumerate()
     return run.finish(run.ask_solver(solver))
 
 
@@ -123,7 +129,7 @@ class _Run:
         task, margin = self.units.task, 0
         start = [] if self.best is None else self._devices_of_units(self.best[1])
         counts = [kind.count for kind in self.fleet.kinds]
-        proposals = _PROPOSALS * task.size
+        proposals = min(_PROPOSALS * task.size, _MOST_PROPOSALS)
         until = time.perf_counter() + self.effort.seconds_left() / 3
         for attempt in range(6):
             if attempt and not self.open():
@@ -148,6 +154,23 @@ class _Run:
         upper = self.best[0] if self.best else ceiling(self.units.whole) + 1
         if self.lower < upper:
             self.bounds.append(packing_bound(self.units.whole, self.lower, upper))
+
+    def enumerate(self) -> None:
+        """Look at all assignments, where they are few enough."""
+        if not self.open() or self.best is None or self.units.task.size > _MOST_UNITS:
+            return
+        task, start = self.units.task, time.perf_counter()
+        counts = np.array([kind.count for kind in self.fleet.kinds], np.int32)
+        native = native_task(task, [(0, 1, q, q, 0) for q in range(len(counts))], 0)
+        upper = self.best[0]
+        complete, value, device, _, self.interrupted = native.best_share(
+            counts, upper, _STEPS, **self.effort.native()
+        )
+        if complete:
+            seconds = time.perf_counter() - start
+            self.bounds.append(Bound("exact", value, seconds, "exhaustive"))
+        if len(device):
+            self._judge(self._plan(device.tolist()))
 
     def ask_solver(self, solver: str | None) -> str:
         """Let a solver look for better plans and bounds; return why it did not close the gap."""
