@@ -28,6 +28,7 @@ SMALL = {
     "robust": "--only zfnet --stages 4 --samples 4",
     "search": "--synthetic 80 --stages 4 --seconds 0.1 --nodes 80 --parts time speed",
     "wide": "--instances layered-n50 --k 16 --seconds 1",
+    "training": "--width 32 --rows 16 --blocks 3 --steps 1 --microbatches 2 --only gnmt --exhaustive 0.01",
     "wide_bound": "--only layered-n50 --stages 16 --seconds 1",
 }
 
@@ -40,6 +41,10 @@ def test_command_prints_whole_tables(name: str, tmp_path: Path) -> None:
         pytest.importorskip("onnxruntime")
         if not shutil.which("c++"):
             pytest.skip("counting bytes needs a compiler")
+    if name == "training":
+        pytest.importorskip("torch")
+        if not Path("/proc/self/clear_refs").exists():
+            pytest.skip("memory is measured by /proc")
     if name in ("pipeline", "tuning"):
         pytest.importorskip("onnxruntime")
     if name in ("ladder", "integrality"):

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training by a schedule: plans of published profiles, and predictions against pipelines that ran.
+
+The first table plans profiles of PipeDream (one minibatch is a microbatch) for equal devices: what the schedule, recomputation
+and replicas are worth within a limit of memory, how long the exact program takes, and what the checker says.
+
+The second trains a stack of blocks as two processes with torch.distributed.pipelining over gloo, one thread each.  The
+joint graph of the blocks is profiled node by node in this process, a hop is timed between the two, the plan is made
+for two devices, and the same schedule runs.  Memory is what a process holds beyond what it held before it had its
+stage, at most during the last of its steps (VmHWM, with freed tensors given back at once).  Beside what a
+plan counts, that library holds inputs, targets and received tensors of all m microbatches, not of those in flight, and
+what a stage sent until the backward pass of that microbatch: `+ buffers` adds these to the prediction.  A step is
+predicted as m + k - 1 periods; times are the shortest of the measured ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import INSTANCES, header, row, table
+
+from stagewright.errors import InfeasibleError, LimitError
+from stagewright.placement.backward import training_workload
+from stagewright.placement.devices import Fleet, Kind, Link
+from stagewright.placement.method import PlacedSolution, solve_placed
+from stagewright.placement.schedule import Schedule
+from stagewright.placement.workload import Workload, evaluate
+from stagewright.placing import PlacedResult
+from stagewright.readers import load
+
+PROFILES = (("pipedream_gnmt", 600 * 2**20), ("pipedream_resnet50", 12 * 2**30))
+SETTINGS: tuple[dict[str, Any], ...] = (
+    {"name": "gpipe"},
+    {"name": "gpipe", "recompute": "auto"},
+    {"name": "1f1b"},
+    {"name": "1f1b", "recompute": "auto"},
+    {"name": "1f1b", "replicas": 4},
+    {"name": "1f1b", "recompute": "auto", "replicas": 4},
+)
+RUNS = (("gpipe", "never"), ("1f1b", "never"), ("gpipe", "always"), ("1f1b", "always"))
+MIB = 2**20
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--parts", nargs="*", default=["plans", "runs"], help="plans, runs")
+    parser.add_argument("--only", default="", help="profiles whose name holds this")
+    parser.add_argument("--devices", type=int, default=8, help="of the planned machine (8)")
+    parser.add_argument("--microbatches", type=int, default=8, help="per step (8)")
+    parser.add_argument("--time-limit", type=float, default=60.0, help="seconds of a plan (60)")
+    parser.add_argument("--exhaustive", type=float, default=10.0, help="seconds of a check (10)")
+    parser.add_argument("--width", type=int, default=512, help="of the blocks that run (512)")
+    parser.add_argument("--rows", type=int, default=512, help="of a microbatch that runs (512)")
+    parser.add_argument("--blocks", type=int, default=8, help="that run (8)")
+    parser.add_argument("--steps", type=int, default=5, help="that are measured (5)")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    wrong = 0
+    if "plans" in options.parts and not INSTANCES.exists():
+        print(f"skipped: no instances at {INSTANCES}", file=sys.stderr)
+    elif "plans" in options.parts:
+        wrong += plans(options)
+    if "runs" in options.parts:
+        runs(options)
+    return 1 if wrong else 0
+
+
+def plans(options: argparse.Namespace) -> int:
+    """Print plans of published profiles; return how many the checker refused."""
+    header("Schedules, recomputation and replicas within a limit of memory")
+    columns = "profile|limit GiB|schedule|recompute|replicas|period ms|status|bubble|devices of stages|in flight|recomputing"
+    table([*columns.split("|"), "ideals", "seconds", "check"])
+    wrong = 0
+    for name, limit in PROFILES:
+        if options.only not in name:
+            continue
+        path = INSTANCES / "raw" / f"{name}.graph.txt"
+        workload = training_workload(load(path), None, path)
+        for setting in SETTINGS:
+            schedule = Schedule(microbatches=options.microbatches, **setting)
+            kind = Kind("gpu", options.devices, Link(10 * 10**9), memory_limit=limit)
+            fleet = Fleet((kind,), schedule=schedule)
+            start = time.perf_counter()
+            said = [
+                name,
+                f"{limit / 2**30:.3g}",
+                schedule.name,
+                schedule.recompute,
+                schedule.replicas,
+            ]
+            try:
+                found = solve_placed(workload, fleet, time_limit=options.time_limit)
+            except (InfeasibleError, LimitError) as error:
+                why = "proven: no plan" if isinstance(error, InfeasibleError) else "none found"
+                row([*said, "-", why, *"-----", f"{time.perf_counter() - start:.2f}", "-"])
+                continue
+            seconds = time.perf_counter() - start
+            report = PlacedResult(workload, fleet, found, 0).check(options.exhaustive)
+            wrong += not report.valid
+            row([*said, *_plan_cells(workload, fleet, found), f"{seconds:.2f}", _said(report)])
+    return wrong
+
+
+def _plan_cells(workload: Workload, fleet: Fleet, found: PlacedSolution) -> list[object]:
+    costs = evaluate(workload, fleet, found.plan)
+    seats = [fleet.seat_at(device) for device in found.plan.devices]
+    proven = found.bottleneck == found.lower_bound
+    bubble = 0 if fleet.schedule is None else fleet.schedule.bubble(len(costs))
+    return [
+        f"{found.bottleneck / 1e9:.3f}",
+        "optimal" if proven else f"{found.lower_bound / found.bottleneck:.3f}",
+        f"{float(bubble):.3f}",
+        " ".join(str(seat.replicas) for seat in seats),
+        " ".join(str(cost.in_flight) for cost in costs),
+        sum(seat.recompute for seat in seats),
+        found.ideals or "-",
+    ]
+
+
+def _said(report: Any) -> str:
+    return {0: "all verified", 1: "INVALID", 3: "proof not redone"}[report.exit_code]
+
+
+def runs(options: argparse.Namespace) -> None:
+    """Print predictions against pipelines of two processes."""
+    import torch
+    from benchmarks.training_model import blocks_of
+
+    from stagewright.placement.joint import trace_training
+
+    header("Predicted and measured training on two processes")
+    torch.set_num_threads(1)
+    # The blocks differ, so that the plan has something to decide.
+    widths = [options.width * (2 + 4 * (i % 3) // 2) for i in range(options.blocks)]
+    model = blocks_of(widths, options.width)
+    batch = torch.zeros(options.rows, options.width)
+    whole = [str(i) for i in range(options.blocks)]
+    joint = trace_training(model, (batch,), torch.nn.functional.mse_loss, (batch,), whole=whole)
+    workload = joint.measured(repetitions=options.steps)
+    boundary = batch.numel() * 4
+    params = sum(p.numel() * 4 for p in model.parameters())
+    print(
+        f"{options.blocks} blocks, {params / MIB:.0f} MiB of parameters, a boundary of {boundary / MIB:.1f} MiB; "
+        f"nodes take {workload.graph.total_work / 1e9:.0f} ms per microbatch in all; {options.microbatches} "
+        f"microbatches, Adam.\n"
+    )
+    columns = "schedule|recompute|stage|blocks|in flight|predicted MiB|+ buffers MiB|measured MiB|measured / with buffers"
+    table([*columns.split("|"), "predicted step s", "measured step s", "measured / predicted"])
+    hop = None
+    for name, choice in RUNS:
+        schedule = Schedule(name, options.microbatches, "adam", choice)  # type: ignore[arg-type]
+        if hop is None:
+            # A first run, for the hop alone.
+            hop = min(
+                part["hop"] for part in _train(options, widths, schedule, [options.blocks // 2])
+            )
+        link = Link(int(boundary / hop))
+        fleet = Fleet((Kind("process", 2, link),), schedule=schedule)
+        found = solve_placed(workload, fleet)
+        sizes = _blocks_per_stage(workload, found, options.blocks)
+        measured = _train(options, widths, schedule, sizes[:1])
+        costs = evaluate(workload, fleet, found.plan)
+        predicted = (options.microbatches + 1) * found.bottleneck / 1e12
+        step = min(
+            max(parts) for parts in zip(*(part["seconds"] for part in measured), strict=True)
+        )
+        for stage, (cost, part) in enumerate(zip(costs, measured, strict=True)):
+            # Inputs of all microbatches, and targets in the last stage; in the first one gradients of all, of which
+            # the plan has one, and what was sent.
+            later = options.microbatches - cost.in_flight
+            buffers = 2 * later if stage else later + options.microbatches - 1 + cost.in_flight - 1
+            buffers *= boundary
+            total = cost.held_bytes + buffers
+            times = [f"{predicted:.2f}", f"{step:.2f}", f"{step / predicted:.2f}"]
+            row(
+                [
+                    name,
+                    choice,
+                    stage,
+                    sizes[stage],
+                    cost.in_flight,
+                    f"{cost.held_bytes / MIB:.0f}",
+                    f"{total / MIB:.0f}",
+                    f"{part['held'] / MIB:.0f}",
+                    f"{part['held'] / total:.3f}",
+                    *(times if stage == 0 else ["", "", ""]),
+                ]
+            )
+    print(f"\nA hop of a boundary takes {(hop or 0) * 1e3:.2f} ms.")
+    load_now = ", ".join(f"{x:.1f}" for x in os.getloadavg())
+    print(
+        f"Load after the run {load_now}: other programs ran beside these on {os.cpu_count()} cores."
+    )
+
+
+def _blocks_per_stage(workload: Workload, found: PlacedSolution, blocks: int) -> list[int]:
+    """Return how many blocks each of the two stages of a plan has."""
+    graph = workload.graph
+    names = [
+        {graph.group_names[g] for v in nodes if (g := int(graph.group[v])) >= 0}
+        for nodes in found.plan.stages
+    ]
+    sizes = [sum(str(i) in own for i in range(blocks)) for own in names]
+    if len(sizes) != 2 or sum(sizes) != blocks:
+        raise RuntimeError(f"expected {blocks} blocks on two stages, got {sizes}")
+    return sizes
+
+
+def _train(
+    options: argparse.Namespace, widths: list[int], schedule: Schedule, cut: list[int]
+) -> list[dict[str, Any]]:
+    """Train by a schedule with the blocks cut after the first so many; return what each process measured."""
+    with tempfile.TemporaryDirectory() as folder:
+        job = {
+            "meeting": str(Path(folder) / "meeting"),
+            "rows": options.rows,
+            "width": options.width,
+            "widths": widths,
+            "ends": [[0, cut[0]], [cut[0], options.blocks]],
+            "recompute": [schedule.recompute == "always"] * 2,
+            "microbatches": options.microbatches,
+            "schedule": schedule.name,
+            "steps": options.steps,
+        }
+        # Freed tensors go back to the system at once, so that what a process holds is what it needs.
+        environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "benchmarks.training_model", json.dumps(job)]
+        processes = [
+            subprocess.Popen(
+                [*command, str(rank)],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            for rank in (0, 1)
+        ]
+        try:
+            outputs = [process.communicate(timeout=900) for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+    for process, (_, said) in zip(processes, outputs, strict=True):
+        if process.returncode:
+            raise RuntimeError(said.decode()[-2000:])
+    return [json.loads(out.decode().splitlines()[-1]) for out, _ in outputs]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
