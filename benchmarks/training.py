@@ -61,6 +61,7 @@ def main() -> int:
     parser.add_argument("--width", type=int, default=512, help="of the blocks that run (512)")
     parser.add_argument("--rows", type=int, default=512, help="of a microbatch that runs (512)")
     parser.add_argument("--blocks", type=int, default=8, help="that run (8)")
+    parser.add_argument("--runs", type=int, default=4, help="how many settings run (4)")
     parser.add_argument("--steps", type=int, default=5, help="that are measured (5)")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -156,7 +157,7 @@ def runs(options: argparse.Namespace) -> None:
     columns = "schedule|recompute|stage|blocks|in flight|predicted MiB|+ buffers MiB|measured MiB|measured / with buffers"
     table([*columns.split("|"), "predicted step s", "measured step s", "measured / predicted"])
     hop = None
-    for name, choice in RUNS:
+    for name, choice in RUNS[: options.runs]:
         schedule = Schedule(name, options.microbatches, "adam", choice)  # type: ignore[arg-type]
         if hop is None:
             # A first run, for the hop alone.

@@ -206,6 +206,46 @@ def steps_of(fleet: Any) -> Iterator[tuple[int, int, int]]:
         yield s, mask, r * shifts[q]
 
 
+class Kept:
+    """What classes read, make and save of the tensors, as bits, and the bytes of any set of these."""
+
+    def __init__(self, graph: Any, fleet: Any, members: list[set[int]]) -> None:
+        home = {v: c for c, nodes in enumerate(members) for v in nodes}
+        self.saved, self.reads, self.makes = ([0] * len(members) for _ in range(3))
+        self.forward, sizes = 0, []
+        for t, (producer, consumers, size, _) in enumerate(graph.tensors):
+            sizes.append(size or 0)
+            ahead = not fleet.backward[producer]
+            self.forward |= ahead << t
+            self.makes[home[producer]] |= 1 << t
+            for v in consumers:
+                self.reads[home[v]] |= 1 << t
+                self.saved[home[v]] |= (ahead and fleet.backward[v]) << t
+        # Per byte of such a set the bytes of the tensors that each of its values stands for.
+        self.tables = [
+            [
+                sum(s for i, s in enumerate(sizes[b : b + 8]) if value >> i & 1)
+                for value in range(256)
+            ]
+            for b in range(0, len(sizes), 8)
+        ]
+
+    def size(self, tensors: int) -> int:
+        """Return the bytes of a set of tensors."""
+        parts = tensors.to_bytes(len(self.tables), "little")
+        return sum(table[part] for table, part in zip(self.tables, parts, strict=True))
+
+    def of(self, classes: list[int]) -> tuple[int, int, int]:
+        """Return what :func:`kept_by` returns for the nodes of some classes."""
+        saved = reads = makes = 0
+        for c in classes:
+            saved |= self.saved[c]
+            reads |= self.reads[c]
+            makes |= self.makes[c]
+        come = reads & ~makes
+        return self.size(saved), self.size(come & self.forward), self.size(come & ~self.forward)
+
+
 def charge(search: Any, nodes: list[int], compute: dict[int, int]) -> dict[int, int]:
     """Add to what a block computes what it streams and what adding gradients up takes; where it fits.
 
@@ -215,8 +255,9 @@ def charge(search: Any, nodes: list[int], compute: dict[int, int]) -> dict[int, 
     params = {p for v in nodes for p in problem.params[v]}
     size = sum(search.sizes[p] for p in params)
     sync = {}
-    members = {m for v in nodes for m in problem.members[v]}
-    saved, fed, gradients = kept_by(search.graph, fleet, members)
+    if search.kept is None:
+        search.kept = Kept(search.graph, fleet, problem.members)
+    saved, fed, gradients = search.kept.of(nodes)
     running = max(saved + gradients, *(problem.held[v] for v in nodes))
     for s in list(compute):
         kind, (replicas, again, kept) = fleet.kinds[fleet.seats[s][0]], schedule.modes[s]

@@ -97,6 +97,7 @@ class Search:
         self, problem: Any, graph: Any, fleet: Any, limit: int, allowed: float | None
     ) -> None:
         self.problem, self.graph, self.fleet, self.limit = problem, graph, fleet, limit
+        self.kept: Any = None  # what classes keep between their passes, once that is asked for
         self.sizes = [size for size, _ in graph.params]
         self.steps_left = 400_000 if allowed is None else 10**12
         self.deadline = time.monotonic() + (1e9 if allowed is None else allowed)
