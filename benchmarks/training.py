@@ -10,7 +10,9 @@ for two devices, and the same schedule runs.  Memory is what a process holds bey
 stage, at most during the last of its steps (VmHWM, with freed tensors given back at once).  Beside what a
 plan counts, that library holds inputs, targets and received tensors of all m microbatches, not of those in flight, and
 what a stage sent until the backward pass of that microbatch: `+ buffers` adds these to the prediction.  A step is
-predicted as m + k - 1 periods; times are the shortest of the measured ones.
+predicted as m + k - 1 periods; times are the shortest of the measured ones.  Nodes are profiled by the time that the
+processor gave them, and `computing` holds what a stage computes per step against the same clock in its process, so
+these two hardly depend on what else runs on the machine; the time that a step takes does.
 """
 
 from __future__ import annotations
@@ -146,7 +148,7 @@ def runs(options: argparse.Namespace) -> None:
     batch = torch.zeros(options.rows, options.width)
     whole = [str(i) for i in range(options.blocks)]
     joint = trace_training(model, (batch,), torch.nn.functional.mse_loss, (batch,), whole=whole)
-    workload = joint.measured(repetitions=options.steps)
+    workload = joint.measured(repetitions=options.steps, clock=time.thread_time)
     boundary = batch.numel() * 4
     params = sum(p.numel() * 4 for p in model.parameters())
     print(
@@ -155,7 +157,8 @@ def runs(options: argparse.Namespace) -> None:
         f"microbatches, Adam.\n"
     )
     columns = "schedule|recompute|stage|blocks|in flight|predicted MiB|+ buffers MiB|measured MiB|measured / with buffers"
-    table([*columns.split("|"), "predicted step s", "measured step s", "measured / predicted"])
+    more = "computing, predicted s|measured s|measured / predicted|step, predicted s|measured s|measured / predicted"
+    table([*columns.split("|"), *more.split("|")])
     hop = None
     for name, choice in RUNS[: options.runs]:
         schedule = Schedule(name, options.microbatches, "adam", choice)  # type: ignore[arg-type]
@@ -181,6 +184,8 @@ def runs(options: argparse.Namespace) -> None:
             buffers = 2 * later if stage else later + options.microbatches - 1 + cost.in_flight - 1
             buffers *= boundary
             total = cost.held_bytes + buffers
+            computing = options.microbatches * cost.work / 1e12
+            busy = min(part["busy"])
             times = [f"{predicted:.2f}", f"{step:.2f}", f"{step / predicted:.2f}"]
             row(
                 [
@@ -193,6 +198,9 @@ def runs(options: argparse.Namespace) -> None:
                     f"{total / MIB:.0f}",
                     f"{part['held'] / MIB:.0f}",
                     f"{part['held'] / total:.3f}",
+                    f"{computing:.2f}",
+                    f"{busy:.2f}",
+                    f"{busy / computing:.3f}",
                     *(times if stage == 0 else ["", "", ""]),
                 ]
             )

@@ -87,7 +87,7 @@ def hop_seconds(rank: int, shape: tuple[int, ...], rounds: int = 8) -> float:
 
 
 def train(job: dict[str, Any], rank: int) -> dict[str, Any]:
-    """Train a stage; return seconds of each step, bytes held beside those before the stage, and hops."""
+    """Train a stage; return seconds of each step, passed and computing, bytes held beside those before, and a hop's."""
     import torch.distributed as dist
     from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
 
@@ -106,21 +106,21 @@ def train(job: dict[str, Any], rank: int) -> dict[str, Any]:
         stage = Recomputed(stage)
     m = job["microbatches"]
     data = torch.randn(m * shape[0], shape[1])
-    held = sum(p.numel() * 4 for p in stage.parameters())
     pipe = PipelineStage(stage, rank, 2, torch.device("cpu"))
     kind = {"gpipe": ScheduleGPipe, "1f1b": Schedule1F1B}[job["schedule"]]
     schedule = kind(pipe, n_microbatches=m, loss_fn=nn.functional.mse_loss)
     optimizer = torch.optim.Adam(stage.parameters(), foreach=False)
-    seconds = []
+    seconds, busy = [], []
     for step in range(job["steps"]):
         dist.barrier()
         if step == job["steps"] - 1:
             forget_peak()
-        start = time.perf_counter()
+        start, computing = time.perf_counter(), time.thread_time()
         if rank == 0:
             schedule.step(data)
         else:
             schedule.step(target=data)
+        busy.append(time.thread_time() - computing)
         dist.barrier()
         seconds.append(time.perf_counter() - start)
         if step == job["steps"] - 1:
@@ -128,7 +128,7 @@ def train(job: dict[str, Any], rank: int) -> dict[str, Any]:
         optimizer.step()
         optimizer.zero_grad(set_to_none=False)
     dist.destroy_process_group()
-    return {"seconds": seconds, "held": most - before, "params": held, "hop": hop}
+    return {"seconds": seconds, "busy": busy, "held": most - before, "hop": hop}
 
 
 if __name__ == "__main__":
