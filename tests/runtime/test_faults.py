@@ -214,6 +214,27 @@ def test_a_stage_that_cannot_start_again_ends_the_pipeline(tmp_path: Path) -> No
             pipeline.run(item(1))
 
 
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_spare_worker_stands_in_unless_it_is_gone_itself(tmp_path: Path, alive: bool) -> None:
+    _, folder, _ = split(SKIP, tmp_path, *THREE)
+    with Pipeline(folder) as pipeline:
+        assert inside(pipeline)._spare is None
+    with Pipeline(folder, restart=1) as pipeline:
+        engine = inside(pipeline)
+        pipeline.run(item(0))
+        spare, workers = engine._spare.process.pid, list(engine.processes)
+        if not alive:
+            os.kill(spare, signal.SIGKILL)
+            engine._spare.process.wait()
+        os.kill(workers[1], signal.SIGKILL)
+        for i in range(20):
+            assert (pipeline.run(item(i))["p"] == np.maximum(item(i)["x"], 0)).all()
+        assert engine.processes[::2] == workers[::2]
+        assert (engine.processes[1] == spare) == alive
+        assert engine._spare.process.pid not in (spare, *engine.processes)
+        assert pipeline.faults == ("stage 1 died: killed by SIGKILL",)
+
+
 def test_closing_amid_a_restart_waits_for_nobody(tmp_path: Path) -> None:
     _, folder, _ = split(SKIP, tmp_path, *THREE)
     pipeline = Pipeline(folder, restart=1)

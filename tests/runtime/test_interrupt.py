@@ -128,16 +128,16 @@ def test_workers_do_not_outlive_the_caller_whatever_they_compute(tmp_path: Path)
     _, folder, _ = split(SLOW, tmp_path, ["a"], ["b"], ["d"])
     program = (
         "import os, numpy as np; from stagewright.runtime import Pipeline\n"
-        f"p = Pipeline({str(folder)!r})\n"
+        f"p = Pipeline({str(folder)!r}, restart=1)\n"
         f"p.submit({{'times': np.array({FOREVER}), 'x': np.zeros((1, 3), np.float32)}})\n"
         "while p._engine.times[1].counts[0] == 0: pass\n"
-        "print(*p._engine.processes, flush=True)\n"
+        "print(*p._engine.processes, p._engine._spare.process.pid, flush=True)\n"
         "os.kill(os.getpid(), 9)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as caller:
         output, _ = caller.communicate(timeout=30)
     workers = [int(pid) for pid in output.split()]
-    assert len(workers) == 3
+    assert len(workers) == 4
     assert still_run(workers, 5) == []
 
 

@@ -312,7 +312,12 @@ def _planned(task: tuple[str, int]) -> tuple[Any, ...]:
     return found.plan.stages, found.bottleneck, found.lower_bound, found.status
 
 
-def test_plans_of_many_models_are_those_made_here(cluster: Any, tmp_path: Path) -> None:
+def _swept(model: str) -> list[dict[str, Any]]:
+    points = sw.sweep(model, "1..4", bandwidth="1GB/s", time_limit=20).to_json()["points"]
+    return [{name: point[name] for name in ("stages", "period", "lower_bound")} for point in points]
+
+
+def test_plans_and_sweeps_of_many_models_are_those_made_here(cluster: Any, tmp_path: Path) -> None:
     models = []
     for layers in (3, 6):
         models.append(str(tmp_path / f"decoder{layers}.graph.json"))
@@ -320,6 +325,8 @@ def test_plans_of_many_models_are_those_made_here(cluster: Any, tmp_path: Path) 
     tasks = [(model, stages) for model in models for stages in (1, 2, 4)]
     there = list(over_ray(_planned, tasks, address=cluster.address))
     assert there == [_planned(task) for task in tasks]
+    swept = list(over_ray(_swept, models, address=cluster.address))
+    assert swept == [_swept(model) for model in models]
 
 
 def test_no_cluster_is_said() -> None:

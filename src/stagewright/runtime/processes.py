@@ -5,7 +5,8 @@ The shared memory has no name: it is a descriptor that the workers are given, so
 when the last of them is gone, whatever happened.  Every pipe has exactly one process at each end, so
 a process that dies closes its channels and the news travels by itself; a monitor thread adds which
 stage it was, and why.  Workers that live on find a closed channel too, keep their loaded stage, and
-wait to be wired anew: that is all a restart has to do for them.
+wait to be wired anew: that is all a restart has to do for them.  Where workers are started again, a spare one
+stands by that has its libraries loaded, for that takes longer than all the rest.
 """
 
 from __future__ import annotations
@@ -130,6 +131,7 @@ class ProcessEngine:
         self._stages, self._routes, self._restart = stages, routes, restart
         self._closing = False
         self._workers: list[_Worker] = []
+        self._spare: _Worker | None = None
         self._said = threading.Condition()
         times_start, self._starts, total = _places(len(stages), routes)
         self._memory_fd = _anonymous_memory(total)
@@ -143,6 +145,8 @@ class ProcessEngine:
         try:
             for number in range(len(stages)):
                 self._workers.append(self._start(number))
+            # Now, while the others load, so that it is idle when items come.
+            self._spare = self._spawn() if restart else None
             self._monitor.start()
             self._wire()
         except BaseException:
@@ -154,7 +158,21 @@ class ProcessEngine:
         """Process numbers, by stage."""
         return [w.process.pid for w in self._workers]
 
+    @property
+    def _all(self) -> list[_Worker]:
+        return self._workers + ([self._spare] if self._spare else [])
+
     def _start(self, number: int) -> _Worker:
+        """Return a worker that has been told its stage: the spare one, if there is."""
+        worker, self._spare = self._spare or self._spawn(), None
+        setup = WorkerSetup(
+            number, self._stages[number], self._memory_bytes, self._times_start[number]
+        )
+        self._tell(worker, setup, [self._memory_fd])
+        return worker
+
+    def _spawn(self) -> _Worker:
+        """Start a worker that loads its libraries and waits to be told its stage."""
         control, theirs = Pipe()
         paths = [_PACKAGE_ROOT, os.environ.get("PYTHONPATH", "")]
         # Until the worker ignores it, Ctrl-C must not reach it.
@@ -174,12 +192,7 @@ class ProcessEngine:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
-        setup = WorkerSetup(
-            number, self._stages[number], self._memory_bytes, self._times_start[number]
-        )
-        worker = _Worker(process, control)
-        self._tell(worker, setup, [self._memory_fd])
-        return worker
+        return _Worker(process, control)
 
     def _tell(self, worker: _Worker, message: object, fds: Sequence[int]) -> None:
         # If it has gone, the monitor learns of it from the same socket.
@@ -318,6 +331,7 @@ class ProcessEngine:
                     self.kill()
                     raise
             else:
+                self._spare = self._spare or self._spawn()
                 return
 
     def _wait_until_apart(self) -> None:
@@ -350,7 +364,7 @@ class ProcessEngine:
         self._closing = True
         with self._said:
             self._said.notify_all()
-        for worker in self._workers:
+        for worker in self._all:
             worker.process.kill()
 
     def close(self) -> None:
@@ -360,10 +374,10 @@ class ProcessEngine:
             self._news_in.send_bytes(b".")
             self._monitor.join()
         self._close_ends()
-        for worker in self._workers:
+        for worker in self._all:
             worker.control.close()
         deadline = time.monotonic() + _GRACE_SECONDS
-        for worker in self._workers:
+        for worker in self._all:
             try:
                 worker.process.wait(timeout=max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:

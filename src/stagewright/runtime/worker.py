@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+from ..cost.ort_session import onnxruntime
 from .channels import ChannelClosedError, RingReceiver, RingSender
 from .session import StageSession
 from .stage_loop import StageSettings, Times, pin, run_stage
@@ -107,6 +108,7 @@ def _end_with_caller(control_fd: int) -> None:
 
 
 def _work(control: Connection) -> None:
+    onnxruntime("Running a pipeline")  # a spare worker loads it before it is told its stage
     setup: WorkerSetup = control.recv()
     settings = setup.settings
     (memory_fd,) = _descriptors(control, 1)
