@@ -8,6 +8,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,8 @@ class CompiledStages:
 
     def close(self) -> None:
         """End the graph and its actors."""
-        self._graph.teardown()
+        with suppress(Exception):  # a graph that hangs may end its machines with it
+            self._graph.teardown()
         for actor in self.actors:
             ray.kill(actor)
 

@@ -58,19 +58,31 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=120)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--parts", default="own,compiled", help="our channels; compiled graphs")
     parser.add_argument("--floats", default="1000,100000", help="what stages of one operator send")
     parser.add_argument("--layers", default="1,6", help="sizes of the encoder, in layers")
     options = parser.parse_args()
     header(f"Pipelines of {STAGES} stages: raylets against local processes, on this machine")
-    with cluster() as made, tempfile.TemporaryDirectory() as folder:
+    parts = options.parts.split(",")
+    with tempfile.TemporaryDirectory() as name:
+        if "own" in parts:
+            own_channels(Path(name), options)
+        if "compiled" in parts:
+            compiled_graphs(Path(name), options)
+    return 0
+
+
+def own_channels(folder: Path, options: argparse.Namespace) -> None:
+    """Compare rates, then kill a raylet amid a stream over each channel."""
+    with cluster() as made:
         rates = [f"{name} items/s" for name in ("local", *WAYS)]
         table(["stages of", "round", *rates, *(f"{name}/local" for name in WAYS), "outputs"])
         for floats in map(int, options.floats.split(",")):
-            chain = write_chain(Path(folder) / f"chain{floats}", floats)
+            chain = write_chain(folder / f"chain{floats}", floats)
             compare(made, chain, f"one operator, {4 * floats:,} bytes", options, compiled=True)
         for layers in map(int, options.layers.split(",")):
-            stages = Path(folder) / f"stages{layers}"
-            split(Path(folder), stages, layers)
+            stages = folder / f"stages{layers}"
+            split(folder, stages, layers)
             compare(made, stages, f"an encoder, {layers} layers", options, compiled=False)
         print()
         table(
@@ -80,15 +92,25 @@ def main() -> int:
         for channel in CHANNELS:
             kill(made, channel, stages, layers, 2 * options.items)
             made.add_node(num_cpus=STAGES, object_store_memory=MEMORY)
-        forked = write_chain(Path(folder) / "forked", floats, forked=True)
-        print("\nA compiled graph of Ray whose input two stages read:", end=" ")
+
+
+def compiled_graphs(folder: Path, options: argparse.Namespace) -> None:
+    """Say what compiled graphs of Ray do with two readers of one input, and when a process is killed."""
+    chain = write_chain(folder / "line", 100_000)
+    with cluster():
+        for _ in range(3):
+            done, said, seconds, lost = kill_a_process(chain, inputs_of(chain, options.items))
+            print(
+                f"\nA process of a compiled graph killed: {done} of {options.items} items came out, "
+                f"{said} after {seconds:.1f} s, and the cluster lost {lost} of {STAGES + 2} machines.",
+                flush=True,
+            )
+            if lost:
+                break
+    forked = write_chain(folder / "forked", 100_000, forked=True)
+    with cluster():
+        print("\nA compiled graph whose input two stages read:", flush=True, end=" ")
         print(first_outputs(forked, inputs_of(forked, 4)))
-        done, said, seconds, lost = kill_a_process(chain, inputs_of(chain, options.items))
-        print(
-            f"A process of a compiled graph killed: {done} of {options.items} items came out, "
-            f"{said} after {seconds:.1f} s, and the cluster lost {lost} machines."
-        )
-    return 0
 
 
 @contextmanager
