@@ -10,7 +10,7 @@ namespace {
 constexpr std::int32_t kIn = -2;
 constexpr std::int32_t kOut = -1;
 constexpr std::int64_t kLargestSum = std::int64_t{1} << 61U;
-constexpr int kShares = 4;  // of overflow, that one solve() tries
+constexpr int kShares = 5;  // of overflow, that one solve() tries
 
 std::vector<Node> topological(const Instance& g) {
     std::vector<std::int32_t> missing(static_cast<std::size_t>(g.n));
@@ -200,7 +200,7 @@ BlockCut::Minimum BlockCut::solve_at_share(std::int64_t p, Stop& stop, std::int6
 
 // value(share) is concave, and each set that a cut returns is a line above it.  From a set that spills, less than
 // the whole share gives too little; from one with room left, more than nothing gives too much.  Between
-// two such sets, cut where their lines meet.
+// two such sets, cut where their lines meet.  Where the best set's bytes are counted better otherwise, try that too.
 BlockCut::Minimum BlockCut::solve(std::int64_t p, Stop& stop, std::int64_t enough) {
     if (!spill_.binds()) {
         const auto minimum = solve_at_share(p, stop, enough);
@@ -214,28 +214,34 @@ BlockCut::Minimum BlockCut::solve(std::int64_t p, Stop& stop, std::int64_t enoug
     Minimum best;
     std::int64_t least = 0;  // q f(S) - p amount(S) of the best set
     auto share = share_;
+    auto counts = counts_;
+    auto better = counts;
+    bool changed = false;
     for (int i = 0; i < kShares; ++i) {
-        spill_.set_share(share, network_);
+        spill_.set_share(share, counts, network_);
         auto minimum = solve_at_share(p, stop, enough);
         if (!minimum.finished) {
             if (i > 0) minimum.value = std::max(minimum.value, best.value);
             return minimum;
         }
         const auto held = spill_.held(found_.data());
-        const Line line{share, scale_ * minimum.cost - p * minimum.amount, spill_.slope(held)};
+        const Line line{share, scale_ * minimum.cost - p * minimum.amount,
+                        spill_.slope(held, network_)};
         minimum.cost += spill_.time(held);
         const auto value = scale_ * minimum.cost - p * minimum.amount;
         if (i == 0 || minimum.value > best.value) {
             best.value = minimum.value;
             share_ = share;
+            counts_ = counts;
         }
         if (i == 0 || value < least) {
             least = value;
+            better = spill_.better();
             best.amount = minimum.amount;
             best.cost = minimum.cost;
             std::swap(set_, found_);
         }
-        if (best.value >= least || line.slope == 0) break;
+        if (best.value >= least) break;
         (line.slope > 0 ? rising : falling) = line;
         auto next = line.slope > 0 ? Spill::kWhole : 0;
         if (rising.share >= 0 && falling.share >= 0) {
@@ -245,7 +251,13 @@ BlockCut::Minimum BlockCut::solve(std::int64_t p, Stop& stop, std::int64_t enoug
                 (static_cast<Wide>(falling.height) - rising.height) * Spill::kWhole / run;
             next = static_cast<std::int64_t>(std::clamp<Wide>(meet, 0, Spill::kWhole));
         }
-        if (next == rising.share || next == falling.share) break;
+        if (next == rising.share || next == falling.share) {
+            if (changed || better == counts) break;
+            changed = true;
+            counts = better;
+            next = share_;
+            rising = falling = Line{};
+        }
         share = next;
     }
     best.finished = true;

@@ -81,7 +81,9 @@ class BlockCut {
     std::int64_t scale_ = 1, steepest_ = 1, solved_ = 0;
     FlowNetwork network_;
     Spill spill_;
-    std::int64_t share_ = Spill::kWhole;  // that did best in the last solve()
+    // What did best in the last solve().
+    std::int64_t share_ = Spill::kWhole;
+    Spill::Counts counts_ = Spill::Counts::moment;
     std::vector<Node> in_, free_, queue_, pins_;
     std::vector<std::int32_t> place_;  // of a free node among the vertices; negative: forced
     std::vector<std::int32_t> side_;   // of a vertex: 1 before In, 2 behind it

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -79,6 +80,8 @@ struct Memory {
     }
 };
 
+struct Alive;
+
 /// Immutable; every constraint has been compiled into contracted nodes and precedence edges.
 struct Instance {
     Node n = 0;
@@ -91,6 +94,7 @@ struct Instance {
     Ragged successors, predecessors;  // precedence: tensors and further edges, deduplicated
     bool has_memory = false;
     Memory memory;
+    std::shared_ptr<const Alive> alive;  // null: not counted, working sets are
     Picoseconds total_work = 0;
 
     [[nodiscard]] Tensor tensors() const { return static_cast<Tensor>(producer.size()); }

@@ -2,6 +2,9 @@
 // The problem and the costs of its blocks.
 #include "common.hpp"
 
+#include "alive.hpp"
+#include "spill.hpp"
+
 void bind_problem(nb::module_& m) {
     nb::class_<Cancel>(m, "Cancel",
                        "Ends the native calls that were given it, from another thread.")
@@ -71,7 +74,40 @@ void bind_problem(nb::module_& m) {
             "for "
             "each byte\n"
             "above the limit.")
+        .def(
+            "set_alive",
+            [](sw::Instance& self, const sw::TensorUses& flow, const Int64Array& member_offsets,
+               const Int32Array& members) {
+                const auto rows = as_ragged(member_offsets, members);
+                if (!self.has_memory || rows.size() != self.n)
+                    throw std::invalid_argument(
+                        "alive: expected set_memory() before, and one row of members per node");
+                for (const auto v : rows.values)
+                    if (v < 0 || v >= flow.n)
+                        throw std::invalid_argument("alive: unknown node of the graph");
+                nb::gil_scoped_release release;
+                self.alive = std::make_shared<const sw::Alive>(flow, rows);
+            },
+            "flow"_a, "member_offsets"_a.noconvert(), "members"_a.noconvert(),
+            "Let the bounds of wide graphs count what is surely alive while nodes of the graph "
+            "run.")
         .def_prop_ro("num_nodes", [](const sw::Instance& self) { return self.n; });
+    m.def(
+        "held_at_least",
+        [](const sw::Instance& g, const Int32Array& nodes) {
+            std::vector<sw::Word> set(sw::words_for(g.n), 0);
+            for (const auto v : as_span(nodes)) {
+                if (v < 0 || v >= g.n)
+                    throw std::invalid_argument("nodes: expected numbers from 0 to n - 1");
+                sw::insert(set.data(), v);
+            }
+            sw::Spill spill(g);
+            return spill.binds() ? spill.held(set.data()) : 0;
+        },
+        "instance"_a, "nodes"_a.noconvert(),
+        "Bytes that a block of these nodes holds at least, in any order: parameters, and what is "
+        "alive\n"
+        "at once; 0 where memory does not bind.");
     m.def(
         "block_costs",
         [](const sw::Instance& g, const Int32Array& block) {

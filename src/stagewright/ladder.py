@@ -139,7 +139,7 @@ def bound(
         # Where a cheaper bound closed the gap, it is that bound's evidence that holds.
         return replace(best, method="exact")
     if method in ("cover", "skeleton"):
-        reduced = reduce_problem(compile_problem(graph, machine))
+        reduced = reduce_problem(compile_problem(graph, machine)).counting_alive()
         return _relaxed(reduced, method, time_limit, seed, watch)
     raise InputError("method", " | ".join(BOUND_METHODS), repr(method))
 

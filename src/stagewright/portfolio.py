@@ -392,14 +392,14 @@ class Portfolio:
         if self._wide is None or self._contracted_at != upper - 1:
             # What held together for a dearer incumbent still does.
             small, complete = contract_by_cuts(
-                self._contracted or self.reduced, upper - 1, effort.share(0.3)
+                self._contracted or self.reduced.counting_alive(), upper - 1, effort.share(0.3)
             )
             if small is None:
                 bound = Bound("skeleton", upper, time.perf_counter() - start, "exhaustive")
                 return Outcome("skeleton", bounds=(bound,))
             self._contracted, self._wide = small, WideBound(small, self._wide)
             self._contracted_at = upper - 1 if complete else None
-        small, wide = self._contracted or self.reduced, self._wide
+        small, wide = self._contracted or self.reduced.counting_alive(), self._wide
         relaxed = wide.bound(known.lower, upper, **effort.native())
         bound = replace(relaxed.bound, seconds=time.perf_counter() - start)
         if relaxed.block is None:

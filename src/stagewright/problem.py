@@ -107,6 +107,8 @@ class Problem:
         The tensors of the cost graph; None when memory cannot bind.
     limit
         The hard limit of memory; None when there is none or everything fits.
+    alive
+        Whether the native form knows what is surely alive while nodes of the cost graph run.
     """
 
     machine: Machine
@@ -121,6 +123,7 @@ class Problem:
     members: tuple[tuple[int, ...], ...]
     flow: Flow | None
     limit: HardLimit | None = None
+    alive: bool = False
 
     @property
     def memory_binds(self) -> bool:
@@ -203,7 +206,14 @@ class Problem:
             )
         if self.limit is not None:
             instance.set_limit(self.limit.nbytes, self.limit.refusal, self.limit.per_byte)
+        if self.alive and self.flow is not None:
+            members = Ragged.of(self.members)
+            instance.set_alive(self.flow.native, members.offsets, members.values)
         return instance
+
+    def counting_alive(self) -> Problem:
+        """Return the problem for bounds that count what is alive beside a working set."""
+        return self if self.flow is None or self.alive else replace(self, alive=True)
 
     def least_costs(self) -> Sequence[int]:
         """Return picoseconds per node that every block with it costs: its work, what it spills alone."""
@@ -287,6 +297,7 @@ class Problem:
             ),
             flow=self.flow,
             limit=self.limit,
+            alive=self.alive,
         )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from tests.bound.problems import optimum, random_problem, with_memory
 from tests.solver import brute
@@ -116,12 +117,35 @@ def test_bounds_of_reduced_graphs_are_at_most_the_true_optimum(block: int) -> No
             continue
         compared += 1
         best = brute.graph_optimum(graph, machine, relaxed=False, best_orders=True)
-        reduced = reduce_problem(problem)
+        reduced = reduce_problem(problem).counting_alive()
         small, _ = contract_by_cuts(reduced, best, Effort.within(1e9))
         assert small is not None
         for prover in (SkeletonBound(reduced), SkeletonBound(small), CoverBound(small)):
             assert prover.bound(0, 2 * best + 5).bound.value <= best, f"seed {seed}"
     assert compared > 20
+
+
+def test_what_is_alive_is_at_most_the_least_peak() -> None:
+    """Of random convex blocks, over all orders; and more than the largest working set often."""
+    rng = random.Random(9)
+    more = 0
+    for seed in range(600):
+        graph, machine = random_case(seed, max_nodes=8)
+        problem = compile_problem(graph, replace(machine, memory=0))
+        if not problem.memory_binds or max(problem.working_set) == 0:
+            continue
+        order, n = problem.order.tolist(), problem.num_nodes
+        begin = rng.randrange(n)
+        block = order[begin : rng.randint(begin + 1, n)]
+        nodes = sorted(v for c in block for v in problem.members[c])
+        params = {p for c in block for p in problem.params_of[c]}
+        held = _native.held_at_least(
+            problem.counting_alive().instance, np.array(block, dtype=np.int32)
+        )
+        alive = held - sum(problem.param_bytes[p] for p in params)
+        assert alive <= brute.least_peak(graph, nodes), f"seed {seed}"
+        more += alive > max(problem.working_set[c] for c in block)
+    assert more > 5
 
 
 def test_huge_sizes_do_not_overflow() -> None:

@@ -20,8 +20,8 @@ class CoverBound:
     """Raises a lower bound on the bottleneck of `problem` as long as that helps.
 
     It seeks amounts on the nodes such that no block below a threshold holds a k-th of the whole
-    (docs/method_cover.md).  Overflow counts parameters and the largest working set.  Problems of more than 400
-    nodes are left alone.
+    (docs/method_cover.md).  Overflow counts parameters and what is surely alive at once.  Problems of more than
+    400 nodes are left alone.
 
     Parameters
     ----------

@@ -47,8 +47,8 @@ class SkeletonBound:
     """Raises a lower bound on the bottleneck of `problem` as long as it is given time.
 
     It covers the ideals by intervals and solves a relaxation over those, in which minimum cuts bound the
-    blocks; docs/method_skeleton.md has the proofs.  Overflow counts parameters and the largest
-    working set, a lower bound of the true one.
+    blocks; docs/method_skeleton.md has the proofs.  Overflow counts parameters and what is
+    surely alive at once, a lower bound of the true one.
 
     Parameters
     ----------
