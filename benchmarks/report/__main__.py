@@ -52,6 +52,7 @@ def page(files: Sequence[Path], wanted: Path | None = WANTED) -> str:
         parts = [HEAD, *_provenance(ask, files)]
         for title, section in (
             ("## Beside the paper's abstract", bounds.abstract(ask)),
+            ("## The graphs", bounds.graphs(ask)),
             ("## Lower bounds", bounds.quality(ask)),
             ("### By area", bounds.areas(ask)),
             ("### Where the gaps are widest", bounds.worst(ask)),

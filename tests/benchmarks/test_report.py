@@ -19,7 +19,7 @@ from benchmarks.report.rows import VIEWS, across, markdown
 
 from stagewright.benching.methods import METHODS
 from stagewright.benching.results import Results
-from stagewright.benching.tables import asking
+from stagewright.benching.tables import asking, query
 
 PICTURE_FOLDER = report.PAGE.parent / "pictures"
 
@@ -93,6 +93,20 @@ def test_bounds_stand_over_the_best_plan_of_any_method(tmp_path: Path) -> None:
         assert within == [["testbed fast", "16", "2", "0.0 %", "50.0 %", "50.0 %", "50.0 %"]]
 
 
+def test_graphs_are_counted_by_area(tmp_path: Path) -> None:
+    rows = [
+        row("plan", f"{area}/{nodes}", upper=1, lower=1, nodes=nodes, edges=2 * nodes, reduced_nodes=9, ideals=i)
+        for area, nodes, i in (("vision", 20, 7), ("vision", 40, None), ("language", 90, 5))
+    ]  # fmt: skip
+    with asking([filled(tmp_path, rows)], VIEWS) as ask:
+        found = table_of("\n".join(bounds.graphs(ask)), "set")
+    assert [cells[1:] for cells in found] == [
+        ["language", "1", "90 (90)", "180 (180)", "9 (9)", "5", "1 of 1"],
+        ["vision", "2", "30 (40)", "60 (80)", "9 (9)", "7", "1 of 2"],
+        ["all", "3", "40 (90)", "80 (180)", "9 (9)", "6", "2 of 3"],
+    ]
+
+
 def test_searches_and_peers_are_compared_on_the_same_instances(tmp_path: Path) -> None:
     rows = [
         row("plan", upper=100, lower=100),
@@ -108,10 +122,14 @@ def test_searches_and_peers_are_compared_on_the_same_instances(tmp_path: Path) -
             ["plan", "1", "1.0000", "1.0000", "1 of 1"],
             ["random-100", "1", "1.5000", "1.5000", "0 of 1"],
         ]
-        peers = {cells[2]: cells[3:] for cells in table_of("\n".join(searches.peers(ask)), "instances")}  # fmt: skip
+        text = "\n".join(searches.peers(ask))
+        usual = {cells[2]: cells[3:] for cells in table_of(text, "instances")}
+        text = text[text.index("`cpsat` and") :]
+        peers = {cells[2]: cells[3:] for cells in table_of(text, "instances")}
         assert peers["cpsat"][:6] == ["1", "1", "1.0000", "1.0000", "1", "1"]
         assert peers["highs"][:6] == ["1", "0", "-", "-", "0", "0"]
-        assert peers["metis"][:6] == ["1", "0", "-", "-", "0", "-"]
+        assert usual["metis"][:6] == ["1", "0", "-", "-", "0", "-"]
+        assert usual["plan"][0] == peers["plan"][0] == "1"
 
 
 def test_relaxations_overflow_and_other_costs_are_joined_to_their_counterparts(tmp_path: Path) -> None:  # fmt: skip
@@ -131,6 +149,22 @@ def test_relaxations_overflow_and_other_costs_are_joined_to_their_counterparts(t
         assert over == ["16", "1", "1", "1.5000", "1.5000", "0.5000", "1.0000", "0.0 %", "100.0 %"]
         (other,) = table_of("\n".join(searches.other_costs(ask)), "machine")
         assert other == ["half-link", "16", "1", "1.0500", "1.0500", "1 of 1", "100.0 %", "1.2000"]
+
+
+def test_coverage_is_told_in_words_too(tmp_path: Path) -> None:
+    one = {"orders": 10_000, "plans": 90, "values": 12, "least": 120, "most": 240, "log10_orders": 20.2,
+           "random-100": 130, "random-10000": 120, "brkga-100": {"value": 125, "as_good": 0.25},
+           "brkga-10000": {"value": 110, "as_good": 0.0}}  # fmt: skip
+    rows = [row("plan", upper=100, lower=100), row("coverage-10000", details=json.dumps(one))]
+    path = filled(tmp_path, rows)
+    with asking([path], VIEWS) as ask:
+        text = "\n".join(searches.coverage(ask))
+    assert table_of(text, "graph") == [
+        ["a", "20", "10^20", "10,000", "90", "12", "2.0000", "1.2000", "1.1000", "25.0 %", "0.0 %"]
+    ]
+    assert "on 1 no random order is as good" in text
+    assert "10,000 evaluations 1.2000 random, 1.1000 BRKGA" in text
+    assert [r["proven"] for r in query(path, "SELECT proven FROM ratios ORDER BY method")] == [None, True]  # fmt: skip
 
 
 def test_growth_is_fitted_to_powers(tmp_path: Path) -> None:

@@ -29,13 +29,13 @@ _RATIOS = """
     SELECT results.*, best,
         CASE WHEN best = 0 THEN 1.0 ELSE lower::DOUBLE / best END AS bound_ratio,
         CASE WHEN best = 0 THEN 1.0 ELSE upper::DOUBLE / best END AS plan_ratio,
-        -- A search that gives no bounds proves nothing and fails at nothing.
-        CASE WHEN lower IS NULL AND upper IS NOT NULL THEN NULL
+        -- What gives no bounds proves nothing and fails at nothing.
+        CASE WHEN lower IS NULL AND (upper IS NOT NULL OR details IS NOT NULL) THEN NULL
             ELSE coalesce(lower >= coalesce(upper, best), false) END AS proven
     FROM results JOIN best USING ("set", instance, machine, k, source_digest)
     WHERE regexp_extract(machine_options, '^[^}]*}') = costs
-        -- What was not run, or says nothing of plans and bounds, is no failure of its method.
-        AND (upper IS NOT NULL OR lower IS NOT NULL OR error IS NOT NULL)
+        -- What was not run, or does not apply, is no failure of its method.
+        AND coalesce(upper::VARCHAR, lower::VARCHAR, error, details) IS NOT NULL
 """
 
 
