@@ -150,31 +150,43 @@ def _missing(ask: Ask, wanted: Path | None) -> Iterator[str]:
     yield "\n".join(["<!-- not run: the grids take hours -->", "```console", *commands, f"$ python -m benchmarks.report --take {taken}", "```"])  # fmt: skip
 
 
-def wanted_runs() -> list[Any]:
-    """Return, for each grid whose files are at hand, how many runs it has by set, machine, k and method."""
-    found = []
+def grids() -> Iterator[tuple[str, Grid]]:
+    """Yield the grids of the experiments whose files are at hand."""
     for name in _EXPERIMENTS:
         try:
-            jobs = [job for job in Grid.load(GRIDS / f"{name}.toml").jobs() if not job.opens]
+            yield name, Grid.load(GRIDS / f"{name}.toml")
         except InputError as error:
             print(f"{name}.toml is left out: {error}", file=sys.stderr)
-            continue
-        counts = Counter((j.instance.set, j.instance.machine, j.stages, j.method) for j in jobs)
-        found.append([name, [[*key, n] for key, n in sorted(counts.items())]])
-    return found
 
 
 def take(files: Sequence[Path]) -> None:
-    """Put the rows of results, the latest of each run, into the folder of results."""
+    """Put the rows of results, the latest of each run, into the folder of results.
+
+    Rows of graphs that the grids hold no longer, or with another content, are left out.  What the grids want is
+    written down beside them.
+    """
     RESULTS.mkdir(exist_ok=True)
+    found = dict(grids())
+    current = {(i.set, i.name, i.digest) for grid in found.values() for i in grid.instances}
+    sets = {own_set for own_set, _, _ in current}
+
+    def holds(row: dict[str, Any]) -> bool:
+        return row["set"] not in sets or (row["set"], row["instance"], row["source_digest"]) in current  # fmt: skip
+
     for path in files:
         rows = query(path, "SELECT * FROM results")
         target = Results(RESULTS / path.name, any_code=True)
         before = len(target)
         target.take(rows)
+        dropped = target.keep(holds)
         target.close()
-        print(f"{path.name}: {len(target)} runs, {len(target) - before} of them new")
-    WANTED.write_text(json.dumps(wanted_runs(), separators=(",", ":")).replace("]],", "]],\n") + "\n")  # fmt: skip
+        print(f"{path.name}: {before} runs before, {len(target)} now, {dropped} of graphs that are no more")  # fmt: skip
+    counts = []
+    for name, grid in found.items():
+        jobs = [job for job in grid.jobs() if not job.opens]
+        own = Counter((j.instance.set, j.instance.machine, j.stages, j.method) for j in jobs)
+        counts.append([name, [[*key, n] for key, n in sorted(own.items())]])
+    WANTED.write_text(json.dumps(counts, separators=(",", ":")).replace("]],", "]],\n") + "\n")
 
 
 def main() -> int:

@@ -257,7 +257,8 @@ def test_results_are_taken_over_and_the_later_run_stays(
     monkeypatch.setattr(report, "WANTED", tmp_path / "kept" / "wanted.json")
     monkeypatch.setattr(report, "_EXPERIMENTS", ("synthetic", "none-of-these"))
     report.take([filled(tmp_path, [row("plan", upper=9, lower=8), row("simple", lower=3)])])
-    report.take([filled(tmp_path, [row("plan", upper=9, lower=9)])])
+    gone = row("plan", "erdos-n1-s1", upper=9, lower=9, set="synthetic", machine="")
+    report.take([filled(tmp_path, [row("plan", upper=9, lower=9), gone])])
     with asking([tmp_path / "kept" / "some.parquet"]) as ask:
         found = ask("SELECT method, lower FROM results ORDER BY method")
     assert [tuple(r.values()) for r in found] == [("plan", 9), ("simple", 3)]

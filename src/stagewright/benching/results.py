@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +190,12 @@ class Results:
             known = self._rows.get(_name(row))
             if known is None or known["finished"] <= row["finished"]:
                 self._rows[_name(row)] = dict(row)
+
+    def keep(self, wanted: Callable[[Row], bool]) -> int:
+        """Leave out the rows that are not wanted; return how many they are."""
+        before = len(self._rows)
+        self._rows = {name: row for name, row in self._rows.items() if wanted(row)}
+        return before - len(self._rows)
 
     def close(self) -> None:
         """Write the Parquet file and end the journal."""
