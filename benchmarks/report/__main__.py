@@ -126,7 +126,9 @@ def _missing(ask: Ask, wanted: Path | None) -> Iterator[str]:
             total, done, hours = total + n, done + min(n, there), hours + n * each / 3600
             if there < n:
                 open_methods[f"`{method}`"] += n - there
-        table.append([f"`benchmarks/grids/{grid}.toml`", total, done, f"{hours / 2:.1f}"])
+        table.append(
+            [f"`benchmarks/grids/{grid}.toml`", total, done, f"{hours / 2:.1f}" if done else "-"]
+        )
         if open_methods:
             most = [f"{what} ({n:,})" for what, n in open_methods.most_common(_NAMED)]
             more = (
