@@ -15,10 +15,10 @@ namespace {
 __extension__ using Wide = __int128;
 
 constexpr int kCutsPerLook = 12;
-constexpr int kOrders = 24;           // drawn for good ideals to start from
-constexpr std::int64_t kFirst = 16;   // subproblems per boundary in the first round
-constexpr std::int64_t kPerCut = 60;  // work per arc of a cut, see Stop::spend
-constexpr std::int64_t kPerWord = 2;  // work per word of the closures
+constexpr int kOrders = 24;            // drawn for good ideals to start from
+constexpr std::int64_t kFirst = 16;    // subproblems per boundary in the first round
+constexpr std::int64_t kPerCut = 60;   // work per arc of a cut, see Stop::spend
+constexpr std::int64_t kPerWord = 16;  // work per node and word of the closures
 constexpr std::size_t kMostWords = std::size_t{1} << 26U;  // of open subproblems: 512 MB
 
 Picoseconds ceiling(std::int64_t a, std::int64_t b) { return a / b + (a % b > 0 ? 1 : 0); }
@@ -38,25 +38,31 @@ bool later(const Subproblem& one, const Subproblem& other) {
 struct Boundary {
     std::int32_t before, behind;  // blocks
     Picoseconds best;             // of an ideal that is known
+    std::vector<Word> ideal;      // that ideal
     std::vector<Subproblem> open;
     Picoseconds proven = 0;
 
     [[nodiscard]] Picoseconds value(Picoseconds x, Picoseconds y) const {
         return std::max(ceiling(x, before), ceiling(y, behind));
     }
+    void meet(Picoseconds x, Picoseconds y, const std::vector<Word>& set) {
+        if (value(x, y) >= best) return;
+        best = value(x, y);
+        ideal = set;
+    }
 };
 
 class Search {
    public:
-    Search(const Instance& g, std::int32_t k, Picoseconds lower, Stop& stop)
-        : g_(g), stop_(stop), closures_(g), cuts_(g), words_(closures_.words()) {
+    Search(const Instance& g, std::int32_t k, Picoseconds lower, Picoseconds enough, Stop& stop)
+        : g_(g), stop_(stop), enough_(enough), closures_(g), cuts_(g), words_(closures_.words()) {
         found_.value = lower;
-        for (std::int32_t i = 1; i < k; ++i) boundaries_.push_back({i, k - i, 0, {}, 0});
+        for (std::int32_t i = 1; i < k; ++i) boundaries_.push_back({i, k - i, 0, {}, {}, 0});
     }
 
     AverageBound run() {
         draw();
-        // What the best ideals promise most goes first; then the middle, where most is sent.
+        // Where even the best ideals known are dear goes first.
         std::stable_sort(
             boundaries_.begin(), boundaries_.end(),
             [](const Boundary& one, const Boundary& other) { return one.best > other.best; });
@@ -70,14 +76,21 @@ class Search {
         }
         found_.complete = !open;
         found_.cuts = cuts_.solved();
+        if (boundaries_.size() == 1)
+            for (Node v = 0; v < g_.n; ++v)
+                found_.plan.push_back(contains(boundaries_[0].ideal.data(), v) ? 0 : 1);
         return found_;
     }
 
    private:
     /// Prices the ideals along some orders for every boundary.
     void draw() {
-        for (auto& boundary : boundaries_)
-            boundary.best = boundary.value(0, g_.total_work);  // the empty ideal
+        for (auto& boundary : boundaries_) {
+            // All nodes, or for later boundaries none.
+            boundary.best = boundary.value(g_.total_work, 0);
+            boundary.ideal.assign(words_, ~Word{0});
+            boundary.meet(0, g_.total_work, std::vector<Word>(words_));
+        }
         OrderMaker maker(g_);
         Random random(0);
         std::vector<Node> order;
@@ -89,14 +102,15 @@ class Search {
             for (Tensor t = 0; t < g_.tensors(); ++t)
                 missing[t] = static_cast<std::int64_t>(g_.consumers[t].size());
             Picoseconds work = 0, live = 0;
+            std::vector<Word> ideal(words_, 0);
             for (const auto v : order) {
+                insert(ideal.data(), v);
                 work += g_.work[v];
                 for (const auto t : g_.writes[v]) live += g_.cost[t];
                 for (const auto t : g_.reads[v])
                     if (--missing[t] == 0) live -= g_.cost[t];
                 for (auto& boundary : boundaries_)
-                    boundary.best = std::min(
-                        boundary.best, boundary.value(work + live, g_.total_work - work + live));
+                    boundary.meet(work + live, g_.total_work - work + live, ideal);
             }
             stop_.spend(static_cast<std::int64_t>(order.size() * boundaries_.size()));
         }
@@ -104,10 +118,11 @@ class Search {
 
     /// Looks at so many subproblems at most; whether this boundary may still raise the bound.
     bool advance(Boundary& boundary, std::int64_t most) {
+        if (found_.value >= enough_) return false;
         while (boundary.best > found_.value && !boundary.open.empty()) {
             boundary.proven = std::min(boundary.best, boundary.open.front().bound);
             raise(boundary);
-            if (boundary.best <= found_.value) return false;
+            if (boundary.best <= found_.value || found_.value >= enough_) return false;
             if (most-- == 0 || full_ || stop_.now()) return true;
             std::pop_heap(boundary.open.begin(), boundary.open.end(), later);
             auto sub = std::move(boundary.open.back());
@@ -159,7 +174,7 @@ class Search {
                 sub.a = a;
             }
             if (!minimum.finished || sub.bound >= boundary.best) return true;
-            boundary.best = std::min(boundary.best, boundary.value(minimum.x, minimum.y));
+            boundary.meet(minimum.x, minimum.y, cuts_.set());
             if (sub.bound >= boundary.best) return true;
             const auto excess = static_cast<Wide>(minimum.x) * j - static_cast<Wide>(minimum.y) * i;
             auto& side = excess < 0 ? left : right;
@@ -220,6 +235,7 @@ class Search {
             if (in > most_in || out > most_out || meet(sub.in.data(), sub.out.data(), words_))
                 return false;
             for (Node v = 0; v < g_.n; ++v) {
+                if (stop_()) return true;  // what is forced so far holds
                 if (contains(sub.in.data(), v) || contains(sub.out.data(), v)) continue;
                 const auto before = added(closures_.ancestors(v), sub.in);
                 const auto behind = added(closures_.descendants(v), sub.out);
@@ -277,6 +293,7 @@ class Search {
 
     const Instance& g_;
     Stop& stop_;
+    Picoseconds enough_;
     Closures closures_;
     IdealCut cuts_;
     std::size_t words_;
@@ -290,8 +307,9 @@ class Search {
 
 }  // namespace
 
-AverageBound average_bound(const Instance& g, std::int32_t k, Picoseconds lower, Stop& stop) {
-    return Search(g, std::min(k, g.n), lower, stop).run();
+AverageBound average_bound(const Instance& g, std::int32_t k, Picoseconds lower, Picoseconds enough,
+                           Stop& stop) {
+    return Search(g, std::min(k, g.n), lower, enough, stop).run();
 }
 
 }  // namespace stagewright

@@ -28,11 +28,15 @@ struct AverageBound {
     Picoseconds value = 0;
     std::int32_t boundary = 0;  // its i; 0: none is better than the bound that was given
     std::int64_t looked = 0, cuts = 0;
-    bool complete = false;  // it is the largest T_i, or the bound that was given
+    /// For k = 2 the best plan that was met: block of each node, 0 or 1.  Otherwise empty.
+    std::vector<std::int32_t> plan;
+    bool complete = false;  // it is the largest T_i, or the bound that was given, or enough
 };
 
-/// Raises `lower`, which is proven; needs n * n / 4 bytes.  Overflow is left out.  Throws std::invalid_argument when
+/// Raises `lower`, which is proven, until it is `enough`; needs n * n / 4 bytes.  Overflow is left out.
+/// Throws std::invalid_argument when
 /// twice work and costs sum to more than 2^61.
-AverageBound average_bound(const Instance& instance, std::int32_t k, Picoseconds lower, Stop& stop);
+AverageBound average_bound(const Instance& instance, std::int32_t k, Picoseconds lower,
+                           Picoseconds enough, Stop& stop);
 
 }  // namespace stagewright

@@ -92,24 +92,28 @@ void bind_cover(nb::module_& m) {
 void bind_average(nb::module_& m) {
     m.def(
         "average_bound",
-        [](const sw::Instance& g, std::int32_t k, std::int64_t lower, double seconds,
-           const Cancel* cancel, std::int64_t work) {
+        [](const sw::Instance& g, std::int32_t k, std::int64_t lower, std::int64_t enough,
+           double seconds, const Cancel* cancel, std::int64_t work) {
             if (k < 1) throw std::invalid_argument("k: expected at least one block");
             sw::AverageBound found;
             Signals signals(cancel, work);
             {
                 nb::gil_scoped_release release;
                 auto stop = signals.stop(seconds);
-                found = sw::average_bound(g, k, lower, stop);
+                found = sw::average_bound(g, k, lower, enough, stop);
             }
             return std::make_tuple(found.value, found.boundary, found.looked, found.cuts,
-                                   found.complete, signals.interrupted());
+                                   found.complete, as_array(std::move(found.plan)),
+                                   signals.interrupted());
         },
-        "instance"_a, "k"_a, "lower"_a, "seconds"_a = 1e9, "cancel"_a = nb::none(),
-        "work"_a = kEndless,
-        "Raise the proven bound `lower` by what blocks on either side of a boundary cost on "
+        "instance"_a, "k"_a, "lower"_a, "enough"_a = kEndless, "seconds"_a = 1e9,
+        "cancel"_a = nb::none(), "work"_a = kEndless,
+        "Raise the proven bound `lower` to at most `enough` by what blocks on either side of a "
+        "boundary cost on "
         "average:\n"
-        "(value ps, blocks before that boundary, subproblems, cuts, complete, interrupted).");
+        "(value ps, blocks before that boundary, subproblems, cuts, complete, plan, "
+        "interrupted).\n"
+        "The plan is the best one met for two blocks, otherwise none.");
 }
 
 }  // namespace

@@ -13,9 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from . import _native
 from .bound.anchor import anchor_bound
+from .bound.average import average_bound
 from .bound.types import Bound
 from .bound.wide import WideBound
 from .effort import Effort
@@ -72,11 +74,11 @@ class Settings:
         Limits of the exact method.
     brief
         Limits of an attempt before that, where memory binds.
-    quick_work, brief_work, anchor_work, evolve_work
+    quick_work, brief_work, anchor_work, average_work, evolve_work
         Work of the first attempt at a proof, of the one before it and the bound for wide graphs that follows it,
-        of the anchor bound and of the genetic search.
+        of the anchor and the average-communication bound and of the genetic search.
     max_relaxed_nodes
-        The skeleton relaxation is left out for reduced problems beyond this size.
+        The skeleton relaxation and the average-communication bound are left out for reduced problems beyond this size.
     threads
         Threads for searches and proofs side by side, all cores by default.
     start
@@ -100,6 +102,7 @@ class Settings:
     quick_work: float = 4.0
     brief_work: float = 0.5
     anchor_work: float = 1.0
+    average_work: float = 1.0
     evolve_work: float = 3.0
     max_relaxed_nodes: int = 5_000
     threads: int | None = None
@@ -219,9 +222,11 @@ class Portfolio:
             anchor = min(self.settings.anchor_work, 0.1 * limit)
             quick = min(self.settings.quick_work, 0.4 * limit)
             brief = min(self.settings.brief_work, 0.05 * limit)
+            average = min(self.settings.average_work, 0.1 * limit)
             tasks = [
                 self._task("anchor", 0, self.anchor, known, anchor),
                 self._task("exact", 3, self._quick_proof, known, quick),
+                self._task("average", 5, self._average, known, average),
                 # Where the quick proofs fail, large graphs have a good plan at once.
                 self._task("levels", 4, self._levels_anew, known, min(1.0, 0.05 * limit)),
             ]
@@ -345,6 +350,18 @@ class Portfolio:
     def _brief_proof(self, known: Known, effort: Effort) -> Outcome:
         return self._exact(self.settings.brief, known, effort, once=True)
 
+    def _average(self, known: Known, effort: Effort) -> Outcome:
+        """Bound from below by what stages on either side of a boundary cost on average."""
+        if self.reduced.num_nodes > self.settings.max_relaxed_nodes:
+            return Outcome("average")
+        enough = known.best.bottleneck
+        averaged = average_bound(self.reduced, enough=enough, effort=effort)
+        bounds = (averaged.bound,) if averaged.bound.value > known.lower else ()
+        if averaged.block is None:
+            return Outcome("average", bounds=bounds)
+        found, best = self._priced(averaged.block, effort)
+        return Outcome("average", found, best, bounds)
+
     def _quick_proof(self, known: Known, effort: Effort) -> Outcome:
         return self._exact(self.settings.quick, known, effort, once=True)
 
@@ -406,6 +423,10 @@ class Portfolio:
             return Outcome("skeleton", bounds=(bound,), more=relaxed.more)
         full = small.expand(relaxed.block.tolist(), self.graph.num_nodes)
         block = np.array([full[nodes[0]] for nodes in self.reduced.members], np.int32)
-        found = Found(max(_native.block_costs(self.reduced.instance, block)), block)
-        best = self.pricing.true_cost(found, effort)
+        found, best = self._priced(block, effort)
         return Outcome("skeleton", found, best, (bound,), more=relaxed.more)
+
+    def _priced(self, block: npt.NDArray[np.int32], effort: Effort) -> tuple[Found, Found]:
+        """Return a plan of the reduced problem as searches price it, and with its true bottleneck."""
+        found = Found(max(_native.block_costs(self.reduced.instance, block)), block)
+        return found, self.pricing.true_cost(found, effort)

@@ -59,7 +59,10 @@ def test_for_two_stages_it_is_the_optimum() -> None:
     rng = random.Random(4)
     for _ in range(100):
         problem = random_problem(rng, rng.randint(2, 14), 2, 10**9)
-        assert average_bound(problem).bound.value == optimum(problem), problem
+        found = average_bound(problem)
+        assert found.bound.value == optimum(problem), problem
+        assert found.block is not None
+        assert max(_native.block_costs(problem.instance, found.block)) == found.bound.value
 
 
 def test_what_is_shown_with_little_work_holds_and_is_the_same_again() -> None:

@@ -26,8 +26,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from .. import _native
-from ..effort import Effort
+from ..effort import ENDLESS, Effort
 from ..problem import Problem
 from .simple import simple_bound
 from .types import Bound
@@ -38,7 +41,7 @@ _MAX_NODES = 20_000  # two bits per pair of nodes: 100 MB
 _MAX_SUM = 2**60
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Averaged:
     """What came of it.
 
@@ -50,6 +53,8 @@ class Averaged:
         The stages before the boundary that gives it; 0 where the simple bound is no less.
     complete
         All boundaries were searched to the end.
+    block
+        For two stages the best plan that was met, overflow left out: the block of each contracted node.
     interrupted
         Stopped by Ctrl-C; the bound holds.
     """
@@ -57,11 +62,16 @@ class Averaged:
     bound: Bound
     boundary: int
     complete: bool
+    block: npt.NDArray[np.int32] | None
     interrupted: bool
 
 
 def average_bound(
-    problem: Problem, seconds: float = 1e9, *, effort: Effort | None = None
+    problem: Problem,
+    seconds: float = 1e9,
+    *,
+    enough: int | None = None,
+    effort: Effort | None = None,
 ) -> Averaged:
     """Return the largest T_i of the module's docstring, or the simple bound if that is more.
 
@@ -72,19 +82,23 @@ def average_bound(
     ----------
     problem
         Compiled; reduced, it has the same optimum and fewer nodes.
+    enough
+        Stop at the first value that reaches this many picoseconds.
     seconds, effort
         When to stop; `effort` wins.  Equal work gives equal results.
     """
     start = time.perf_counter()
     simple = simple_bound(problem).value
     value, boundary, complete, interrupted = simple, 0, False, False
+    block = np.zeros(0, np.int32)
     whole = problem.total_work + sum(problem.cost)
     if problem.num_nodes <= _MAX_NODES and whole <= _MAX_SUM:
-        value, boundary, _, _, complete, interrupted = _native.average_bound(
+        value, boundary, _, _, complete, block, interrupted = _native.average_bound(
             problem.instance,
             problem.machine.stages,
             simple,
+            ENDLESS if enough is None else enough,
             **(effort or Effort.within(seconds)).native(),
         )
     bound = Bound("average", value, time.perf_counter() - start, "exhaustive")
-    return Averaged(bound, boundary, complete, interrupted)
+    return Averaged(bound, boundary, complete, block if len(block) else None, interrupted)
