@@ -16,6 +16,7 @@
 // and visits only candidates whose two distances make at most k blocks, which soon are few.
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 
 #include "ideals.hpp"
 
@@ -23,7 +24,10 @@ namespace stagewright {
 
 namespace {
 
-constexpr std::int64_t kPair = 8;     // work per pair of ideals, see Stop::spend
+// Work, see Stop::spend: of each pair of ideals, of those whose sets are compared, of those whose live
+// tensors are, and of each of these tensors.  Most pairs need the first only, but on wide graphs of costly
+// tensors the last outweighs all others.
+constexpr std::int64_t kPair = 3, kCompared = 4, kListed = 6, kTensor = 3;
 constexpr Picoseconds kClose = 2000;  // a gap below one in so many is closed from the top
 constexpr Picoseconds kFirstStep =
     64;  // from a guess that was too low: by one in so many, then twice that
@@ -93,6 +97,7 @@ class IdealGraph::Scan {
     std::size_t first_ = 0;              // layers before can reach nothing any more
     std::vector<std::int32_t> missing_;  // of the tensors live at the candidate in turn
     bool marked_ = false;
+    std::int64_t work_ = 0;  // not spent yet
 };
 
 bool IdealGraph::Scan::collect(Picoseconds threshold, Stop& stop) {
@@ -154,11 +159,14 @@ bool IdealGraph::Scan::reach_from(Layer& layer, std::int32_t j, bool forward) {
         const auto i = layer.reached[s - 1];
         const auto& from = all_[i];
         ++pairs;
+        work_ += kPair;
         const auto work = std::abs(to.work - from.work);
         if (work + std::abs(to.live - from.live) > threshold_) continue;
+        work_ += kCompared;
         if (!(forward ? contains(to.window, from.window) : contains(from.window, to.window)))
             continue;
         mark(j, true);
+        work_ += kListed + kTensor * static_cast<std::int64_t>(g_.lists_->of(all_[i].ideal).size());
         if (work + from.live + to.live - paid_twice(i) > threshold_) continue;
         parent_[j] = i;
         return true;
@@ -201,11 +209,10 @@ Answer IdealGraph::Scan::pass(Picoseconds threshold, bool forward, Stop& stop) {
     if (threshold < 1) return Answer::no;
     for (std::int32_t step = 1; step < candidates; ++step) {
         if (stop()) return Answer::unknown;
-        const auto before = pairs;
         const auto j = forward ? step : candidates - 1 - step;
         reach(j, forward);
         mark(j, false);
-        stop.spend(kPair * (pairs - before));
+        stop.spend(std::exchange(work_, 0));
     }
     return parent_[end(forward)] >= 0 ? Answer::yes : Answer::no;
 }

@@ -40,6 +40,10 @@ __all__ = ["Known", "Outcome", "Portfolio", "Settings", "Shared"]
 _SECOND = 10**9  # units of work
 _LARGE_BLOCK = 600  # nodes of a block from which on windows pay less than levels
 _BRIEF = 1_000  # reduced nodes up to which the first proofs take milliseconds, or fail soon
+_QUICK_SHARE = (
+    0.5  # of the time limit: more than the work of the first attempt takes on a free core
+)
+_BETTER = 0.98  # of an incumbent: below it an exact proof that failed may need much less work
 _MOST_DECODED = 200  # work per node and tensor of an order that the genetic search decodes
 
 
@@ -212,6 +216,8 @@ class Portfolio:
         # What an earlier round learned of the same incumbent still holds.
         self._wide: WideBound | None = None
         self._contracted_at: int | None = None  # the threshold of a complete contraction
+        # Work and incumbent of an exact proof that gained nothing.
+        self._in_vain: tuple[int, int] | None = None
 
     def tasks(self, known: Known) -> list[Task[Outcome]]:
         """Return the tasks of a round in the order in which they start."""
@@ -363,7 +369,9 @@ class Portfolio:
         return Outcome("average", found, best, bounds)
 
     def _quick_proof(self, known: Known, effort: Effort) -> Outcome:
-        return self._exact(self.settings.quick, known, effort, once=True)
+        # Where other programs take most of the core, its work would last beyond the limit.
+        until = time.perf_counter() + _QUICK_SHARE * self.settings.time_limit
+        return self._exact(self.settings.quick, known, effort.until(until), once=True)
 
     def _proof(self, known: Known, effort: Effort) -> Outcome:
         return self._exact(self.settings.exact, known, effort)
@@ -375,6 +383,9 @@ class Portfolio:
         upper = known.best.bottleneck
         if upper >= self.shared.too_wide.get((limits, once), upper + 1):
             return Outcome("exact")
+        if self._in_vain and effort.work <= self._in_vain[0] and upper > _BETTER * self._in_vain[1]:
+            # It starts from nothing each time, so less work will not do; the others take the time.
+            return Outcome("exact", more=True)
         start = time.perf_counter()
         proof = prove(
             self.pricing,
@@ -387,6 +398,9 @@ class Portfolio:
         )
         if not proof.complete and (once or not proof.more):
             self.shared.too_wide[limits, once] = upper
+        gained = proof.lower > known.lower or proof.best.bottleneck < upper
+        in_vain = proof.more and not gained and not effort.over()
+        self._in_vain = (effort.work, upper) if in_vain else None
         seconds = time.perf_counter() - start
         bound = Bound("exact", proof.lower, seconds, "exhaustive")
         return Outcome(

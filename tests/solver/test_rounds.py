@@ -20,16 +20,17 @@ import pytest
 
 from stagewright import _native
 from stagewright.effort import Effort
-from stagewright.exact.program import ExactLimits
+from stagewright.exact.pricing import Pricing
+from stagewright.exact.program import ExactLimits, Proof
 from stagewright.graph import CostGraph, GraphBuilder
 from stagewright.machine import Machine
 from stagewright.plans import problems_of
-from stagewright.portfolio import Settings
+from stagewright.portfolio import Known, Portfolio, Settings
 from stagewright.problem import Problem, compile_problem
 from stagewright.readers.graph_writer import write_graph_file
 from stagewright.reduce import reduce_problem
 from stagewright.rounds import Ends, Rounds, Task
-from stagewright.search.orders import one_stage, search_orders
+from stagewright.search.orders import Found, one_stage, search_orders
 from stagewright.search.windows import search_windows
 from stagewright.solve import Progress, Solution, solve
 
@@ -253,6 +254,46 @@ def test_it_ends_by_itself_when_only_orders_within_stages_are_left() -> None:
         stopped.add(solve(graph, machine, settings).stopped_because)
     peaks = "the order within stages decides the rest of the gap (peak memory)"
     assert stopped <= {"the gap is closed", peaks}
+
+
+def test_an_exact_proof_that_failed_waits_for_more_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def failing(
+        pricing: Pricing,
+        incumbent: Found,
+        lower: int,
+        limits: ExactLimits,
+        effort: Effort,
+        *_: object,
+    ) -> Proof:
+        asked.append(effort.work)
+        return Proof(incumbent, 0, 10, 10, complete=True, more=True)
+
+    monkeypatch.setattr("stagewright.portfolio.prove", failing)
+    graph, machine = wide_graph(30, 1), Machine(4)
+    problem = compile_problem(graph, machine)
+    pricing = Pricing(graph, machine, reduce_problem(problem))
+    portfolio = Portfolio(graph, problem, pricing, Settings())
+    whole = pricing.true_cost(one_stage(pricing.problem))
+    better = replace(whole, bottleneck=whole.bottleneck // 2)
+
+    def ask(found: Found, effort: Effort) -> bool:
+        known = Known(found, found, 0, number=2)
+        (exact,) = [task for task in portfolio.tasks(known) if task.name == "exact"]
+        return exact.run(effort).more
+
+    endless = Effort.within(1e9)
+    assert ask(whole, replace(endless, work=100))
+    assert ask(whole, replace(endless, work=100))  # no more work than was in vain
+    assert ask(whole, replace(endless, work=101))
+    assert ask(better, replace(endless, work=50))  # a much better incumbent is another question
+    assert asked == [100, 101, 50]
+    late = replace(endless, work=200, deadline=time.perf_counter() + 0.01)
+    time.sleep(0.02)
+    portfolio._exact(ExactLimits(), Known(better, better, 0, number=2), late)
+    assert ask(better, replace(endless, work=60))  # time ended it, which says nothing of its work
+    assert asked == [100, 101, 50, 200, 60]
 
 
 # --- Ctrl-C ----------------------------------------------------------------------------------------
