@@ -31,6 +31,7 @@ from benchmarks.ray_compiled import CompiledStages, first_outputs, kill_a_proces
 
 from stagewright import api
 from stagewright.cost.profile import profile_onnx
+from stagewright.errors import RunError
 from stagewright.plans import Plan
 from stagewright.runtime import Pipeline
 from stagewright.runtime.inputs import random_inputs
@@ -99,7 +100,11 @@ def compiled_graphs(folder: Path, options: argparse.Namespace) -> None:
     chain = write_chain(folder / "line", 100_000)
     with cluster():
         for _ in range(3):
-            done, said, seconds, lost = kill_a_process(chain, inputs_of(chain, options.items))
+            try:
+                done, said, seconds, lost = kill_a_process(chain, inputs_of(chain, options.items))
+            except RunError as fault:
+                print(f"\nThe next graph on that cluster: {fault}", flush=True)
+                break
             print(
                 f"\nA process of a compiled graph killed: {done} of {options.items} items came out, "
                 f"{said} after {seconds:.1f} s, and the cluster lost {lost} of {STAGES + 2} machines.",
