@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exports read by the consumers' own code, where it is installed.
 
-Megatron-Core comes with the extra `consumers`.  The others bring more than a test should install; with
-`pip install deepspeed`, or `pip install --no-deps sglang`, they are tried as well.
+Megatron-Core comes with the extra `consumers`.  The others bring more than a test should install: with
+`pip install deepspeed`, or `pip install --no-deps sglang vllm`, they are tried as well.
 """
 
 from __future__ import annotations
@@ -134,34 +134,57 @@ def test_deepspeed_gives_each_rank_its_parts() -> None:
     assert got == [value["layers"][a:b] for a, b in pairwise(value["parts"])]
 
 
-def sglang_rule(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return SGLang's function from its own file, without the server around it."""
-    spec = importlib.util.find_spec("sglang")
+def ranges_of(
+    monkeypatch: pytest.MonkeyPatch, package: str, stubs: dict[str, tuple[str, ...]]
+) -> Any:
+    """Return a server's own `get_pp_indices`, from its own file and without the server around it.
+
+    `stubs` names the modules that this file imports for other purposes, with what it takes from them.
+    """
+    spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        pytest.skip("needs SGLang's files: pip install --no-deps sglang")
-    stub = types.ModuleType("sglang.srt.runtime_context")
-    stub.get_resources = None  # type: ignore[attr-defined]  # imported there, not used by the rule
-    for name in ("sglang", "sglang.srt"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    monkeypatch.setitem(sys.modules, stub.__name__, stub)
-    file = Path(spec.origin).parent / "srt" / "distributed" / "utils.py"
-    loaded = importlib.util.spec_from_file_location("sglang_utils", file)
+        pytest.skip(f"needs the files of {package}: pip install --no-deps {package}")
+    for name, taken in stubs.items():
+        stub = types.ModuleType(name)
+        for attribute in taken:
+            setattr(stub, attribute, None)
+        monkeypatch.setitem(sys.modules, name, stub)
+    inside = "srt/distributed/utils.py" if package == "sglang" else "distributed/utils.py"
+    called = f"{package}_distributed_utils"
+    loaded = importlib.util.spec_from_file_location(called, Path(spec.origin).parent / inside)
     assert loaded is not None
     assert loaded.loader is not None
     module = importlib.util.module_from_spec(loaded)
-    monkeypatch.setitem(sys.modules, "sglang_utils", module)  # its dataclasses look themselves up
+    monkeypatch.setitem(sys.modules, called, module)  # its dataclasses look themselves up
     loaded.loader.exec_module(module)
     return module.get_pp_indices
 
 
-def test_sglang_reads_the_partition(monkeypatch: pytest.MonkeyPatch) -> None:
-    rule = sglang_rule(monkeypatch)
-    for layers, stages in ((7, 2), (32, 5)):
+SERVERS = {
+    "sglang": {
+        "sglang": (),
+        "sglang.srt": (),
+        "sglang.srt.runtime_context": ("get_resources",),
+    },
+    # The settings are read by vLLM's own vllm.envs.
+    "vllm": {
+        "vllm.utils.network_utils": ("get_tcp_uri",),
+        "vllm.utils.system_utils": ("suppress_stdout",),
+    },
+}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_servers_read_the_partition(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rule = ranges_of(monkeypatch, server, SERVERS[server])
+    for layers, stages in ((7, 2), (32, 5), (61, 4)):
         result = plan_of(decoder(layers, seed=layers), stages)
-        export = sw.export(result, "sglang")
+        export = sw.export(result, server)
         ((variable, text),) = export.value.items()
         monkeypatch.setenv(variable, text)
         found = counts(export)
         ranges = [rule(layers, rank, len(found)) for rank in range(len(found))]
         assert [b - a for a, b in ranges] == found
         assert [a for a, _ in ranges] == [sum(found[:i]) for i in range(len(found))]
+        with pytest.raises(ValueError, match=r"does not match|sum"):
+            rule(layers + 1, 0, len(found))  # the setting is what decides, not a default
