@@ -160,7 +160,7 @@ def ranges_of(
     return module.get_pp_indices
 
 
-SERVERS = {
+SERVERS: dict[str, dict[str, tuple[str, ...]]] = {
     "sglang": {
         "sglang": (),
         "sglang.srt": (),
