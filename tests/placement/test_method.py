@@ -111,6 +111,11 @@ def test_many_small_workloads(mode: str, part: int) -> None:
     assert compare(mode, range(first, first + 1000)) > 500
 
 
+def test_a_class_that_streams_more_than_its_largest_working_set() -> None:
+    """What the first plan costs is above what the program counts, and still counts as a plan."""
+    assert compare_objectives("spill", range(5342, 5343)) > 1
+
+
 def wide(rows: int) -> Workload:
     """Return chains side by side between a source and a sink: 9 ** rows ideals and more."""
     builder = GraphBuilder("wide")

@@ -46,7 +46,9 @@ def simple_bound(task: Task) -> Bound:
 def ceiling(task: Task) -> int:
     """Return picoseconds that no stage of any plan exceeds."""
     kept = sum(task.kept_bytes) + sum(task.fed_bytes)
-    everything = most_held(task.fleet, sum(task.working_set) + kept, sum(task.param_bytes))
+    # A class has the largest working set of its nodes; what it holds at once may be that of them all.
+    peak = sum(w * len(nodes) for w, nodes in zip(task.working_set, task.members, strict=True))
+    everything = most_held(task.fleet, peak + kept, sum(task.param_bytes))
     worst = 0
     for s, seat in enumerate(task.fleet.seats):
         work = sum(w for w in task.work[s] if w != UNABLE)
