@@ -96,7 +96,7 @@ def test_ids_of_cost_graph_defs_are_unique_per_device(tmp_path: Path) -> None:
 
 
 def test_pipedream_profile() -> None:
-    with said("cost of node1 .data loading. taken as 0; backward times left out"):
+    with said("cost of node1 .data loading. taken as 0; backward times count in training only"):
         graph = load(SAMPLES / "pipedream.graph.txt")
     assert work(graph) == {
         "node1": 0,
@@ -121,7 +121,9 @@ def test_pipedream_profile_with_its_input(tmp_path: Path) -> None:
     packed = tmp_path / "profile.txt.gz"
     packed.write_bytes(gzip.compress((SAMPLES / "pipedream.graph.txt").read_bytes()))
     for path in (SAMPLES / "pipedream.graph.txt", packed):
-        with said("graph.txt: backward times left out|txt.gz: backward times left out"):
+        with said(
+            "graph.txt: backward times count in training only|txt.gz: backward times count in training only"
+        ):
             graph = load(path, options={"input": "keep"})
         assert work(graph)["node1"] == 5_000_000_000
         assert tensors(graph)[0] == ("node1", ["node2"], 77, -1)
@@ -251,7 +253,7 @@ def test_a_published_workload_has_its_published_optimum() -> None:
 @published
 @pytest.mark.parametrize(("speed", "bandwidth"), [("fast", 12.5e9), ("slow", 1e9)])
 def test_a_pipedream_profile_equals_its_conversion(speed: str, bandwidth: float) -> None:
-    with said("backward times left out"):
+    with said("backward times count in training only"):
         graph = load(
             INSTANCES / "raw" / "pipedream_nasnetalarge.graph.txt", options={"input": "keep"}
         )

@@ -90,7 +90,7 @@ def read_pipedream(path: Path, options: Mapping[str, str]) -> CostGraph:
     if options["input"] == "free" and (freed := _free_inputs(nodes, {b for _, _, b in edges})):
         said.append(f"cost of {', '.join(freed)} (data loading) taken as 0")
     if backward:
-        said.append("backward times left out")
+        said.append("backward times count in training only")
     graph = _build(path, nodes, edges)
     if said:
         tell(path, "; ".join(said))
