@@ -97,6 +97,7 @@ def test_a_run_says_what_is_done_how_fast_and_who_is_slow() -> None:
 def test_watching_on_a_terminal_draws_and_takes_away(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")  # else nothing can be drawn again
     monkeypatch.setattr(watching, "_AT_ONCE", 0.0)
     drawn = threading.Event()
 
