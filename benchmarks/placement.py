@@ -5,10 +5,7 @@
 seconds on a 2-core machine where that is known; `ours` is the whole of solve_placed(), best of three, and like `check` CPU time;
 `check` says how much of the plan file the independent checker verified, and in how many seconds.
 
-The second table plans published profiles for a mixed cluster: two hosts of two GPUs each, a third with a slower
-GPU and a CPU, fast links inside a host and a slow one between hosts.  Plans in that order and in any order (every stage then pays
-the slow link) stand beside two splits of the graph's own order along the hosts: into equal parts of the work, and into
-parts proportional to the speed of the devices.
+Plans for mixed clusters follow (:mod:`benchmarks.cluster`), then shared devices and single requests.
 """
 
 from __future__ import annotations
@@ -18,20 +15,16 @@ import sys
 import time
 import warnings
 from dataclasses import replace
-from fractions import Fraction
-from itertools import pairwise
 
+from benchmarks.cluster import mixed, models
 from benchmarks.common import INSTANCES, header, row, table
 
-from stagewright.placement.devices import Fleet, Kind, Link
 from stagewright.placement.makespan_method import solve_makespan
 from stagewright.placement.method import PlacedSolution, solve_placed
 from stagewright.placement.objective import Objective
 from stagewright.placement.reading import published_fleet, read_workload
 from stagewright.placement.sharing_method import solve_shared
-from stagewright.placement.workload import PlacedPlan, Workload, evaluate
 from stagewright.placing import PlacedResult
-from stagewright.readers import load
 
 CASES = (
     ("bert24_inference", "inference", 17.78990625, 0.008),
@@ -97,80 +90,10 @@ def main() -> int:
             wrong += 1
     print(f"\n{len(CASES) - wrong} of {len(CASES)} as published and proven.")
     mixed(options.time_limit)
+    models(options.time_limit)
     wrong += shared(options.time_limit)
     wrong += single_request(options.time_limit)
     return 1 if wrong else 0
-
-
-HOSTS = (("fast", "fast"), ("slow", "slow"), ("slow", "cpu"))
-SPEED = {"fast": Fraction(1), "slow": Fraction(2, 5), "cpu": Fraction(1, 12)}
-PROFILES = ("pipedream_resnet50.graph.txt", "pipedream_gnmt.graph.txt", "piper_bert32a100.json")
-
-
-def cluster(workload: Workload, *, fixed: bool) -> Fleet:
-    """Return the mixed cluster, in the order of its hosts or in any order."""
-    inside, between = Link(50 * 10**9, 2 * 10**6), Link(3 * 10**9, 10 * 10**6)
-    names = [name for host in HOSTS for name in host]
-    work = workload.graph.work.tolist()
-    kinds = []
-    for name, speed in SPEED.items():
-        row = tuple(-(-w * speed.denominator // speed.numerator) for w in work)
-        kinds.append(Kind(name, names.count(name), between, row))
-    if not fixed:
-        return Fleet(tuple(kinds))
-    order = tuple(list(SPEED).index(name) for name in names)
-    host = [h for h, row in enumerate(HOSTS) for _ in row]
-    links = tuple(inside if a == b else between for a, b in pairwise(host))
-    return Fleet(tuple(kinds), order, links)
-
-
-def split(workload: Workload, fleet: Fleet, shares: list[Fraction]) -> int:
-    """Return the bottleneck of the graph's own order cut where the work reaches the shares of the places."""
-    work = workload.graph.work.tolist()
-    ends = [sum(shares[: i + 1]) / sum(shares) * sum(work) for i in range(len(shares))]
-    stages: list[list[int]] = [[] for _ in shares]
-    done = Fraction(0)
-    for v in workload.graph.topological_order.tolist():
-        place = next((i for i, end in enumerate(ends) if done + Fraction(work[v], 2) <= end), -1)
-        stages[place].append(v)
-        done += work[v]
-    used = [i for i, nodes in enumerate(stages) if nodes]
-    plan = PlacedPlan(tuple(tuple(stages[i]) for i in used), tuple(used))
-    return max(cost.total for cost in evaluate(workload, fleet, plan))
-
-
-def mixed(limit: float) -> None:
-    """Print plans for a mixed cluster."""
-    header("A mixed cluster")
-    columns = (
-        "profile|nodes|order|period ms|status|ideals|seconds|check|equal split ms|proportional ms"
-    )
-    table([*columns.split("|"), "gain over the better"])
-    for name in PROFILES:
-        workload = Workload(load(INSTANCES / "raw" / name))
-        fixed = cluster(workload, fixed=True)
-        names = [host for row in HOSTS for host in row]
-        equal = split(workload, fixed, [Fraction(1)] * len(names))
-        proportional = split(workload, fixed, [SPEED[device] for device in names])
-        for fleet in (fixed, cluster(workload, fixed=False)):
-            found = solve_placed(workload, fleet, time_limit=limit)
-            report = PlacedResult(workload, fleet, found, 0).check(20.0)
-            proven = found.bottleneck == found.lower_bound
-            row(
-                [
-                    name.partition(".")[0],
-                    workload.graph.num_nodes,
-                    "any" if fleet.order is None else "hosts",
-                    f"{found.bottleneck / 1e9:.3f}",
-                    "optimal" if proven else f"{found.lower_bound / found.bottleneck:.3f}",
-                    found.ideals or "-",
-                    f"{found.seconds:.3f}",
-                    {0: "all verified", 1: "INVALID", 3: "proof not redone"}[report.exit_code],
-                    f"{equal / 1e9:.3f}",
-                    f"{proportional / 1e9:.3f}",
-                    f"{min(equal, proportional) / found.bottleneck:.2f}" if fleet is fixed else "-",
-                ]
-            )
 
 
 SHARED = {"bert24_inference": 17.7147}

@@ -40,6 +40,23 @@ INK, FAINT = "#222222", "#888888"
 
 def main() -> int:
     """Draw all pictures."""
+    plain()
+    PICTURES.mkdir(exist_ok=True)
+    save(resnet_on_edge_tpus(), "plan")
+    graph = small_graph()
+    result = sw.plan(graph, 3)
+    save(cut(graph, result.plan), "cut")
+    save(one_tensor_three_readers(), "tensor")
+    save(two_assignments(), "acyclic")
+    save(all_ideals(graph, result.plan), "ideals")
+    save(pipeline_over_time(graph, result.plan), "pipeline")
+    save(ladder(), "gap")
+    save(before_and_after_reductions(), "reductions")
+    return 0
+
+
+def plain() -> None:
+    """Set how figures look."""
     # The same picture has the same bytes: no dates, no random identifiers.
     mpl.rcParams.update(
         {
@@ -53,18 +70,6 @@ def main() -> int:
             "axes.labelcolor": INK,
         }
     )
-    PICTURES.mkdir(exist_ok=True)
-    save(resnet_on_edge_tpus(), "plan")
-    graph = small_graph()
-    result = sw.plan(graph, 3)
-    save(cut(graph, result.plan), "cut")
-    save(one_tensor_three_readers(), "tensor")
-    save(two_assignments(), "acyclic")
-    save(all_ideals(graph, result.plan), "ideals")
-    save(pipeline_over_time(graph, result.plan), "pipeline")
-    save(ladder(), "gap")
-    save(before_and_after_reductions(), "reductions")
-    return 0
 
 
 def save(figure: Any, name: str) -> None:

@@ -133,7 +133,7 @@ def load_link(data: Any, item: str) -> Link:
 def load_kind(data: Any, graph: Any, item: str) -> Kind:
     """Read one kind of device."""
     required = ("name", "count", "link", "memory", "memory_limit")
-    tools.keys(data, item, required, ("work", "cost"))
+    tools.keys(data, item, required, ("work", "cost", "host"))
     count = data["count"]
     if type(count) is not int or not 1 <= count <= MOST_STATES:
         raise tools.FaultError(

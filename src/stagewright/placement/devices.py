@@ -94,6 +94,8 @@ class Kind:
         refused; None for no such limit.
     cost
         What one device costs, in whatever unit; chooses the cheapest devices that reach a rate.
+    host
+        Where the devices are, for readers of the plan; links say what that means for costs.
     """
 
     name: str
@@ -103,6 +105,7 @@ class Kind:
     memory: int | None = None
     memory_limit: int | None = None
     cost: int = 1
+    host: str = ""
 
     def __post_init__(self) -> None:
         item = f"device '{self.name}'"
@@ -355,6 +358,7 @@ class Fleet:
             "memory": kind.memory,
             "memory_limit": kind.memory_limit,
             **({} if kind.cost == 1 else {"cost": kind.cost}),
+            **({"host": kind.host} if kind.host else {}),
         }
         if kind.work is not None:
             row["work"] = [None if w == UNABLE else seconds_from_ps(w) for w in kind.work]

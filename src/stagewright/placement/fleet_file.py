@@ -125,6 +125,7 @@ class _Reader:
             memory,
             limit,
             _whole(table.get("cost", 1), f"{item}.cost"),
+            _text(table["host"], f"{item}.host") if "host" in table else "",
         )
 
     def _link(self, table: _Table, item: str, usual: str | None) -> Link:
