@@ -82,6 +82,14 @@ class PlacedResult:
 
         save(self._document, path)
 
+    def report(self, path: str | Path, *, verify: bool = True) -> None:
+        """Write the report page, one self-contained HTML file; `verify` lets the checker verify the plan."""
+        from .files import write_whole
+        from .reporting import Extras, report_text
+
+        text = report_text(self._document, self.workload.graph, Extras(verify=verify))
+        write_whole(path, text)
+
     def check(self, exhaustive_seconds: float | None = None) -> Report:
         """Verify the plan by the independent checker."""
         from .api import check

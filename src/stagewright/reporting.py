@@ -83,9 +83,8 @@ def report_text(
     from .reports.page import page
 
     extras = extras or Extras()
-    if graph is not None and ("training" in document or "devices" in document["machine"]):
-        # Whose costs differ by device, which neither the drawing nor the sliders know.
-        graph, missing = None, "The graph is drawn for devices of one kind and inference only."
+    if graph is not None and "devices" in document["machine"]:
+        return _placed_text(document, graph, extras)
     if graph is None:
         return page(document, run=extras.run, title=extras.title, missing=missing, only=extras.only)
     machine, plan = Machine.from_json(document["machine"]), plan_of(document, graph, "plan")
@@ -117,6 +116,46 @@ def report_text(
         missing=missing,
         what_if=alternatives,
         verified=verified,
+        only=extras.only,
+    )
+
+
+def _placed_text(document: Mapping[str, Any], graph: CostGraph, extras: Extras) -> str:
+    """Return the page about a plan for devices of several kinds, or for training."""
+    from .certificate.build import plan_of
+    from .machine import Machine
+    from .plans import problems_of
+    from .reports.drawing import drawing
+    from .reports.page import page
+    from .reports.view import read_plan_view
+    from .units import to_ps
+
+    found, missing = None, ""
+    if "training" in document:
+        missing = "The graph is drawn for inference only: training runs it both ways."
+    else:
+        plan, view = plan_of(document, graph, "plan"), read_plan_view(document)
+        faults = problems_of(graph, Machine(view.machine.stages + len(plan.stages)), plan)
+        if faults:
+            missing = f"The graph is not shown, for the plan is not valid: {faults[0]}."
+        else:
+            rows = {kind["name"]: kind.get("work") for kind in document["machine"]["devices"]}
+            work = graph.work.tolist()
+            for stage, nodes in zip(document["stages"], plan.stages, strict=True):
+                if row := rows[stage["device"]]:
+                    if not isinstance(row, list) or len(row) != graph.num_nodes:
+                        item = f"plan: machine.devices: work of '{stage['device']}'"
+                        raise CheckError(item, f"{graph.num_nodes} numbers", "something else")
+                    for v in nodes:
+                        work[v] = to_ps(row[v], item=f"work of '{graph.node_names[v]}'")
+            found = drawing(graph.replace(work=work), view.machine, plan, view.ends)
+    return page(
+        document,
+        run=extras.run,
+        title=extras.title,
+        drawing=found,
+        missing=missing,
+        verified=verification(graph, document) if extras.verify else None,
         only=extras.only,
     )
 

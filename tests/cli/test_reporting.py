@@ -117,14 +117,44 @@ def test_an_invalid_plan_is_not_drawn(plan: Path, tmp_path: Path) -> None:
 
 def test_devices_of_several_kinds_are_named(plan: Path, tmp_path: Path) -> None:
     document = json.loads(plan.read_text())
-    document["machine"]["devices"] = [{"name": "fast"}]
+    link = {"bandwidth": None, "latency": 0}
+    kind = {"name": "fast", "count": 9, "link": link, "memory": None, "memory_limit": 1 << 30}
+    document["machine"]["devices"] = [{**kind, "host": "<a>"}]
     for stage in document["stages"]:
         stage["device"] = "fast"
     plan.write_text(json.dumps(document))
     text = page_of(plan, "--no-check", output=tmp_path / "page.html")
     assert '<th scope="col">Device</th>' in text
     assert "<td>fast</td>" in text
-    assert "The graph is drawn for devices of one kind and inference only." in text
+    assert "<td>&lt;a&gt;</td>" in text
+    assert "1\N{NO-BREAK SPACE}GiB at most" in text
+    assert 'id="graph-view"' in text
+    document["training"] = {"backward": []}
+    plan.write_text(json.dumps(document))
+    text = page_of(plan, "--no-check", output=tmp_path / "page.html")
+    assert "The graph is drawn for inference only" in text
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ({"link": None}, "machine.devices[0].link: expected an object"),
+        ({"name": "other"}, "stages[0].device: expected one of other, got 'fast'"),
+        ({"work": [1]}, "work of 'fast': expected"),
+    ],
+)
+def test_faults_of_devices(
+    fault: dict[str, object], said: str, plan: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = json.loads(plan.read_text())
+    link = {"bandwidth": None, "latency": 0}
+    kind = {"name": "fast", "count": 9, "link": link, "memory": None, "memory_limit": None}
+    document["machine"]["devices"] = [kind | fault]
+    for stage in document["stages"]:
+        stage["device"] = "fast"
+    plan.write_text(json.dumps(document))
+    assert run("report", plan, "-o", plan.with_suffix(".html")) == 2
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["-1", "nan", "soon"])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 _MACHINE = ("stages", "bandwidth", "latency", "memory", "memory_limit", "link")
-_OTHERS = ("start", "report", "count_graph_io")
+_OTHERS = ("start", "count_graph_io")
 _SCHEDULE = ("microbatches", "optimizer", "recompute", "replicas")
 
 
@@ -63,6 +63,8 @@ def plan_kinds(options: argparse.Namespace) -> int:
     document = result.to_json()
     if options.output:
         result.save(options.output)
+    if options.report:
+        result.report(options.report)
     if options.json:
         from ..certificate.build import dumps
 
@@ -80,8 +82,8 @@ def plan_kinds(options: argparse.Namespace) -> int:
             print(_goal(document["objective"]))
         for line in _training(document):
             print(line)
-    if options.output:
-        opt.note(f"written: {options.output}")
+    for path in filter(None, (options.output, options.report)):
+        opt.note(f"written: {path}")
     return _INTERRUPTED if result.solution.stopped_because == "interrupted" else 0
 
 

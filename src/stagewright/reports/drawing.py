@@ -15,7 +15,7 @@ from ..graph import CostGraph
 from ..machine import Machine
 from ..plans import Plan, tensor_costs
 from .outline import outline
-from .view import clean
+from .view import LinkView, clean
 
 __all__ = ["CutTensor", "Drawing", "activations", "drawing"]
 
@@ -27,7 +27,7 @@ _MOST_STEPS = 400
 class CutTensor:
     """A tensor that leaves its stage: time in picoseconds, paid once by each stage that sends or receives it.
 
-    `nbytes` is None where the graph states a time instead.
+    Where links differ `time` is the longest of these, and `paid` their sum in any case.  `nbytes` is None where the graph states a time instead.
     """
 
     producer: str
@@ -35,6 +35,7 @@ class CutTensor:
     targets: tuple[int, ...]
     nbytes: int | None
     time: int
+    paid: int
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,16 @@ class Drawing:
     data: dict[str, Any]
 
 
-def drawing(graph: CostGraph, machine: Machine, plan: Plan) -> Drawing:
+def drawing(
+    graph: CostGraph,
+    machine: Machine,
+    plan: Plan,
+    ends: Sequence[tuple[LinkView, LinkView]] = (),
+) -> Drawing:
     """Return what to draw; `plan` must be valid for `graph`.
+
+    Where devices differ, `ends` are the links that each stage receives and sends through, and the graph's work is that
+    of each node on its device.
 
     The `data` are columns: of the nodes ``name``, ``label``, ``part`` (index of the outline's part),
     ``op`` and ``source`` (index of a text), ``work`` (ps), ``flops``, ``bytes``, ``stage``, and the nodes ``copied``, which
@@ -68,9 +77,15 @@ def drawing(graph: CostGraph, machine: Machine, plan: Plan) -> Drawing:
     block = plan.assignment(graph.num_nodes)
     names = [clean(name) for name in graph.node_names]
     tree = outline(names, plan.stages)
-    costs = tensor_costs(graph, machine)
+    costs = [] if ends else tensor_costs(graph, machine)
     rows = graph.tensor_consumers.rows()
     producers, nbytes = graph.tensor_producer.tolist(), graph.tensor_bytes.tolist()
+    crossing = [
+        sorted({block[c] for c in row} - {block[p]}) for p, row in zip(producers, rows, strict=True)
+    ]
+    paid = [cost * (1 + len(targets)) for cost, targets in zip(costs, crossing, strict=bool(costs))]
+    if ends:
+        costs, paid = _by_ends(graph, [block[p] for p in producers], crossing, ends)
     ops, op = _coded([clean(name) for name in graph.node_ops])
     sources, source = _coded(graph.node_sources or [""] * graph.num_nodes)
     data = {
@@ -98,13 +113,30 @@ def drawing(graph: CostGraph, machine: Machine, plan: Plan) -> Drawing:
     }
     cuts = []
     for tensor, producer in enumerate(producers):
-        home = block[producer]
-        targets = sorted({block[c] for c in rows[tensor]} - {home})
+        home, targets = block[producer], tuple(crossing[tensor])
         if targets and not graph.replicable[producer]:
             size = nbytes[tensor] if nbytes[tensor] >= 0 else None
-            cuts.append(CutTensor(names[producer], home, tuple(targets), size, costs[tensor]))
-    cuts.sort(key=lambda cut: (-cut.time * (1 + len(cut.targets)), cut.source, cut.producer))
+            cut = CutTensor(names[producer], home, targets, size, costs[tensor], paid[tensor])
+            cuts.append(cut)
+    cuts.sort(key=lambda cut: (-cut.paid, cut.source, cut.producer))
     return Drawing(clean(graph.name), tuple(cuts), data)
+
+
+def _by_ends(
+    graph: CostGraph,
+    homes: Sequence[int],
+    crossing: Sequence[Sequence[int]],
+    ends: Sequence[tuple[LinkView, LinkView]],
+) -> tuple[list[int], list[int]]:
+    """Return the longest time that one end of each tensor pays, and what all ends pay together."""
+    longest, together = [], []
+    sizes = zip(graph.tensor_bytes.tolist(), graph.tensor_time.tolist(), strict=True)
+    for home, targets, (nbytes, time) in zip(homes, crossing, sizes, strict=True):
+        links = [ends[home][1], *(ends[target][0] for target in targets)]
+        times = [link.price(nbytes, time) for link in links]
+        longest.append(max(times))
+        together.append(sum(times))
+    return longest, together
 
 
 def activations(graph: CostGraph, plan: Plan) -> list[tuple[Sequence[int], list[int]]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..units import format_bytes, format_time
-from .drawing import CutTensor, Drawing
+from .drawing import Drawing
 from .markup import Html, h, join, table
 from .sections import section
 from .view import PlanView
@@ -117,14 +117,16 @@ def cuts_section(plan: PlanView, drawing: Drawing | None) -> Html:
             f"{cut.source} → {', '.join(map(str, cut.targets))}",
             "-" if cut.nbytes is None else format_bytes(cut.nbytes),
             format_time(cut.time),
-            format_time(cut.time * (1 + len(cut.targets))),
+            format_time(cut.paid),
         ]
         for cut in shown
     ]
     rest = len(drawing.cuts) - len(shown)
     notes = "A link takes the time once for the stage that sends and once for each that receives."
+    if plan.kinds:
+        notes = "Each stage that sends or receives pays at its own link; the time is the longest of these."
     if rest:
-        left = sum(_paid(cut) for cut in drawing.cuts[len(shown) :])
+        left = sum(cut.paid for cut in drawing.cuts[len(shown) :])
         notes += f" The {rest:,} cheapest, {format_time(left)} together, are left out."
     head = ["Made by", "Stages", "Size", "Time", "Paid in all"]
     return section(
@@ -132,10 +134,6 @@ def cuts_section(plan: PlanView, drawing: Drawing | None) -> Html:
         "Tensors between stages",
         table("Cut tensors", head, rows, numeric=(2, 3, 4), notes=notes),
     )
-
-
-def _paid(cut: CutTensor) -> int:
-    return cut.time * (1 + len(cut.targets))
 
 
 def what_if_section(plan: PlanView, what_if: Mapping[str, Any] | None) -> Html:

@@ -23,6 +23,7 @@ from . import sections, words
 from .charts import patterns
 from .drawing import Drawing
 from .graph_section import cuts_section, graph_section, what_if_section
+from .kinds_section import kinds_section
 from .markup import Html, h, join
 from .payload import data_element, page_data
 from .run_section import run_section
@@ -101,7 +102,7 @@ def page(
         "run": lambda: run_section(read_run_view(run)) if run is not None else Html(""),
         "memory": lambda: sections.memory_section(plan, curves=drawing is not None),
         "search": lambda: sections.timeline_section(plan),
-        "machine": lambda: sections.machine_section(plan),
+        "machine": lambda: kinds_section(plan) if plan.kinds else sections.machine_section(plan),
         "nodes": lambda: sections.nodes_section(plan, searchable=drawing is None),
         "origin": lambda: sections.origin_section(plan),
     }
@@ -147,7 +148,7 @@ def save_page(
 
 def _title(plan: PlanView, drawing: Drawing | None) -> str:
     model = PurePath(plan.model).name or (drawing.name if drawing else "")
-    cut = f"a plan for {plan.machine.stages} stages"
+    cut = f"a plan for {plan.machine.stages} {'devices' if plan.kinds else 'stages'}"
     return f"{model}, {cut}" if model else cut.capitalize()
 
 

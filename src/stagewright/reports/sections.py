@@ -77,7 +77,11 @@ def header(plan: PlanView, title: str) -> Html:
                     ("Throughput", *_throughput(upper)),
                     ("Latency", format_time(plan.latency), "about, through a full pipeline"),
                     ("Stages", str(len(plan.stages)), f"of {plan.machine.stages} available"),
-                    ("Speed-up", f"{ratio} x", "over one device, work alone"),
+                    *(
+                        []
+                        if plan.kinds
+                        else [("Speed-up", f"{ratio} x", "over one device, work alone")]
+                    ),
                     ("Proven gap", gap, "to the best possible"),
                 ]
             ),
@@ -124,10 +128,10 @@ def _chart(plan: PlanView) -> Html:
 def _chart_row(stage: StageView, plan: PlanView, bound: int | None) -> Html:
     slowest = stage.total == plan.bottleneck
     parts = ", ".join(f"{name} {format_time(time)}" for name, time in stage.parts if time)
-    titles = f"stage {stage.number}: {format_time(stage.total)} ({parts or 'no cost'})"
+    titles = f"stage {stage.where}: {format_time(stage.total)} ({parts or 'no cost'})"
     return h(
         "div",
-        h("span", f"{'▶ ' if slowest else ''}{stage.number}"),
+        h("span", f"{'▶ ' if slowest else ''}{stage.where}"),
         stacked_bar(stage.parts, plan.bottleneck, line=bound, titles=titles),
         h("span", format_time(stage.total)),
         class_="row marked" if slowest else "row",
@@ -288,22 +292,24 @@ def memory_section(plan: PlanView, *, curves: bool = False) -> Html:
     """
     if not plan.has_sizes:
         return Html("")
-    limit = plan.machine.least_memory
     sums = [s.param_bytes + s.peak_bytes for s in plan.stages]
-    full = max([*sums, limit or 0])
-    over = [i for i, total in enumerate(sums) if limit is not None and total > limit]
+    full = max([*sums, *(s.limit or 0 for s in plan.stages)])
+    limits = {s.limit for s in plan.stages}
+    over = [i for i, s in enumerate(plan.stages) if s.limit is not None and sums[i] > s.limit]
     rows = [
         [
-            str(s.number),
-            stacked_bar([("params", s.param_bytes), ("peak", s.peak_bytes)], full, line=limit),
+            s.where,
+            stacked_bar([("params", s.param_bytes), ("peak", s.peak_bytes)], full, line=s.limit),
             format_bytes(s.param_bytes),
             format_bytes(s.peak_bytes),
             format_bytes(total),
-            _fit(total, limit),
+            _fit(total, s.limit),
         ]
         for s, total in zip(plan.stages, sums, strict=True)
     ]
-    line = "" if limit is None else f"The dashed line is the limit, {format_bytes(limit)}."
+    line = "" if limits == {None} else "The dashed line is the limit of the device."
+    if len(limits) == 1 and (limit := plan.stages[0].limit) is not None:
+        line = f"The dashed line is the limit, {format_bytes(limit)}."
     head = ["Stage", "", "Parameters", "Activations", "Together", "Fast memory"]
     numbers = table("Memory", head, rows, numeric=(2, 3, 4), marked=over, notes=line)
     keys = [("params", "parameters"), ("peak", "most activations alive at once")]
@@ -342,7 +348,7 @@ def nodes_section(plan: PlanView, *, searchable: bool = True) -> Html:
     lists = (
         h(
             "details",
-            h("summary", f"Stage {s.number}: {len(s.nodes):,} nodes"),
+            h("summary", f"Stage {s.where}: {len(s.nodes):,} nodes"),
             h("pre", "\n".join(s.nodes), tabindex=0, data_stage=s.number),
         )
         for s in plan.stages

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
@@ -14,6 +14,8 @@ from ..units import PS_PER_SECOND, to_ps
 
 __all__ = [
     "BoundView",
+    "KindView",
+    "LinkView",
     "PlanView",
     "Point",
     "RunStageView",
@@ -40,6 +42,13 @@ class StageView:
     param_bytes: int
     peak_bytes: int
     device: str = ""
+    limit: int | None = None
+    place: int | None = None
+
+    @property
+    def where(self) -> str:
+        """Its number, and the device that it runs on where devices differ."""
+        return f"{self.number} {self.device}".rstrip()
 
     @property
     def parts(self) -> tuple[tuple[str, int], ...]:
@@ -83,6 +92,38 @@ class CostView:
 
 
 @dataclass(frozen=True)
+class LinkView:
+    """A link: bytes per second, None where none is needed; picoseconds per tensor; whether it costs nothing."""
+
+    bandwidth: int | None
+    latency: int
+    free: bool
+
+    def price(self, nbytes: int, time: int) -> int:
+        """Return picoseconds for a tensor of `nbytes`, or of `time` where that is >= 0."""
+        if self.free or time >= 0:
+            return 0 if self.free else time
+        return self.latency - (-nbytes * PS_PER_SECOND // (self.bandwidth or 1))
+
+
+@dataclass(frozen=True)
+class KindView:
+    """Devices that are alike; sizes in bytes."""
+
+    name: str
+    count: int
+    host: str
+    link: LinkView
+    memory: int | None
+    memory_limit: int | None
+
+    @property
+    def least_memory(self) -> int | None:
+        """Bytes below which memory does not matter; None where there is no limit."""
+        return min((m for m in (self.memory, self.memory_limit) if m is not None), default=None)
+
+
+@dataclass(frozen=True)
 class PlanView:
     """A plan document, checked as far as reports need it."""
 
@@ -101,6 +142,9 @@ class PlanView:
     notes: tuple[str, ...] = ()
     finer: tuple[int, int] | None = None
     costs: tuple[CostView, ...] = ()
+    kinds: tuple[KindView, ...] = ()
+    links: tuple[LinkView, ...] = ()
+    shared: bool = False
 
     @property
     def proven(self) -> int:
@@ -121,6 +165,19 @@ class PlanView:
     def worst(self) -> tuple[StageView, ...]:
         """The stages that set the pace; more than one if they tie."""
         return tuple(s for s in self.stages if s.total == self.bottleneck)
+
+    @property
+    def ends(self) -> tuple[tuple[LinkView, LinkView], ...]:
+        """The links that each stage receives and sends through, where devices differ."""
+        own, links = {kind.name: kind.link for kind in self.kinds}, self.links
+        found = []
+        for stage in self.stages:
+            place = stage.place if links and stage.place is not None else -1
+            # A pipeline's first place has a link behind it alone, its last one before it.
+            near = [links[i] for i in (place - 1, place) if place >= 0 and 0 <= i < len(links)]
+            both = near or [own[stage.device]]
+            found.append((both[0], both[-1]))
+        return tuple(found)
 
     @property
     def has_sizes(self) -> bool:
@@ -194,14 +251,18 @@ def read_plan_view(document: Mapping[str, Any]) -> PlanView:
     try:
         stated = _get(document, "machine", dict)
         # With devices of several kinds, the plain keys are those of the first kind.
-        machine = Machine.from_json({k: v for k, v in stated.items() if k != "devices"})
+        plain = {k: v for k, v in stated.items() if k != "devices"}
+        machine = Machine.from_json(plain | {"memory": None} if "devices" in stated else plain)
     except (KeyError, ValueError) as error:
         raise CheckError(
             "plan: machine", "the object of a plan file", f"a fault ({error})"
         ) from None
     source = document.get("source")
+    kinds = tuple(_kind(i, d) for i, d in enumerate(_listed(stated, "devices")))
+    limits = {kind.name: kind.least_memory for kind in kinds}
+    stages = tuple(_stage(i, s) for i, s in enumerate(_get(document, "stages", list)))
     plan = PlanView(
-        stages=tuple(_stage(i, s) for i, s in enumerate(_get(document, "stages", list))),
+        stages=tuple(replace(s, limit=limits.get(s.device, machine.least_memory)) for s in stages),
         bounds=tuple(_bound(i, b) for i, b in enumerate(_get(document, "bounds", list))),
         history=tuple(_point(i, p) for i, p in enumerate(document.get("history") or ())),
         machine=machine,
@@ -216,7 +277,17 @@ def read_plan_view(document: Mapping[str, Any]) -> PlanView:
         notes=tuple(map(clean, document.get("notes") or ())),
         finer=_finer(document.get("operator_level")),
         costs=_costs(source.get("costs")) if isinstance(source, Mapping) else (),
+        kinds=kinds,
+        links=tuple(
+            _link(link, f"plan: machine.links[{i}].")
+            for i, link in enumerate(_listed(stated, "links"))
+        ),
+        shared=bool(stated.get("shared")),
     )
+    for stage in stages if kinds else ():
+        if stage.device not in limits:
+            where = f"plan: stages[{stage.number}].device"
+            raise CheckError(where, f"one of {', '.join(limits)}", repr(stage.device))
     for number, bound in enumerate(plan.bounds):
         if bound.value > plan.bottleneck:
             where = f"plan: bounds[{number}].value"
@@ -278,6 +349,33 @@ def _stage(number: int, data: Any) -> StageView:
         param_bytes=_get(data, "param_bytes", int, where),
         peak_bytes=_get(data, "peak_bytes", int, where),
         device=clean(data.get("device", "")),
+        place=_get(data, "place", int, where) if "place" in data else None,
+    )
+
+
+def _listed(stated: Mapping[str, Any], key: str) -> list[Any]:
+    found: list[Any] = _get(stated, key, list, "plan: machine.") if key in stated else []
+    return found
+
+
+def _kind(number: int, data: Any) -> KindView:
+    where = f"plan: machine.devices[{number}]."
+    size = (int, type(None))
+    return KindView(
+        name=clean(_get(data, "name", str, where)),
+        count=_get(data, "count", int, where),
+        host=clean(data.get("host", "")),
+        link=_link(_get(data, "link", dict, where), f"{where}link."),
+        memory=_get(data, "memory", size, where),
+        memory_limit=_get(data, "memory_limit", size, where),
+    )
+
+
+def _link(data: Any, where: str) -> LinkView:
+    return LinkView(
+        bandwidth=_get(data, "bandwidth", (int, type(None)), where),
+        latency=_time(data, "latency", where),
+        free=bool(data.get("free")),
     )
 
 

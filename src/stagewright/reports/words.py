@@ -52,6 +52,8 @@ METHODS: Final = {
     "cover": "what the blocks below a threshold can hold",
     "skeleton": "minimum cuts between intervals of possible cuts",
     "exact": "all plans that could be better, ruled out",
+    "relaxed": "as many equal devices, each as good as the best kind",
+    "packing": "how many of the larger units fit beside each other on a device",
 }
 
 EVIDENCE: Final = {
@@ -155,10 +157,10 @@ def limits(plan: PlanView) -> list[str]:
         found.append(f"{who} the pace: {'the first spends ' if many else ''}{parts}.")
     if len(plan.stages) < plan.machine.stages:
         found.append(
-            f"The plan uses {len(plan.stages)} of {plan.machine.stages} stages; "
-            "it found no use for the others."
+            f"The plan uses {len(plan.stages)} of {plan.machine.stages} "
+            f"{'devices' if plan.kinds else 'stages'}; it found no use for the others."
         )
-    if plan.work and plan.bottleneck:
+    if plan.work and plan.bottleneck and not plan.kinds:
         found.append(
             f"All work together takes {format_time(plan.work)}: the pipeline's rate is "
             f"{number(plan.work / plan.bottleneck)} times that of one such device with all of the "

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Report pages about plans for devices of several kinds: devices, limits, links, what tensors cost at both ends."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+import stagewright as sw
+from chromium import Browser, BrowserError, find_browser
+from stagewright.cli import main
+from stagewright.graph import GraphBuilder
+from stagewright.placement.devices import Fleet, Kind, Link
+from stagewright.placement.workload import Workload
+from stagewright.placing import PlacedResult
+from stagewright.plans import Plan
+from stagewright.reports.drawing import drawing
+from stagewright.reports.view import read_plan_view
+
+READY = "document.documentElement.dataset.ready"
+
+
+def placed(seed: int, *, fixed: bool, shared: bool = False) -> PlacedResult:
+    """Return a plan of a random graph for three kinds of devices."""
+    pick = random.Random(seed)
+    builder = GraphBuilder("layers")
+    nodes = [builder.add_node(f"n{i}", work=pick.randint(10**6, 10**7)) for i in range(9)]
+    for i, node in enumerate(nodes[:-1]):
+        users = sorted({nodes[i + 1], pick.choice(nodes[i + 1 :])})
+        builder.add_tensor(node, users, nbytes=pick.randint(1, 10**5))
+    graph = builder.build()
+    slow = tuple(3 * w for w in graph.work.tolist())
+    kinds = (
+        Kind("fast", 2, Link(10**11, 10**5), memory_limit=1 << 30, host="a"),
+        Kind("slow", 1, Link(10**10), slow, memory=1 << 26, host="b"),
+        Kind("free", 1, Link(None, 0, free=True), slow),
+    )
+    between = tuple(Link(pick.randint(10**10, 10**11), 10**4) for _ in range(3))
+    fleet = Fleet(kinds, (0, 1, 0, 2), between) if fixed else Fleet(kinds, shared=shared)
+    return sw.place(Workload(graph), fleet, time_limit=5)
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_what_tensors_cost_is_what_stages_pay(fixed: bool) -> None:
+    several = 0
+    for seed in range(12):
+        result = placed(seed, fixed=fixed)
+        document, graph = result.to_json(), result.workload.graph
+        view = read_plan_view(document)
+        several += len(view.stages) > 1
+        drawn = drawing(graph, view.machine, Plan(result.solution.plan.stages), view.ends)
+        assert sum(cut.paid for cut in drawn.cuts) == sum(s.receive + s.send for s in view.stages)
+        assert all(cut.time * (1 + len(cut.targets)) >= cut.paid >= cut.time for cut in drawn.cuts)
+    assert several > 6
+
+
+def test_the_page_names_devices_hosts_links_and_limits(tmp_path: Path) -> None:
+    result = placed(1, fixed=True)
+    page = tmp_path / "page.html"
+    result.report(page)
+    text = page.read_text()
+    for words in (
+        "a plan for 4 devices",
+        "Certificate: valid, everything was verified.",
+        "Links between neighbouring places",
+        "1\N{NO-BREAK SPACE}GiB at most",
+        "streams beyond 64\N{NO-BREAK SPACE}MiB",
+        '<th scope="col">Host</th>',
+        'id="graph-view"',
+    ):
+        assert words in text, words
+    assert "Speed-up" not in text
+    used = [stage["device"] for stage in result.to_json()["stages"]]
+    assert all(f"{number} {kind}</span>" in text for number, kind in enumerate(used))
+
+
+def test_the_page_of_shared_devices(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    placed(2, fixed=False, shared=True).report(page, verify=False)
+    assert "A device may run several stages" in page.read_text()
+
+
+def test_plan_and_report_by_commands(tmp_path: Path) -> None:
+    result = placed(3, fixed=False)
+    model, machine = tmp_path / "g.json", tmp_path / "m.toml"
+    from stagewright.readers.graph_writer import graph_text
+
+    model.write_text(graph_text(result.workload.graph))
+    machine.write_text(
+        '[[device]]\nkind = "fast"\nbandwidth = "1GB/s"\nhost = "left"\n'
+        '[[device]]\nkind = "slow"\nscale = 2\nbandwidth = "1GB/s"\nhost = "right"\n'
+    )
+    plan, first, second = (str(tmp_path / name) for name in ("plan.json", "1.html", "2.html"))
+    arguments = ["plan", str(model), "--machine", str(machine), "-o", plan, "--report", first]
+    assert main(arguments) == 0
+    assert main(["report", plan, "-o", second]) == 0
+    for page in (first, second):
+        assert "right" in Path(page).read_text()
+        assert "Certificate: valid, everything was verified." in Path(page).read_text()
+
+
+def test_a_browser_draws_it(tmp_path: Path) -> None:
+    if find_browser() is None:
+        pytest.skip("needs chromium, which only root can install (apt install chromium)")
+    page = tmp_path / "page.html"
+    placed(4, fixed=True).report(page, verify=False)
+    try:
+        started = Browser()
+    except BrowserError as error:
+        pytest.skip(f"the browser does not start here: {error}")
+    with started as browser:
+        shown = browser.open(page)
+        shown.wait(READY)
+        for selector in (
+            "svg.graph .part, svg.graph .node",
+            "svg.graph .edge.cut .tag",
+            "#machine table",
+        ):
+            assert shown.evaluate(f"document.querySelectorAll('{selector}').length"), selector
+        assert shown.complaints() == []
