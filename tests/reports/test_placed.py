@@ -82,6 +82,21 @@ def test_the_page_of_shared_devices(tmp_path: Path) -> None:
     assert "A device may run several stages" in page.read_text()
 
 
+def test_memory_of_a_schedule_is_all_that_devices_hold() -> None:
+    builder = GraphBuilder("chain")
+    nodes = [builder.add_node(f"n{i}", work=10**6) for i in range(4)]
+    for i, node in enumerate(nodes):
+        builder.add_param(1000, [node])
+        builder.add_tensor(node, nodes[i + 1 : i + 2], nbytes=100)
+    schedule = {"name": "gpipe", "microbatches": 4, "optimizer": "adam", "recompute": "never"}
+    fleet = Fleet((Kind("only", 2, Link(10**9)),))
+    found = sw.place(builder.build(), fleet, mode="training", schedule=schedule, time_limit=5)
+    document = found.to_json()
+    for view, stage in zip(read_plan_view(document).stages, document["stages"], strict=True):
+        assert view.param_bytes == 4 * stage["param_bytes"]
+        assert view.peak_bytes == 3 * stage["kept_bytes"] + stage["peak_bytes"]
+
+
 def test_plan_and_report_by_commands(tmp_path: Path) -> None:
     result = placed(3, fixed=False)
     model, machine = tmp_path / "g.json", tmp_path / "m.toml"

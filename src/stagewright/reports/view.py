@@ -30,7 +30,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class StageView:
-    """One stage: times in picoseconds, sizes in bytes, names safe to show."""
+    """One stage: times in picoseconds, sizes in bytes, names safe to show.
+
+    With a schedule of training, sizes are those of a device with all microbatches in flight and the optimizer.
+    """
 
     number: int
     nodes: tuple[str, ...]
@@ -260,7 +263,9 @@ def read_plan_view(document: Mapping[str, Any]) -> PlanView:
     source = document.get("source")
     kinds = tuple(_kind(i, d) for i, d in enumerate(_listed(stated, "devices")))
     limits = {kind.name: kind.least_memory for kind in kinds}
-    stages = tuple(_stage(i, s) for i, s in enumerate(_get(document, "stages", list)))
+    training = document.get("training")
+    schedule = training.get("schedule") if isinstance(training, Mapping) else None
+    stages = tuple(_stage(i, s, schedule) for i, s in enumerate(_get(document, "stages", list)))
     plan = PlanView(
         stages=tuple(replace(s, limit=limits.get(s.device, machine.least_memory)) for s in stages),
         bounds=tuple(_bound(i, b) for i, b in enumerate(_get(document, "bounds", list))),
@@ -336,8 +341,13 @@ def _time(data: Any, key: str, where: str = "plan: ") -> int:
         raise CheckError(f"{where}{key}", "a number of seconds", repr(value)) from None
 
 
-def _stage(number: int, data: Any) -> StageView:
+def _stage(number: int, data: Any, schedule: Any = None) -> StageView:
     where = f"plan: stages[{number}]."
+    factor, kept = 1, 0
+    if schedule is not None:
+        # What microbatches in flight keep counts as activations, the optimizer's state as parameters.
+        factor = _get(schedule, "state_factor", int, "plan: training.schedule.")
+        kept = _get(data, "kept_bytes", int, where) * (_get(data, "in_flight", int, where) - 1)
     return StageView(
         number=number,
         nodes=tuple(map(clean, _get(data, "nodes", list, where))),
@@ -346,8 +356,8 @@ def _stage(number: int, data: Any) -> StageView:
         send=_time(data, "io_out", where),
         overflow=_time(data, "overflow", where),
         total=_time(data, "total", where),
-        param_bytes=_get(data, "param_bytes", int, where),
-        peak_bytes=_get(data, "peak_bytes", int, where),
+        param_bytes=factor * _get(data, "param_bytes", int, where),
+        peak_bytes=kept + _get(data, "peak_bytes", int, where),
         device=clean(data.get("device", "")),
         place=_get(data, "place", int, where) if "place" in data else None,
     )
