@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -79,26 +80,30 @@ def _witness(
     """
     from ..plans import tensor_costs
 
-    class_of = [0] * graph.num_nodes
-    for number, nodes in enumerate(problem.members):
-        for node in nodes:
-            class_of[node] = number
-    parts: dict[tuple[int, tuple[int, ...]], list[int]] = {}
-    rows = graph.tensor_consumers.rows()
-    for t, (p, users) in enumerate(zip(graph.tensor_producer.tolist(), rows, strict=True)):
-        home = class_of[p]
-        outside = tuple(sorted({class_of[u] for u in users} - {home}))
-        if outside:
-            parts.setdefault((home, outside), []).append(t)
     amounts: dict[int, list[tuple[int, int]]] = {}
     for tensor, node, amount in flow:
         amounts.setdefault(tensor, []).append((node, amount))
+    # A flow near one node touches little of a large graph: only tensors that start where it runs are looked at.
+    sizes = np.fromiter(map(len, problem.members), np.int64, problem.num_nodes)
+    class_of = np.empty(graph.num_nodes, np.int64)
+    class_of[np.fromiter(chain.from_iterable(problem.members), np.int64, graph.num_nodes)] = (
+        np.repeat(np.arange(problem.num_nodes), sizes)
+    )
+    homes = class_of[graph.tensor_producer]
+    near = np.flatnonzero(np.isin(homes, [problem.producer[tensor] for tensor in amounts])).tolist()
+    parts: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+    rows = {t: graph.tensor_consumers[t] for t in near}
+    for t in near:
+        home = int(homes[t])
+        outside = tuple(sorted({int(class_of[u]) for u in rows[t]} - {home}))
+        if outside:
+            parts.setdefault((home, outside), []).append(t)
     costs = tensor_costs(graph, problem.machine)
     tensors: list[list[object]] = []
     for tensor, entries in sorted(amounts.items()):
         originals = parts[problem.producer[tensor], problem.consumers[tensor]]
         for t, share in _spread(entries, [(t, costs[t]) for t in originals]):
-            pins = {class_of[v]: v for v in [*rows[t], int(graph.tensor_producer[t])]}
+            pins = {int(class_of[v]): v for v in [*rows[t], int(graph.tensor_producer[t])]}
             tensors.append([t, [[pins[node], amount] for node, amount in share]])
     return {"anchor": problem.members[anchor][0], "tensors": tensors}
 
