@@ -206,9 +206,7 @@ def runs(options: argparse.Namespace) -> None:
             )
     print(f"\nA hop of a boundary takes {(hop or 0) * 1e3:.2f} ms.")
     load_now = ", ".join(f"{x:.1f}" for x in os.getloadavg())
-    print(
-        f"Load after the run {load_now}: other programs ran beside these on {os.cpu_count()} cores."
-    )
+    print(f"Load after the run {load_now}, two of it these processes, on {os.cpu_count()} cores.")
 
 
 def _blocks_per_stage(workload: Workload, found: PlacedSolution, blocks: int) -> list[int]:
