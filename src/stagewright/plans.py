@@ -237,25 +237,36 @@ def evaluate(graph: CostGraph, machine: Machine, plan: Plan) -> list[StageCost]:
     return [stage_cost(graph, machine.at(i), nodes) for i, nodes in enumerate(plan.stages)]
 
 
+def positions(
+    names: Sequence[str], stages: Sequence[Sequence[int]]
+) -> tuple[dict[int, tuple[int, int]], list[str]]:
+    """Return the stage of each node and its place there, and what keeps the stages from being a partition."""
+    problems: list[str] = []
+    position: dict[int, tuple[int, int]] = {}
+    for number, nodes in enumerate(stages):
+        if not nodes:
+            problems.append(f"stage {number} is empty")
+        for i, node in enumerate(nodes):
+            if node in position:
+                first = position[node][0]
+                problems.append(f"node '{names[node]}' is in stages {first} and {number}")
+            position[node] = (number, i)
+    missing = [name for v, name in enumerate(names) if v not in position]
+    if missing:
+        problems.append(f"{len(missing)} nodes are in no stage, first '{missing[0]}'")
+    return position, problems
+
+
 def problems_of(graph: CostGraph, machine: Machine, plan: Plan) -> list[str]:
     """Return every way in which `plan` breaks the rules, in words; empty when it is valid."""
     names = graph.node_names
     problems: list[str] = []
     if len(plan.stages) > machine.stages:
         problems.append(f"{len(plan.stages)} stages, the machine has {machine.stages}")
-    position: dict[int, tuple[int, int]] = {}
-    for number, nodes in enumerate(plan.stages):
-        if not nodes:
-            problems.append(f"stage {number} is empty")
-        for i, node in enumerate(nodes):
-            if node in position:
-                problems.append(
-                    f"node '{names[node]}' is in stages {position[node][0]} and {number}"
-                )
-            position[node] = (number, i)
-    missing = [names[v] for v in range(graph.num_nodes) if v not in position]
-    if missing:
-        return [*problems, f"{len(missing)} nodes are in no stage, first '{missing[0]}'"]
+    position, wrong = positions(names, plan.stages)
+    problems += wrong
+    if len(position) < graph.num_nodes:
+        return problems
     if _runs_backward(graph, plan):
         for tensor, producer in enumerate(graph.tensor_producer.tolist()):
             for consumer in graph.tensor_consumers[tensor]:

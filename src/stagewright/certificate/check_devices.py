@@ -288,20 +288,11 @@ def structure_problems(
                 yield f"stages: {used} of them on {kind.count} devices {kind.name!r}"
     elif devices != sorted(set(devices)):
         yield f"stages: their places {devices} do not grow"
-    place: dict[int, tuple[int, int]] = {}
-    for s, nodes in enumerate(stages):
-        if not nodes:
-            yield f"stages[{s}]: empty"
-        kind = fleet.kinds[fleet.seat(devices[s])[0]]
-        for i, node in enumerate(nodes):
-            if node in place:
-                yield f"stages[{s}]: node {names[node]!r} is in stage {place[node][0]} already"
-            if kind.work[node] is None:
-                yield f"stages[{s}]: {kind.name!r} cannot run node {names[node]!r}"
-            place[node] = s, i
-    missing = [name for v, name in enumerate(names) if v not in place]
-    if missing:
-        yield f"stages: {len(missing)} nodes are in no stage, first {missing[0]!r}"
+    parts = tools.beside("check_stages.py")
+    place, wrong = parts["places"](names, stages)
+    yield from wrong
+    yield from unable(names, fleet, devices, stages)
+    if len(place) < len(names):
         return
     for producer, consumers, _, _ in graph.tensors:
         for consumer in consumers:
@@ -319,8 +310,18 @@ def structure_problems(
                     f"stages[{b[0]}]: {names[consumer]!r} needs a tensor of {names[producer]!r}, "
                     f"which runs later, in stage {a[0]}"
                 )
-    stages_file = tools.beside("check_stages.py")
-    yield from stages_file["constraint_problems"](graph, place, last)
+    yield from parts["constraint_problems"](graph, place, last)
+
+
+def unable(
+    names: list[str], fleet: Any, devices: list[int], stages: list[list[int]]
+) -> Iterator[str]:
+    """Yield every node that is on a kind of device which cannot run it."""
+    for s, nodes in enumerate(stages):
+        kind = fleet.kinds[fleet.seat(devices[s])[0]]
+        for node in nodes:
+            if kind.work[node] is None:
+                yield f"stages[{s}]: {kind.name!r} cannot run node {names[node]!r}"
 
 
 def stage_numbers(

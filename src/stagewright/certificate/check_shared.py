@@ -24,20 +24,11 @@ def structure_problems(
 ) -> Iterator[str]:
     """Yield every way in which the stages break the rules of the problem."""
     names = graph.names
-    place: dict[int, tuple[int, int]] = {}
-    for s, nodes in enumerate(stages):
-        if not nodes:
-            yield f"stages[{s}]: empty"
-        kind = fleet.kinds[fleet.seat(devices[s])[0]]
-        for i, node in enumerate(nodes):
-            if node in place:
-                yield f"stages[{s}]: node {names[node]!r} is in stage {place[node][0]} already"
-            if kind.work[node] is None:
-                yield f"stages[{s}]: {kind.name!r} cannot run node {names[node]!r}"
-            place[node] = s, i
-    missing = [name for v, name in enumerate(names) if v not in place]
-    if missing:
-        yield f"stages: {len(missing)} nodes are in no stage, first {missing[0]!r}"
+    parts = tools.beside("check_stages.py")
+    place, wrong = parts["places"](names, stages)
+    yield from wrong
+    yield from tools.beside("check_devices.py")["unable"](names, fleet, devices, stages)
+    if len(place) < len(names):
         return
     for producer, consumers, _, _ in graph.tensors:
         for consumer in consumers:
@@ -57,7 +48,6 @@ def structure_problems(
         uncuttable=graph.uncuttable,
         pins=graph.pins,
     )
-    parts = tools.beside("check_stages.py")
     yield from parts["constraint_problems"](rest, place, len(stages) - 1)
 
 

@@ -47,22 +47,34 @@ def reserve_of(machine: Machine, stage: int) -> int:
     return machine.reserved[stage] if stage < len(machine.reserved) else 0
 
 
+def places(
+    names: list[str], stages: list[list[int]]
+) -> tuple[dict[int, tuple[int, int]], list[str]]:
+    """Return the stage of each node and its place there, and what keeps the stages from being a partition."""
+    wrong: list[str] = []
+    place: dict[int, tuple[int, int]] = {}
+    for s, nodes in enumerate(stages):
+        if not nodes:
+            wrong.append(f"stages[{s}]: empty")
+        for i, node in enumerate(nodes):
+            if node in place:
+                first = place[node][0]
+                wrong.append(f"stages[{s}]: node {names[node]!r} is in stage {first} already")
+            place[node] = s, i
+    missing = [name for v, name in enumerate(names) if v not in place]
+    if missing:
+        wrong.append(f"stages: {len(missing)} nodes are in no stage, first {missing[0]!r}")
+    return place, wrong
+
+
 def structure_problems(graph: Graph, machine: Machine, stages: list[list[int]]) -> Iterator[str]:
     """Yield every way in which the stages break the rules of the problem."""
     names, last = graph.names, len(stages) - 1
     if len(stages) > machine.stages:
         yield f"stages: {len(stages)} stages, the machine has {machine.stages}"
-    place: dict[int, tuple[int, int]] = {}
-    for s, nodes in enumerate(stages):
-        if not nodes:
-            yield f"stages[{s}]: empty"
-        for i, node in enumerate(nodes):
-            if node in place:
-                yield f"stages[{s}]: node {names[node]!r} is in stage {place[node][0]} already"
-            place[node] = s, i
-    missing = [name for v, name in enumerate(names) if v not in place]
-    if missing:
-        yield f"stages: {len(missing)} nodes are in no stage, first {missing[0]!r}"
+    place, wrong = places(names, stages)
+    yield from wrong
+    if len(place) < len(names):
         return
     for producer, consumers, _, _ in graph.tensors:
         for consumer in consumers:

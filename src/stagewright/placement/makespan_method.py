@@ -14,7 +14,7 @@ from .devices import Fleet
 from .makespan import makespan_of
 from .makespan_model import makespan_model
 from .makespan_program import MakespanFound, best_makespan, heaviest_path
-from .method import PlacedSolution, solve_placed
+from .method import PlacedSolution, no_plan, solve_placed
 from .objective import Objective
 from .ordering import ordered_stage
 from .sharing_model import assignment_of, model_columns
@@ -210,16 +210,7 @@ class _Run:
     def finish(self, why: str) -> PlacedSolution:
         """Return the solution, or say why there is none."""
         if self.best is None:
-            if self.lower >= self.nothing_above:
-                raise InfeasibleError(
-                    "no plan keeps the limits (memory, period): the search over all plans shows that"
-                )
-            if self.interrupted:
-                raise KeyboardInterrupt
-            raise LimitError(
-                "no plan that keeps the limits was found, and none was shown not to exist; give more time "
-                "(--time-limit), more devices or more memory"
-            )
+            raise no_plan(shown=self.lower >= self.nothing_above, interrupted=self.interrupted)
         value, plan = self.best
         if value == self.lower:
             why = "the gap is closed"

@@ -119,6 +119,20 @@ def solve_placed(
     return run.finish()
 
 
+def no_plan(*, shown: bool, interrupted: bool) -> BaseException:
+    """Return what to raise where no plan was found: that none exists is shown, or time was too short."""
+    if shown:
+        return InfeasibleError(
+            "no plan keeps the limits (memory, period): the search over all plans shows that"
+        )
+    if interrupted:
+        return KeyboardInterrupt()
+    return LimitError(
+        "no plan that keeps the limits was found, and none was shown not to exist; give more time "
+        "(--time-limit), more devices or more memory"
+    )
+
+
 class _Run:
     """The state of one call."""
 
@@ -448,16 +462,7 @@ class _Run:
     def finish(self) -> PlacedSolution:
         """Return the solution, or say why there is none."""
         if self.best is None:
-            if self.lower >= self.nothing_above:
-                raise InfeasibleError(
-                    "no plan keeps the limits (memory, period): the search over all plans shows that"
-                )
-            if self.interrupted:
-                raise KeyboardInterrupt
-            raise LimitError(
-                "no plan that keeps the limits was found, and none was shown not to exist; give more time "
-                "(--time-limit), more devices or more memory"
-            )
+            raise no_plan(shown=self.lower >= self.nothing_above, interrupted=self.interrupted)
         if self.upper == self.lower:
             why = "the gap is closed"
         elif self.interrupted:

@@ -26,7 +26,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..graph import CostGraph
-from ..plans import constraint_problems
+from ..plans import constraint_problems, positions
 from .devices import UNABLE, Fleet
 from .workload import PlacedPlan, PlacedStage, Workload, stage_cost
 
@@ -108,18 +108,8 @@ def problems_of_shared(workload: Workload, fleet: Fleet, plan: PlacedPlan) -> li
         for device in plan.devices
         if not 0 <= device < fleet.stages
     ]
-    position: dict[int, tuple[int, int]] = {}
-    for number, nodes in enumerate(plan.stages):
-        if not nodes:
-            problems.append(f"stage {number} is empty")
-        for i, node in enumerate(nodes):
-            if node in position:
-                first = position[node][0]
-                problems.append(f"node '{names[node]}' is in stages {first} and {number}")
-            position[node] = (number, i)
-    missing = [names[v] for v in range(graph.num_nodes) if v not in position]
-    if missing:
-        problems.append(f"{len(missing)} nodes are in no stage, first '{missing[0]}'")
+    position, wrong = positions(names, plan.stages)
+    problems += wrong
     if problems:
         return problems
     for tensor, producer in enumerate(graph.tensor_producer.tolist()):

@@ -29,7 +29,7 @@ from itertools import pairwise
 
 from ..errors import GraphError, InputError
 from ..graph import CostGraph
-from ..plans import StageCost, constraint_problems
+from ..plans import StageCost, constraint_problems, positions
 from .devices import UNABLE, Fleet, Seat
 
 __all__ = [
@@ -279,19 +279,8 @@ def problems_of(workload: Workload, fleet: Fleet, plan: PlacedPlan) -> list[str]
     """Return every way in which `plan` breaks the rules, in words; empty when it is valid."""
     problems = _device_problems(fleet, plan)
     graph = workload.graph
-    names = graph.node_names
-    position: dict[int, tuple[int, int]] = {}
-    for number, nodes in enumerate(plan.stages):
-        if not nodes:
-            problems.append(f"stage {number} is empty")
-        for i, node in enumerate(nodes):
-            if node in position:
-                first = position[node][0]
-                problems.append(f"node '{names[node]}' is in stages {first} and {number}")
-            position[node] = (number, i)
-    missing = [names[v] for v in range(graph.num_nodes) if v not in position]
-    if missing:
-        problems.append(f"{len(missing)} nodes are in no stage, first '{missing[0]}'")
+    position, wrong = positions(graph.node_names, plan.stages)
+    problems += wrong
     if problems:
         return problems
     problems += _order_problems(workload, position)
