@@ -185,8 +185,12 @@ def take(files: Sequence[Path]) -> None:
         print(f"{path.name}: {before} runs before, {len(target)} now, {dropped} of graphs that are no more")  # fmt: skip
     counts = []
     for name, grid in found.items():
-        jobs = [job for job in grid.jobs() if not job.opens]
-        own = Counter((j.instance.set, j.instance.machine, j.stages, j.method) for j in jobs)
+        # What is asked for with several limits is one answer.
+        asked = {
+            (j.instance.set, j.instance.machine, j.stages, j.method, j.instance.name, j.seed)
+            for j in grid.jobs()
+        }
+        own = Counter(case[:4] for case in asked)
         counts.append([name, [[*key, n] for key, n in sorted(own.items())]])
     WANTED.write_text(json.dumps(counts, separators=(",", ":")).replace("]],", "]],\n") + "\n")
 

@@ -273,8 +273,24 @@ def test_rows_of_other_code_are_made_anew_unless_any_will_do(tmp_path: Path) -> 
     results.close()
     assert not Results(path).has(key("a", "plan"))
     assert Results(path, any_code=True).has(key("a", "plan"))
+    assert not Results(path, any_code=True, again_open=True).has(key("a", "plan"))
     filled(path, [(key("a", "plan"), {"upper": 5, "lower": 5})])
     assert query(path, "SELECT lower FROM results") == [{"lower": 5}]
+
+
+def test_of_other_code_only_open_plans_are_made_again(tmp_path: Path) -> None:
+    path = tmp_path / "out.parquet"
+    results = Results(path)
+    results.add(key("own", "plan"), {"upper": 5, "lower": 4})
+    results.made_by["code"] = "older"
+    results.add(key("closed", "plan"), {"upper": 5, "lower": 5})
+    results.add(key("open", "plan"), {"upper": 5, "lower": 4})
+    results.add(key("open", "random-100"), {"upper": 7})
+    results.close()
+    again = Results(path, any_code=True, again_open=True)
+    assert [again.has(key(name, "plan")) for name in ("own", "closed", "open", "new")] == [
+        True, True, False, False]  # fmt: skip
+    assert again.has(key("open", "random-100"))
 
 
 def test_a_method_without_an_answer_says_why(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ def run_grid(
     *,
     processes: int | None = None,
     any_code: bool = False,
+    again_open: bool = False,
     ray: str | None = None,
     progress: Callable[[dict[str, Any], int, int], None] | None = None,
 ) -> Ran:
@@ -64,6 +65,8 @@ def run_grid(
         Runs at once; by default the cores divided by the threads of each run.
     any_code
         Whether results that other code made are kept rather than made anew.
+    again_open
+        Plans of other code that left a gap are made anew even so.
     ray
         Address of a Ray cluster to run on instead, ``local`` for one of its own, empty for the one that
         ``RAY_ADDRESS`` names or this machine runs.  Its machines have the package and, at the same paths, the
@@ -81,7 +84,7 @@ def run_grid(
     RunError
         If a run was lost in the cluster again and again; the others are kept.
     """
-    results = Results(path, any_code=any_code)
+    results = Results(path, any_code=any_code, again_open=again_open)
     jobs = list(grid.jobs())
     count = processes or max(1, usable_cores() // grid.threads)
     known = done = failed = spared = 0

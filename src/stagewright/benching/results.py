@@ -124,6 +124,8 @@ class Results:
         The Parquet file; made when the results are closed.
     any_code
         Whether rows that other code made count as done.
+    again_open
+        Of these, a row of ``plan`` that left a gap does not: newer code may close it.
 
     Raises
     ------
@@ -133,11 +135,13 @@ class Results:
         If duckdb is not installed.
     """
 
-    def __init__(self, path: str | Path, *, any_code: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, *, any_code: bool = False, again_open: bool = False
+    ) -> None:
         self.path = Path(path)
         self.journal = self.path.with_name(self.path.name + ".journal")
         self.made_by = provenance()
-        self.any_code = any_code
+        self.any_code, self.again_open = any_code, again_open
         self._rows: dict[str, Row] = {}
         if not self.path.parent.is_dir():
             found = f"no folder '{self.path.parent}'"
@@ -162,7 +166,10 @@ class Results:
     def has(self, key: Mapping[str, Any]) -> bool:
         """Whether a run is done, and by this code unless any will do."""
         row = self._rows.get(_name(key))
-        return row is not None and (self.any_code or row["code"] == self.made_by["code"])
+        if row is None or row["code"] == self.made_by["code"]:
+            return row is not None
+        stale = self.again_open and row["method"] == "plan" and self.leaves_gap(key)
+        return self.any_code and not stale
 
     def leaves_gap(self, key: Mapping[str, Any]) -> bool:
         """Whether a run is known and its bound stayed below its plan."""

@@ -40,6 +40,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--any-code", action="store_true", help="keep results that another version of the code made"
     )
     group.add_argument(
+        "--again-open", action="store_true", help="the same, but plan again where that left a gap"
+    )
+    group.add_argument(
         "--by",
         metavar="set,machine",
         default="set",
@@ -74,7 +77,8 @@ def bench_grid(options: argparse.Namespace) -> int:
         grid,
         output,
         processes=options.processes,
-        any_code=options.any_code,
+        any_code=options.any_code or options.again_open,
+        again_open=options.again_open,
         ray=options.ray,
         progress=_Reports() if sys.stderr.isatty() else None,
     )
