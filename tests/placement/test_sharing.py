@@ -209,6 +209,7 @@ def test_program(mode: str) -> None:
 
 def test_solver_closes_what_counting_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stagewright.placement.sharing_method._STEPS", 0)
+    monkeypatch.setattr("stagewright.placement.packing._STEPS", 0)
     pytest.importorskip("highspy", reason="needs the extra 'solvers'")
     workload, fleet = chain([4, 4, 4, 4, 4], 3), Fleet((Kind("a", 2, Link(10**12)),), shared=True)
     found = solve_shared(workload, fleet, time_limit=20)

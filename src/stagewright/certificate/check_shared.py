@@ -8,14 +8,12 @@ by its path; the names of check.py are here as `tools`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
 STAGE_TIMES = ("work", "io_in", "io_out", "overflow", "total")
 EVIDENCE = ("recomputed", "flow", "exhaustive", "claimed")
-MOST_COUNTED = 100
 tools: Any = globals().get("tools")  # the names of check.py
 
 
@@ -168,32 +166,17 @@ def unit_work(graph: Any, fleet: Any, unit: list[int]) -> list[list[int | None]]
     return work
 
 
-def packed(work: list[list[int | None]], fleet: Any, limit: int, k: int) -> bool:
-    """Return whether counting by the k-th function leaves open that all loads are within `limit`.
-
-    Work w counts floor((k + 1) w / limit) times k + 1, or times k where that is whole, of k (k + 1) in all.
-    """
-    counts: list[list[int | None]] = []
-    for row in work:
-        counts.append([])
-        for w in row:
-            if w is None or w > limit:
-                counts[-1].append(None)
-            else:
-                whole, rest = divmod((k + 1) * w, limit)
-                counts[-1].append(whole * (k + 1 if rest else k))
-    needed, room = 0, Fraction(0)
-    least = []
-    for column in zip(*counts, strict=True):
-        able = [c for c in column if c is not None]
-        if not able:
-            return False
-        least.append(min(able))
-        needed += least[-1]
-    for kind, own in zip(fleet.kinds, counts, strict=True):
-        share = max((Fraction(a, c) for a, c in zip(least, own, strict=True) if c), default=0)
-        room += kind.count * k * (k + 1) * share
-    return needed <= room
+def unit_tensors(graph: Any, fleet: Any, unit: list[int]) -> list[Any]:
+    """Return the unit that makes each tensor, the others that read it, and per kind the prices of its ends."""
+    first = [sum(kind.count for kind in fleet.kinds[:q]) for q in range(len(fleet.kinds))]
+    ends = [fleet.seat(d)[1:] for d in first]
+    found = []
+    for producer, consumers, size, time in graph.tensors:
+        readers = {unit[c] for c in consumers} - {unit[producer]}
+        if readers and not graph.replicable[producer]:
+            prices = [[pair[end].price(size, time) for pair in ends] for end in (0, 1)]
+            found.append((unit[producer], readers, *prices))
+    return found
 
 
 class Assignments:
@@ -325,7 +308,6 @@ def judge(
     parts = tools.beside("check_classes.py")
     unit = units_of(graph, tools.beside("check_proofs.py")["components"])
     work = unit_work(graph, fleet, unit)
-    count = len(work[0])
     least = [min((w for w in row if w is not None), default=0) for row in zip(*work, strict=True)]
     problem = SimpleNamespace(work=work, least=lambda: least)
     proven = parts["simple_bound"](problem, fleet)
@@ -334,10 +316,8 @@ def judge(
         answer: bool | None = True
         why = "no more than a formula says"
         if value > proven and bound["evidence"] == "recomputed":
-            ks = range(1, min(MOST_COUNTED, count) + 1)
-            k = next((k for k in ks if value > 1 and not packed(work, fleet, value - 1, k)), None)
-            answer = k is not None
-            why = f"recomputed: {'refuted' if k is None else f'counted with k = {k}'}"
+            count = tools.beside("check_filling.py")["judge_counting"]
+            answer, why = count(work, unit_tensors(graph, fleet, unit), fleet, value, allowed)
         elif bound["evidence"] == "flow":
             answer, why = False, "flows prove nothing about shared devices"
         elif value > proven and bound["evidence"] == "claimed" and allowed is None:

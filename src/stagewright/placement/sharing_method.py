@@ -153,7 +153,9 @@ class _Run:
         """Count how many of the larger units fit beside each other."""
         upper = self.best[0] if self.best else ceiling(self.units.whole) + 1
         if self.lower < upper:
-            self.bounds.append(packing_bound(self.units.whole, self.lower, upper))
+            deadline = time.perf_counter() + self.effort.seconds_left() / 4
+            whole = self.units.whole
+            self.bounds.append(packing_bound(whole, self.lower, upper, deadline=deadline))
 
     def enumerate(self) -> None:
         """Look at all assignments, where they are few enough."""
