@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from .asking import MachineOptions, Quantity, asked_for, machine_for
-from .errors import CheckError, LimitError
+from .errors import CheckError, InputError, LimitError
 from .ladder import (
     BOUND_METHODS,
     SOLVERS,
@@ -418,6 +418,8 @@ def split(
         document, source = plan.to_json(), plan.source
     else:
         document, source = read_plan(plan)
+    item = "plan" if isinstance(plan, Result) else str(plan)
+    require_inference(document, item, "split")
     shapes = shapes or (source.shapes if source else None)
     dims = dims or (source.dims if source else None)
     dims = with_batch(model, source.settings.batch if source else None, shapes, dims)
@@ -427,7 +429,7 @@ def split(
     return split_onnx(
         model,
         graph,
-        plan_of(document, graph, str(model)),
+        plan_of(document, graph, item),
         folder,
         document=document,
         shapes=shapes,
@@ -448,6 +450,23 @@ def read_plan(path: str | Path) -> tuple[dict[str, Any], Source | None]:
         return document, Source.from_json(source)
     except (TypeError, AttributeError):
         raise CheckError(f"{path}: source", "the object of docs/plan_file.md", "another") from None
+
+
+def require_inference(document: Mapping[str, Any], item: str, what: str) -> None:
+    """Refuse the plan of a pipeline that trains.
+
+    Raises
+    ------
+    InputError
+        If it is one; the message says what cannot be done with it.
+    """
+    if "training" in document:
+        raise InputError(
+            item,
+            f"a plan for inference to be {what}",
+            "one for training, whose stages run backward as well",
+            "Plan without --mode training; its stages run training under a framework's own schedule.",
+        )
 
 
 def run(folder: str | Path, **options: Any) -> RunReport:

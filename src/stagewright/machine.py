@@ -194,7 +194,7 @@ class Machine:
                 "machine",
                 "identical devices",
                 "devices of several kinds",
-                "Their plans can be checked, split, simulated and shown as a page, not exported.",
+                "stagewright.placement.again.fleet_of() reads those.",
             )
         bandwidth = data.get("bandwidth")
         if bandwidth is not None:

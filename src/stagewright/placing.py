@@ -163,7 +163,7 @@ def place(
     from .placement.makespan_method import solve_makespan
     from .placement.method import solve_placed
     from .placement.objective import Objective
-    from .placement.reading import published_fleet, read_work, read_workload
+    from .placement.reading import read_published, read_work, read_workload
     from .placement.sharing_method import solve_shared
     from .placement.workload import Workload
     from .readers import file_kind
@@ -173,6 +173,9 @@ def place(
     how = None if backward is None else str(backward)
     if isinstance(model, Workload):
         workload = model
+    elif path is not None and machine is None and file_kind(path) == "dnn_partitioning":
+        workload, machine = read_published(path, mode)
+        source = source or _source_of(path, workload)
     elif path is not None and (mode == "inference" or file_kind(path) == "dnn_partitioning"):
         from .api import read
 
@@ -197,9 +200,7 @@ def place(
         rows = work if isinstance(work, Mapping) else read_work(work, workload.graph)
         workload = replace(workload, rows={**workload.rows, **rows})
     if machine is None:
-        if path is None or file_kind(path) != "dnn_partitioning":
-            raise InputError("machine", "the devices to plan for", "none", "Give --machine FILE.")
-        machine = published_fleet(path, mode)
+        raise InputError("machine", "the devices to plan for", "none", "Give --machine FILE.")
     fleet = machine if isinstance(machine, Fleet) else read_fleet(machine, workload, catalogue)
     fleet = scheduled(fleet, schedule)
     if shared and not fleet.shared:

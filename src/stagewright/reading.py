@@ -27,7 +27,7 @@ def read(
     example_inputs: Any = None,
     *,
     device: str | None = None,
-    profile: str | Path | None = None,
+    profile: str | Path | Profile | None = None,
     store: str | Path | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     dims: Mapping[str, int] | None = None,
@@ -54,7 +54,8 @@ def read(
         Name of a device of the catalogue: work is estimated by its roofline.  A graph file keeps the
         work it states, if it states any.
     profile
-        A file of ``stagewright profile``: work is measured.  Wins over `store` and `device`.
+        A file of ``stagewright profile``, or what :func:`profile` returned: work is measured.  Wins over
+        `store` and `device`.
     store
         A store that ``stagewright profile --fill`` filled, ``default`` for the user's own: work is the
         sum of the model's kernels, each measured alone.  What was not measured is estimated for
@@ -97,7 +98,10 @@ def read(
         from .cost.profile_file import Profile
         from .shaping.shape import as_run
 
-        measured = Profile.load(profile)
+        if not isinstance(profile, (str, Path, Profile)):
+            wanted = "the path of a profile, or what profile() returned"
+            raise InputError("profile", wanted, type(profile).__name__)
+        measured = profile if isinstance(profile, Profile) else Profile.load(profile)
         graph = apply_profile(graph, measured, model=model)
         graph = graph if fuse is False else as_run(graph, measured.fused)
     elif device is not None and not graph.work.any():

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .api import Result, Source, read, read_plan
+from .api import Result, Source, read, read_plan, require_inference
 from .errors import CheckError, InputError
 from .machine import Machine
+from .placing import PlacedResult
 from .reading import read_again
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ __all__ = ["export", "to_torch"]
 
 
 def export(
-    plan: Result | str | Path,
+    plan: Result | PlacedResult | str | Path,
     target: str,
     output: str | Path | None = None,
     *,
@@ -38,7 +39,7 @@ def export(
     Parameters
     ----------
     plan
-        A result, or the path of a plan file.
+        A result of :func:`plan` or :func:`place`, or the path of a plan file.
     target
         ``vllm``, ``triton``, ...: one of :data:`.exporting.TARGETS`.
     output
@@ -89,7 +90,11 @@ def to_torch(
     from .splitting.torch_stages import split_torch
 
     require_torch("splitting a PyTorch model")
-    source = plan.source if isinstance(plan, Result) else read_plan(plan)[1]
+    if isinstance(plan, Result):
+        document, source = plan.to_json(), plan.source
+    else:
+        document, source = read_plan(plan)
+        require_inference(document, str(plan), "cut into modules")
     if model is None:
         model = source.model if source else ""
     if isinstance(model, (str, Path)):
@@ -103,14 +108,14 @@ def to_torch(
     return split_torch(
         model,
         example_inputs,
-        [stage["nodes"] for stage in read_plan(plan)[0]["stages"]],
+        [stage["nodes"] for stage in document["stages"]],
         item=str(plan),
         replicable=None if source is None or source.settings.replicate else (),
     )
 
 
 def _job(
-    plan: Result | str | Path,
+    plan: Result | PlacedResult | str | Path,
     model: CostGraph | str | Path | None,
     places: Sequence[str],
     catalogue: Catalogue | None,
@@ -120,12 +125,18 @@ def _job(
 ) -> Job:
     from .certificate.build import plan_of
     from .exporting import Job
+    from .placement.again import fleet_of, placed_plan_of
     from .shaping.shape import as_planned
 
+    item = "plan" if isinstance(plan, (Result, PlacedResult)) else str(plan)
     if isinstance(plan, Result):
         document, source, graph = plan.to_json(), plan.source, plan.graph
+    elif isinstance(plan, PlacedResult):
+        document, source, graph = plan.to_json(), plan.source, plan.workload.graph
+        require_inference(document, item, "exported")
     else:
         document, source = read_plan(plan)
+        require_inference(document, item, "exported")
         if model is None and source is None:
             raise InputError(str(plan), "the path of its model", "none", "Give --model.")
         known = model if model is not None else source.model if source else ""
@@ -141,10 +152,11 @@ def _job(
     path = source.model if source else ""
     if isinstance(model, (str, Path)):
         path = str(model)
+    fleet = fleet_of(document, item) if "devices" in document["machine"] else None
     return Job(
         graph,
-        Machine.from_json(document["machine"]),
-        plan_of(document, graph, path),
+        Machine.from_json(document["machine"]) if fleet is None else Machine(fleet.stages),
+        plan_of(document, graph, item),
         document,
         path,
         places,
@@ -152,6 +164,8 @@ def _job(
         time_limit,
         source.shapes if source else None,
         _dims(path, source),
+        fleet,
+        () if fleet is None else placed_plan_of(document, graph, fleet, item).devices,
     )
 
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,11 @@ def test_objectives(
             "backward factor: expected a number from 0 to 1000, got 'x'",
         ),
         (["--mode", "inference"], "machine: expected the devices to plan for, got none"),
+        (
+            ["--mode", "inference", "--bandwidth", "1GB/s"],
+            "--bandwidth: expected none beside --mode w",
+        ),
+        (["--machine", "m.toml", "--start", "p.json"], "--start: expected none beside --machine"),
         (["--machine", "none.toml"], "none.toml: expected a readable machine file"),
         (["--objective", "cost"], "objective cost: expected a limit of the period"),
     ],
@@ -142,15 +149,66 @@ def test_nothing_reaches_the_rate(
     assert "no plan reaches the period" in capsys.readouterr().err
 
 
-def test_exports_say_that_they_do_not_know_such_plans(
+def test_exports_name_the_devices(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph, machine = files
+    out, table = str(tmp_path / "plan.json"), tmp_path / "x.csv"
+    assert main(["plan", graph, "--machine", machine, "-o", out]) == 0
+    used = [stage["device"] for stage in json.loads(Path(out).read_text())["stages"]]
+    assert main(["export", out, "--to", "csv", "--model", graph, "-o", str(table)]) == 0
+    assert f"in the order of ranks: {', '.join(used)}" in capsys.readouterr().err
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [row["device"] for row in rows] == [used[int(row["stage"])] for row in rows]
+    factor = {"fast": 1, "slow": 2}
+    works = {n["name"]: n["work"] for n in GRAPH["nodes"]}  # type: ignore[index]
+    for row in rows:
+        work = Decimal(works[row["node"]]) / 10**6
+        assert Decimal(row["work_seconds"]) == work * factor[row["device"]]
+
+
+def test_what_plans_of_training_cannot_do(
     files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     graph, machine = files
     out = str(tmp_path / "plan.json")
-    assert main(["plan", graph, "--machine", machine, "-o", out]) == 0
-    command = ["export", out, "--to", "csv", "--model", graph, "-o", str(tmp_path / "x.csv")]
-    assert main(command) == 2
-    assert "machine: expected identical devices" in capsys.readouterr().err
+    assert main(["plan", graph, "--machine", machine, "--mode", "training", "-o", out]) == 0
+    assert "Backward pass: a node beside each forward node" in capsys.readouterr().out
+    for command, what in (
+        (["export", out, "--to", "csv"], "exported"),
+        (["split", graph, out, "-o", str(tmp_path / "s")], "split"),
+    ):
+        assert main(command) == 2
+        assert f"{out}: expected a plan for inference to be {what}" in capsys.readouterr().err
+
+
+def test_the_devices_of_a_workload(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that names its devices needs no --machine; --stages asks for identical ones instead."""
+    model, out = tmp_path / "w.json", str(tmp_path / "plan.json")
+    node = {"supportedOnFpga": 1, "size": 0.0, "isBackwardNode": 0}
+    works = [4, 3, 2, 5]
+    nodes = [
+        {**node, "id": i, "name": f"n{i}", "cpuLatency": 9 * w, "fpgaLatency": w}
+        for i, w in enumerate(works)
+    ]
+    edges = [{"sourceId": i, "destId": i + 1, "cost": 0.0} for i in range(3)]
+    machine = {"maxSizePerFPGA": 1e9, "maxFPGAs": 2, "maxCPUs": 1}
+    model.write_text(json.dumps({**machine, "nodes": nodes, "edges": edges}))
+    assert main(["plan", str(model), "-o", out]) == 0
+    assert "Devices of the stages: accelerator | accelerator" in capsys.readouterr().out
+    plan = json.loads(Path(out).read_text())
+    assert [kind["name"] for kind in plan["machine"]["devices"]] == ["accelerator", "cpu"]
+    assert main(["check", str(model), out]) == 0
+    assert main(["plan", str(model), "--together", "n[0-2]", "-o", out]) == 0
+    assert json.loads(Path(out).read_text())["stages"][0]["nodes"] == ["n0", "n1", "n2"]
+    assert main(["check", str(model), out]) == 0
+    assert main(["plan", str(model), "--stages", "4", "-o", out]) == 0
+    assert "devices" not in json.loads(Path(out).read_text())["machine"]
+    assert main(["plan", str(model), "--stages", "4", "--objective", "latency", "-o", out]) == 0
+    assert len(json.loads(Path(out).read_text())["stages"]) == 1
+    capsys.readouterr()
+    assert main(["plan", str(model), "--bandwidth", "1GB/s"]) == 2
+    assert "none beside the devices that" in capsys.readouterr().err
 
 
 TRAINING = """

@@ -19,6 +19,7 @@ from stagewright.errors import InputError, MissingDependencyError, ModelError
 from stagewright.graph import GraphBuilder
 from stagewright.readers import load
 from stagewright.readers.onnx_file import load_model, onnx_node_names
+from stagewright.reading import read
 
 onnx = pytest.importorskip("onnx", reason="reads ONNX models")
 pytest.importorskip("onnxruntime", reason="measures with onnxruntime (extra: run)")
@@ -220,6 +221,16 @@ def test_other_model_is_refused_by_hash(squeezenet: Profile) -> None:
     message = str(caught.value)
     assert message.startswith(f"profile for {SHUFFLENET}: expected one of the file with SHA-256 ")
     assert message.endswith("Measure this model: stagewright profile MODEL -o profile.json.")
+
+
+def test_a_profile_is_taken_as_it_is(squeezenet: Profile, tmp_path: Path) -> None:
+    """`read` takes what `profile` returned as well as its file, and says what else it cannot take."""
+    squeezenet.save(tmp_path / "profile.json")
+    measured = read(SQUEEZENET, profile=squeezenet)
+    assert measured.work.any()
+    assert measured.sha256 == read(SQUEEZENET, profile=tmp_path / "profile.json").sha256
+    with pytest.raises(InputError, match=r"profile: expected the path of a profile, .*got int"):
+        read(SQUEEZENET, profile=5)  # type: ignore[arg-type]
 
 
 def test_other_graph_is_refused_by_names() -> None:

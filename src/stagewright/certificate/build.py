@@ -305,5 +305,10 @@ def _nodes(item: str, number: int, stage: Any, graph: CostGraph) -> tuple[int, .
         raise CheckError(f"{item}: stages[{number}].nodes", "a list of names", "none")
     for name in names:
         if not isinstance(name, str) or name not in graph.index_of:
-            raise CheckError(f"{item}: stages[{number}].nodes", "nodes of the graph", repr(name))
+            raise CheckError(
+                f"{item}: stages[{number}].nodes",
+                f"nodes of graph '{graph.name}'",
+                repr(name),
+                "The plan was made for another model: give the one that its source.model names.",
+            )
     return tuple(graph.index_of[name] for name in names)

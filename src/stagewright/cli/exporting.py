@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from . import options as opt
@@ -67,10 +68,19 @@ def export(options: argparse.Namespace) -> int:
         sys.stdout.write(found.text)
     for note in found.notes:
         opt.note(f"{found.target} cannot express: {note}")
+    if found.devices:
+        opt.note(
+            f"devices of the stages, in the order of ranks: {', '.join(map(_device, found.devices))}"
+        )
     opt.note(_cost(found.loss))
     if options.output:
         opt.note(f"written: {options.output}")
     return 0
+
+
+def _device(row: Mapping[str, Any]) -> str:
+    number = f" {row['number']}" if "number" in row else ""
+    return f"{row['device']}{number}" + (f" on host {row['host']}" if "host" in row else "")
 
 
 def _cost(loss: Any) -> str:

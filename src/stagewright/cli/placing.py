@@ -14,7 +14,10 @@ from ..units import format_bytes, format_time
 from . import options as opt
 
 if TYPE_CHECKING:
+    from ..graph import CostGraph
     from ..placement.devices import Fleet
+    from ..placement.workload import Workload
+    from ..source import Source
 
 _INTERRUPTED = 130
 _MACHINE = ("stages", "bandwidth", "latency", "memory", "memory_limit", "link")
@@ -30,11 +33,11 @@ def plan_kinds(options: argparse.Namespace) -> int:
     mode: Literal["inference", "training"] = options.mode or (
         "training" if options.schedule else "inference"
     )
-    equal = mode == "training" and options.stages is not None and not options.machine
+    equal = options.stages is not None and not options.machine
     for name in _OTHERS if equal else (*_MACHINE, *_OTHERS):
         if getattr(options, name):
             flag = f"--{name.replace('_', '-')}"
-            raise InputError(flag, "none beside --machine, --mode, --objective", "it")
+            raise InputError(flag, f"none beside {_beside(options, name)}", "it")
     schedule = schedule_of(options)
     if mode == "inference" and (schedule or options.backward_factor is not None):
         raise InputError("--schedule and its options", "--mode training", "--mode inference")
@@ -44,9 +47,16 @@ def plan_kinds(options: argparse.Namespace) -> int:
         source = replace(source, options={**source.options, "backward": "keep"})
     if published and options.backward_factor is not None:
         raise InputError("--backward-factor", "none for a file with a backward pass", "it")
+    machine: Fleet | str | None = _equal_devices(options) if equal else options.machine
+    model: Workload | CostGraph
+    if published:
+        model, own = _published(source, mode)
+        machine = machine or own
+    else:
+        model = opt.graph_of(source, options)
     result = place(
-        source.model if published else opt.graph_of(source, options),
-        _equal_devices(options) if equal else options.machine,
+        model,
+        machine,
         mode=mode,
         objective=options.objective or "period",
         period_limit=options.period_limit,
@@ -80,11 +90,34 @@ def plan_kinds(options: argparse.Namespace) -> int:
         print(f"\nDevices of the stages: {used}")
         if "objective" in document:
             print(_goal(document["objective"]))
-        for line in _training(document):
+        for line in (*_backward(document), *_training(document)):
             print(line)
     for path in filter(None, (options.output, options.report)):
         opt.note(f"written: {path}")
     return _INTERRUPTED if result.solution.stopped_because == "interrupted" else 0
+
+
+def _published(source: Source, mode: Literal["inference", "training"]) -> tuple[Workload, Fleet]:
+    """Read a workload with its devices, and say what of it must not be cut."""
+    from ..placement.reading import read_published
+    from ..shaping.shape import shape
+
+    found, fleet = read_published(source.model, mode)
+    graph = shape(found.graph, source.granularity, source.constraints)
+    return replace(found, graph=graph), fleet
+
+
+def _beside(options: argparse.Namespace, name: str) -> str:
+    """Say what makes an option one too many."""
+    if options.machine and name in _MACHINE:
+        return "--machine, which gives the devices"
+    asked = [n for n in ("machine", "mode", "objective", "schedule") if getattr(options, n)]
+    asked += ["share-devices"] if options.share_devices else []
+    if not asked:
+        return f"the devices that '{options.model}' names (give --stages for identical ones)"
+    if name in _MACHINE:
+        return f"--{asked[0]} without --stages"
+    return f"--{asked[0]}"
 
 
 def schedule_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -108,6 +141,22 @@ def _equal_devices(options: argparse.Namespace) -> Fleet:
         memory_limit=machine.memory_limit,
     )
     return Fleet((kind,))
+
+
+def _backward(document: Mapping[str, Any]) -> Iterator[str]:
+    """Say where the backward pass comes from."""
+    if "training" not in document:
+        return
+    how = document.get("source", {}).get("backward")
+    if how is None:
+        yield "Backward pass: that of the file."
+    elif how == "times":
+        yield "Backward pass: a node beside each forward node, with the times of the file."
+    else:
+        yield (
+            f"Backward pass: a node beside each forward node that depends on a parameter, of {how} times "
+            "its work (--backward-factor)."
+        )
 
 
 def _training(document: Mapping[str, Any]) -> Iterator[str]:

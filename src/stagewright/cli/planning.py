@@ -8,6 +8,7 @@ import json
 import sys
 from dataclasses import asdict
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from ..bound.types import Bound
 
 _INTERRUPTED = 130
+_KINDS = ("machine", "mode", "objective", "schedule", "share_devices")
+"""Options that ask for a plan by :func:`stagewright.place`."""
 
 
 def add_commands(commands: Any) -> None:
@@ -47,13 +50,13 @@ def plan(options: argparse.Namespace) -> int:
     """Plan, save, show."""
     from .. import api
 
-    if options.machine or options.mode or options.objective or options.schedule:
+    if any(getattr(options, name) for name in _KINDS) or _names_devices(options):
         from .placing import plan_kinds
 
         return plan_kinds(options)
     if options.stages is None:
         raise InputError("--stages", "the number of devices, or --machine FILE", "neither")
-    for name in ("work", "period_limit", "latency_limit", "share_devices"):
+    for name in ("work", "period_limit", "latency_limit"):
         if getattr(options, name):
             flag = f"--{name.replace('_', '-')}"
             raise InputError(flag, "--machine or --objective beside it", "neither")
@@ -96,6 +99,15 @@ def plan(options: argparse.Namespace) -> int:
     for path in filter(None, (options.output, options.report)):
         opt.note(f"written: {path}")
     return _INTERRUPTED if result.solution.stopped_because == "interrupted" else 0
+
+
+def _names_devices(options: argparse.Namespace) -> bool:
+    """Whether the model's file says which devices it is for, and no options say so instead."""
+    from ..readers import file_kind
+
+    if options.stages is not None or not Path(options.model).is_file():
+        return False
+    return file_kind(options.model) == "dnn_partitioning"
 
 
 def _show_layers(result: Result) -> None:

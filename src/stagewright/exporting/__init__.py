@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -63,14 +64,16 @@ def export(
     _require_places(job)
     if target in TEXTS:
         found = TEXTS[target](job)
+        devices = job.devices if target in ("csv", "json") else job.layers.devices
         if output is not None:
             write_whole(output, found.text)
-        return found
+        return replace(found, devices=job.device_rows(devices))
     if target not in FOLDERS:
         raise InputError("export target", f"one of {', '.join(TARGETS)}", repr(target))
     if output is None:
         raise InputError(f"export to {target}", "a folder to write", "none", "Give --output.")
-    return FOLDERS[target](job, Path(output), overwrite=overwrite)
+    found = FOLDERS[target](job, Path(output), overwrite=overwrite)
+    return replace(found, devices=job.device_rows(job.devices))
 
 
 def _require_places(job: Job) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from ..errors import InputError
 from ..shaping.granularity import module_path
+from .evaluating import one_stage_each
 from .types import Export, Job, Layers
 
 __all__ = ["device_map", "split_points"]
@@ -23,7 +24,7 @@ def device_map(job: Job) -> Export:
     """Return the device of each module, as few names as say it."""
     layers = job.layers
     ends = [0, *(s for s, n in enumerate(layers.counts) for _ in range(n)), len(layers.counts) - 1]
-    places = _places(job, len(layers.counts))
+    places = _places(job, layers)
     at = [ends[layer + 1] for layer in layers.stack.home]
     names: dict[str, int | str] = {
         ".".join(path): places[stage] for path, stage in _whole(job, at).items()
@@ -33,14 +34,18 @@ def device_map(job: Job) -> Export:
         "operators of a module that holds others run where their inputs are",
         "modules that run no operator are not named; accelerate asks for those with parameters",
     )
+    if "cpu" in names.values():
+        notes = (*notes, "computing on the CPU: it keeps the weights there and computes on a GPU")
     text = json.dumps(names, indent=1) + "\n"
     return Export("accelerate", text, names, layers.loss, notes)
 
 
-def _places(job: Job, stages: int) -> Sequence[int | str]:
-    if not job.places:
+def _places(job: Job, layers: Layers) -> Sequence[int | str]:
+    stages = len(layers.counts)
+    places = job.places or job.default_places(layers.devices)
+    if not places:
         return range(stages)
-    return [int(place) if place.isdigit() else place for place in job.places[:stages]]
+    return [int(place) if place.isdigit() else place for place in places[:stages]]
 
 
 def _whole(job: Job, stage_of: Sequence[int]) -> dict[Path, int]:
@@ -63,6 +68,7 @@ def _whole(job: Job, stage_of: Sequence[int]) -> dict[Path, int]:
 def split_points(job: Job) -> Export:
     """Return the layers at whose beginning PyTorch's pipelining and ``prepare_pippy`` split."""
     layers = job.layers
+    one_stage_each(job, "split-points", layers.devices)
     _no_empty(layers)
     points = [layers.stack.names[start] for start in layers.starts[1:]]
     text = json.dumps(points) + "\n"

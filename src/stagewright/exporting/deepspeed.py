@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 
+from .evaluating import one_stage_each
 from .types import Export, Job
 
 __all__ = ["deepspeed"]
@@ -17,6 +18,7 @@ __all__ = ["deepspeed"]
 def deepspeed(job: Job) -> Export:
     """Return the parts over the list: what comes first, each layer, what comes last."""
     layers = job.layers
+    one_stage_each(job, "deepspeed", layers.devices)
     modules = ["before the layers", *layers.stack.names, "after the layers"]
     # The first entry of the list goes with the first stage, the last one with the last.
     parts = [0, *(start + 1 for start in layers.starts[1:]), len(modules)]

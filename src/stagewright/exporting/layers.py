@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from ..errors import InputError
-from ..plans import Plan, evaluate_all, problems_of
-from ..solve import Settings, solve
-from .stack import counts_plan, free_of_rules, layer_counts, layered, stack_of
+from ..plans import Plan
+from .evaluating import best_of, bottleneck_of, faults_of
+from .stack import counts_plan, free_of_rules, layer_counts, layered, stack_of, stages_used
 from .types import Job, Layers, Loss
 
 __all__ = ["layers_of", "one_list"]
@@ -26,8 +26,8 @@ def layers_of(job: Job) -> Layers:
     """
     stack = stack_of(job.graph)
     expressible = layered(job.graph, stack)
-    best = solve(expressible, job.machine, Settings(time_limit=job.time_limit))
-    counts = layer_counts(job.graph, job.plan, stack)
+    best = best_of(job, expressible)
+    counts, devices = layer_counts(job.graph, job.plan, stack), job.devices
     rounded = counts is None
     if counts is None:
         if not job.round:
@@ -37,17 +37,22 @@ def layers_of(job: Job) -> Layers:
                 f"a layer that is cut ({_cut_layer(job)})",
                 "Plan with --granularity layer, or let the export --round to the best plan of layers.",
             )
-        counts = layer_counts(expressible, best.plan, stack)
+        counts, devices = layer_counts(expressible, best.plan, stack), best.devices
         if counts is None:  # the layers of the model do not form a row
             raise InputError("layers", "one after another", f"others in '{job.graph.name}'")
     plan = counts_plan(job.graph, stack, counts)
     free = free_of_rules(job.graph)
-    faults = problems_of(free, job.machine, plan)
+    # A stage that runs nothing has no device to pay for.
+    taken = tuple(devices[s] for s in stages_used(stack, counts)) if devices else ()
+    faults = faults_of(job, free, plan, taken)
     if faults:
-        raise InputError("layers", "a row, each using the ones before only", faults[0])
-    bottleneck = max(cost.total for cost in evaluate_all(free, job.machine, plan))
-    loss = Loss(job.as_planned.planned, bottleneck, best.lower_bound)
-    return Layers(stack, tuple(counts), rounded, loss, tuple(_notes(job, plan, rounded)))
+        expected = "a row, each using the ones before only"
+        if job.fleet is not None:
+            expected = "layers in a row that their devices can run and hold"
+        raise InputError("layers", expected, faults[0])
+    loss = Loss(job.as_planned.planned, bottleneck_of(job, free, plan, taken), best.lower_bound)
+    notes = _notes(job, plan, taken, rounded)
+    return Layers(stack, tuple(counts), rounded, loss, tuple(notes), tuple(devices))
 
 
 def _cut_layer(job: Job) -> str:
@@ -59,7 +64,7 @@ def _cut_layer(job: Job) -> str:
     return "the stages do not follow the order of the layers"
 
 
-def _notes(job: Job, plan: Plan, rounded: bool) -> list[str]:
+def _notes(job: Job, plan: Plan, devices: tuple[int, ...], rounded: bool) -> list[str]:
     notes = ["cuts inside a layer; what stands before the first and after the last layer elsewhere"]
     if rounded:
         notes.append("the plan cuts layers, so this is the best plan of layers instead")
@@ -73,7 +78,7 @@ def _notes(job: Job, plan: Plan, rounded: bool) -> list[str]:
         if moved and len(plan.stages) == len(job.plan.stages):
             first = job.graph.node_names[moved[0]]
             notes.append(f"{len(moved)} nodes outside of layers run elsewhere, first '{first}'")
-    notes += [f"not kept: {fault}" for fault in problems_of(job.graph, job.machine, plan)[:3]]
+    notes += [f"not kept: {fault}" for fault in faults_of(job, job.graph, plan, devices)[:3]]
     return notes
 
 

@@ -7,6 +7,7 @@ device whose cumulative share exceeds i / (n + 1).  Whole counts are therefore m
 
 from __future__ import annotations
 
+from .evaluating import one_stage_each
 from .layers import one_list
 from .types import Export, Job
 
@@ -17,6 +18,7 @@ def llama_cpp(job: Job) -> Export:
     """Return ``--split-mode layer --tensor-split``; the output is one more part of the last device."""
     layers = job.layers
     one_list(layers, "llama.cpp")
+    one_stage_each(job, "llama.cpp", layers.devices)
     shares = [*layers.counts[:-1], layers.counts[-1] + 1]
     total = sum(shares)
     text = ",".join(map(str, shares))

@@ -2,11 +2,16 @@
 """Megatron-Core: the layout of pipeline stages as a string.
 
 Stages are separated by ``|``; ``E`` is the embedding, ``t`` a transformer layer, ``L`` the output layer
-and loss; ``t*3`` repeats.  Empty stages are allowed.
+and loss; ``t*3`` repeats.  Empty stages are allowed.  With a multiple of p stages for p ranks, rank r runs the stages
+r, r + p, ... as virtual stages.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import InputError
 from .layers import one_list
 from .types import Export, Job
 
@@ -14,21 +19,59 @@ __all__ = ["megatron"]
 
 
 def megatron(job: Job) -> Export:
-    """Return ``pipeline_model_parallel_layout`` for as many pipeline ranks as the plan has stages."""
+    """Return ``pipeline_model_parallel_layout``: a rank per stage, or ranks that take stages in turns.
+
+    Raises
+    ------
+    InputError
+        If devices run several stages and not in turns: Megatron gives stage i of p ranks to rank i mod p.
+    """
     layers = job.layers
     one_list(layers, "megatron")
+    ranks = _ranks(job, layers.devices) or len(layers.counts)
     stages = [_repeated(count) for count in layers.counts]
     stages[0], stages[-1] = "E" + stages[0], (f"{stages[-1]},L" if stages[-1] else "L")
     if len(stages) == 1:
         stages = [f"E{_repeated(layers.counts[0])},L"]
     layout = "|".join(stages)
-    value = {
-        "pipeline_model_parallel_size": len(stages),
+    value: dict[str, Any] = {
+        "pipeline_model_parallel_size": ranks,
         "pipeline_model_parallel_layout": layout,
     }
-    text = f"--pipeline-model-parallel-size {len(stages)} --pipeline-model-parallel-layout '{layout}'\n"
-    note = "virtual stages (several blocks of one device), multi-token prediction layers"
-    return Export("megatron", text, value, layers.loss, (*layers.notes, note))
+    notes = [*layers.notes, "multi-token prediction layers"]
+    text = f"--pipeline-model-parallel-size {ranks} --pipeline-model-parallel-layout '{layout}'\n"
+    if len(stages) > ranks:
+        # The layout says all of it; the other option is for layers that are shared out evenly, without a layout.
+        value["virtual_pipeline_model_parallel_size"] = len(stages) // ranks
+        if len(set(layers.counts)) == 1:
+            value["num_layers_per_virtual_pipeline_stage"] = layers.counts[0]
+    else:
+        notes.append("virtual stages (several blocks of one device)")
+    return Export("megatron", text, value, layers.loss, tuple(notes))
+
+
+def _ranks(job: Job, devices: Sequence[int]) -> int:
+    """Return how many ranks take the stages in turns; 0 where each stage has its own."""
+    if job.fleet is None or not job.fleet.shared:
+        return 0
+    order = list(dict.fromkeys(devices))
+    for stage, device in enumerate(devices):
+        if device != order[stage % len(order)]:
+            raise InputError(
+                "plan for megatron",
+                f"{len(order)} devices that take stages in turns, stage {stage} on device "
+                f"{order[stage % len(order)]}",
+                f"device {device}",
+                "Plan without shared devices, or export for accelerate, onnx or triton.",
+            )
+    if len(devices) % len(order):
+        raise InputError(
+            "plan for megatron",
+            f"as many stages on each of {len(order)} devices",
+            f"{len(devices)} stages",
+            "Plan without shared devices, or export for accelerate, onnx or triton.",
+        )
+    return len(order)
 
 
 def _repeated(count: int) -> str:

@@ -78,7 +78,7 @@ def triton(job: Job, folder: Path, *, overwrite: bool) -> Export:
     require_onnx(job, "triton")
     name = "".join(c if c.isalnum() or c in "-_" else "_" for c in Path(job.model).stem)
     with new_folder(folder, overwrite=overwrite) as made:
-        manifest = _split(job, made / ".stages", overwrite=False)
+        manifest, places = _split(job, made / ".stages", overwrite=False), job.gpu_places()
         configs = {name: _ensemble(name, manifest)}
         (made / name / "1").mkdir(parents=True)  # Triton wants a version, though nothing is in it
         for number, stage in enumerate(manifest.stages):
@@ -87,7 +87,7 @@ def triton(job: Job, folder: Path, *, overwrite: bool) -> Export:
             version.mkdir(parents=True)
             for file in (made / ".stages").glob(f"{stage.file}*"):
                 file.rename(version / ("model.onnx" if file.name == stage.file else file.name))
-            place = job.places[number] if job.places else ""
+            place = places[number] if places else ""
             configs[model] = _stage(model, stage.inputs, stage.outputs, place)
         for model, text in configs.items():
             (made / model / "config.pbtxt").write_text(text, encoding="utf-8")

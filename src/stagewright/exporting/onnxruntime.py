@@ -30,7 +30,7 @@ def onnxruntime(job: Job, folder: Path, *, overwrite: bool) -> Export:
     model = onnx.load(job.model)
     names = onnx_node_names(model)
     stage_of = job.plan.assignment(job.graph.num_nodes)
-    places = job.places or [f"gpu:{stage}" for stage in range(len(job.plan.stages))]
+    places = job.gpu_places() or [f"gpu:{stage}" for stage in range(len(job.plan.stages))]
     left = 0
     for node, name in zip(model.graph.node, names, strict=True):
         kept = [entry for entry in node.metadata_props if entry.key != "layer_ann"]

@@ -20,7 +20,15 @@ from ..plans import Plan
 from ..shaping.granularity import block_of, module_path
 from ..shaping.groups import bind
 
-__all__ = ["Stack", "counts_plan", "free_of_rules", "layer_counts", "layered", "stack_of"]
+__all__ = [
+    "Stack",
+    "counts_plan",
+    "free_of_rules",
+    "layer_counts",
+    "layered",
+    "stack_of",
+    "stages_used",
+]
 
 Path = tuple[str, ...]
 
@@ -121,9 +129,18 @@ def counts_plan(graph: CostGraph, stack: Stack, counts: Sequence[int]) -> Plan:
     Stages that run nothing at all vanish: they neither compute nor, in these frameworks, do more than
     hand on what they receive.
     """
+    return Plan.from_assignment(graph, _stage_of_nodes(stack, counts))
+
+
+def stages_used(stack: Stack, counts: Sequence[int]) -> list[int]:
+    """Return the stages that run something, which are those of :func:`counts_plan`."""
+    return sorted(set(_stage_of_nodes(stack, counts)))
+
+
+def _stage_of_nodes(stack: Stack, counts: Sequence[int]) -> list[int]:
     stage_of_layer = [stage for stage, count in enumerate(counts) for _ in range(count)]
     ends = [0, *stage_of_layer, len(counts) - 1]
-    return Plan.from_assignment(graph, [ends[layer + 1] for layer in stack.home])
+    return [ends[layer + 1] for layer in stack.home]
 
 
 def free_of_rules(graph: CostGraph) -> CostGraph:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..certificate.build import dumps
 from ..errors import InputError
 from ..splitting.stage_files import new_folder
+from .evaluating import one_stage_each
 from .types import Export, Job
 
 __all__ = ["torch_folder"]
@@ -24,6 +25,7 @@ def torch_folder(job: Job, folder: Path, *, overwrite: bool) -> Export:
             f"'{job.model}'",
             "Save it with torch.export.save() and plan that, or use result.to_torch(module) in Python.",
         )
+    one_stage_each(job, "torch", job.devices)
     stages = len(job.plan.stages)
     manifest = {
         "format": "stagewright-torch/1",

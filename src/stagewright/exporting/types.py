@@ -16,6 +16,7 @@ from ..plans import Plan
 from ..units import seconds_from_ps
 
 if TYPE_CHECKING:
+    from ..placement.devices import Fleet
     from .stack import Stack
 
 __all__ = ["Export", "Job", "Layers", "Loss"]
@@ -78,6 +79,8 @@ class Layers:
         Whether the plan cut layers, so that these counts are another plan's.
     loss, notes
         What it costs, and what the counts cannot say.
+    devices
+        The device of each stage, where they are of several kinds.
     """
 
     stack: Stack
@@ -85,6 +88,7 @@ class Layers:
     rounded: bool
     loss: Loss
     notes: tuple[str, ...]
+    devices: tuple[int, ...] = ()
 
     @property
     def starts(self) -> tuple[int, ...]:
@@ -112,6 +116,9 @@ class Job:
         Seconds for finding that one, and for proving how good it is.
     shapes, dims
         Input shapes and symbolic dimensions that were fixed.
+    fleet, devices
+        Devices of several kinds, and that of each stage as :class:`..placement.workload.PlacedPlan` has it; None and
+        none for identical ones.
     """
 
     graph: CostGraph
@@ -124,6 +131,52 @@ class Job:
     time_limit: float = 10.0
     shapes: Mapping[str, Sequence[int]] | None = None
     dims: Mapping[str, int] | None = None
+    fleet: Fleet | None = None
+    devices: tuple[int, ...] = ()
+
+    def default_places(self, devices: Sequence[int]) -> list[str]:
+        """Return ``cpu`` or the number of a GPU per stage: kinds of the name cpu are not numbered."""
+        if self.fleet is None:
+            return []
+        found: list[str] = []
+        numbers: dict[int, int] = {}
+        for stage, device in enumerate(devices):
+            if self.fleet.kinds[self.fleet.seat_at(device).kind].name.lower() == "cpu":
+                found.append("cpu")
+            else:
+                key = device if self.fleet.shared else stage
+                found.append(str(numbers.setdefault(key, len(numbers))))
+        return found
+
+    def gpu_places(self) -> list[str]:
+        """Return the device of each stage as given, or as ``cpu`` and ``gpu:0``; none where nothing is known."""
+        if self.places or self.fleet is None:
+            return list(self.places)
+        return [p if p == "cpu" else f"gpu:{p}" for p in self.default_places(self.devices)]
+
+    def work_of(self, stage: int) -> Sequence[int]:
+        """Return the picoseconds of each node on the device of a stage."""
+        if self.fleet is not None:
+            work = self.fleet.kinds[self.fleet.seat_at(self.devices[stage]).kind].work
+            if work is not None:
+                return work
+        own: list[int] = self.graph.work.tolist()
+        return own
+
+    def device_rows(self, devices: Sequence[int]) -> tuple[dict[str, Any], ...]:
+        """Return the kind, the host and, where devices are shared, the number of the device of each stage."""
+        if self.fleet is None:
+            return ()
+        kinds = [self.fleet.kinds[self.fleet.seat_at(device).kind] for device in devices]
+        return tuple(
+            {
+                "stage": stage,
+                "device": kind.name,
+                **({"host": kind.host} if kind.host else {}),
+                **({"number": devices[stage]} if self.fleet.shared else {}),
+            }
+            for stage, kind in enumerate(kinds)
+        )
 
     @cached_property
     def layers(self) -> Layers:
@@ -160,6 +213,8 @@ class Export:
         What the consumer cannot express, in words.
     folder
         Whether files were written into a folder; then `text` is only for people.
+    devices
+        The kind and the host of each stage's device, where devices are of several kinds.
     """
 
     target: str
@@ -169,6 +224,7 @@ class Export:
     notes: tuple[str, ...] = ()
     folder: bool = False
     files: Mapping[str, bytes] = field(default_factory=dict)
+    devices: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -177,4 +233,5 @@ class Export:
             "value": self.value,
             "cost": self.loss.to_json(),
             "cannot_express": list(self.notes),
+            **({"devices": [dict(row) for row in self.devices]} if self.devices else {}),
         }

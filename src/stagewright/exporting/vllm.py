@@ -7,6 +7,7 @@ The first rank also runs the embeddings, the last one the final norm and the hea
 
 from __future__ import annotations
 
+from .evaluating import one_stage_each
 from .layers import one_list
 from .types import Export, Job
 
@@ -26,6 +27,7 @@ def sglang(job: Job) -> Export:
 def _partition(job: Job, target: str, variable: str) -> Export:
     layers = job.layers
     one_list(layers, target)
+    one_stage_each(job, target, layers.devices)
     text = ",".join(map(str, layers.counts))
     notes = list(layers.notes)
     if 0 in layers.counts:

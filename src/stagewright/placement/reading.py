@@ -15,7 +15,7 @@ from ..units import TIME_UNITS
 from .devices import UNABLE, Fleet, Kind, Link
 from .workload import Workload
 
-__all__ = ["published_fleet", "read_work", "read_workload"]
+__all__ = ["published_fleet", "read_published", "read_work", "read_workload"]
 
 
 def read_workload(
@@ -40,12 +40,7 @@ def read_workload(
     path = Path(path)
     kind = file_kind(path)
     if kind == "dnn_partitioning":
-        from ..readers.dnn_devices import read_device_workload
-
-        found = read_device_workload(path, backward=mode == "training")
-        if mode == "training" and not any(found.backward):
-            raise InputError(f"{path}: mode", "inference: it has no backward nodes", "training")
-        return Workload(found.graph, found.backward, found.along, found.rows)
+        return read_published(path, mode)[0]
     if mode == "training":
         raise InputError(
             f"{path}: mode",
@@ -60,20 +55,34 @@ def read_workload(
 
 def published_fleet(path: str | Path, mode: Literal["inference", "training"]) -> Fleet:
     """Return the devices that a workload of dnn-partitioning is for: its CPUs transfer for free."""
+    return read_published(path, mode)[1]
+
+
+def read_published(
+    path: str | Path, mode: Literal["inference", "training"]
+) -> tuple[Workload, Fleet]:
+    """Read a workload of dnn-partitioning, and the devices that it is for.
+
+    Raises
+    ------
+    InputError, GraphError
+        If the file cannot be used, or has no backward pass to train with.
+    """
     from ..readers.dnn_devices import read_device_workload
 
     found = read_device_workload(Path(path), backward=mode == "training")
-    kinds = [
-        Kind(
-            "accelerator",
-            found.accelerators,
-            work=found.rows["accelerator"],
-            memory_limit=found.memory_limit,
-        )
-    ]
-    if found.cpus:
-        kinds.append(Kind("cpu", found.cpus, Link(free=True), found.rows["cpu"]))
-    return Fleet(tuple(kinds))
+    if mode == "training" and not any(found.backward):
+        raise InputError(f"{path}: mode", "inference: it has no backward nodes", "training")
+    accelerator = Kind(
+        "accelerator",
+        found.accelerators,
+        work=found.rows["accelerator"],
+        memory_limit=found.memory_limit,
+    )
+    # A host's CPU transfers for free: the accelerators fetch and deliver.
+    cpus = (Kind("cpu", found.cpus, Link(free=True), found.rows["cpu"]),) if found.cpus else ()
+    workload = Workload(found.graph, found.backward, found.along, found.rows)
+    return workload, Fleet((accelerator, *cpus))
 
 
 def read_work(path: str | Path, graph: CostGraph) -> dict[str, tuple[int, ...]]:
