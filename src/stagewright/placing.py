@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .placement.method import PlacedSolution
     from .placement.schedule import Schedule
     from .placement.workload import Workload
+    from .reports.notebook import Figure
 
 __all__ = ["PlacedResult", "place"]
 
@@ -85,10 +86,44 @@ class PlacedResult:
     def report(self, path: str | Path, *, verify: bool = True) -> None:
         """Write the report page, one self-contained HTML file; `verify` lets the checker verify the plan."""
         from .files import write_whole
+
+        write_whole(path, self._page(verify=verify))
+
+    def plot(self, what: str = "page") -> Figure:
+        """Return a picture for a notebook cell: interactive, self-contained, without network.
+
+        Parameters
+        ----------
+        what
+            ``page`` for everything, or one section: ``graph``, ``stages``, ``memory``, ``machine``, ``bounds``, ...
+
+        Raises
+        ------
+        InputError
+            If there is no such section.
+        """
+        from .reports.notebook import Figure, require_part
+
+        require_part(what)
+        return Figure(self._page(only="" if what == "page" else what), what)
+
+    def _page(self, **extras: Any) -> str:
         from .reporting import Extras, report_text
 
-        text = report_text(self._document, self.workload.graph, Extras(verify=verify))
-        write_whole(path, text)
+        return report_text(self._document, self.workload.graph, Extras(**extras))
+
+    def _repr_html_(self) -> str:
+        from .reports.notebook import plan_html
+
+        return plan_html(self._document, self.workload.graph.name)
+
+    def __repr__(self) -> str:
+        from .units import format_time
+
+        return (
+            f"<PlacedResult of '{self.workload.graph.name}': {len(self.solution.plan.stages)} stages, "
+            f"bottleneck {format_time(self.solution.bottleneck)}, {self.status}>"
+        )
 
     def check(self, exhaustive_seconds: float | None = None) -> Report:
         """Verify the plan by the independent checker."""

@@ -122,39 +122,36 @@ def report_text(
 
 def _placed_text(document: Mapping[str, Any], graph: CostGraph, extras: Extras) -> str:
     """Return the page about a plan for devices of several kinds, or for training."""
-    from .certificate.build import plan_of
-    from .machine import Machine
-    from .plans import problems_of
+    from .placement.again import fleet_of, placed_plan_of, workload_of
+    from .placement.sharing import problems_of_shared
+    from .placement.workload import problems_of
+    from .plans import Plan
     from .reports.drawing import drawing
     from .reports.page import page
     from .reports.view import read_plan_view
-    from .units import to_ps
 
-    found, missing = None, ""
-    if "training" in document:
-        missing = "The graph is drawn for inference only: training runs it both ways."
-    else:
-        plan, view = plan_of(document, graph, "plan"), read_plan_view(document)
-        faults = problems_of(graph, Machine(view.machine.stages + len(plan.stages)), plan)
-        if faults:
-            missing = f"The graph is not shown, for the plan is not valid: {faults[0]}."
-        else:
-            rows = {kind["name"]: kind.get("work") for kind in document["machine"]["devices"]}
-            work = graph.work.tolist()
-            for stage, nodes in zip(document["stages"], plan.stages, strict=True):
-                if row := rows[stage["device"]]:
-                    if not isinstance(row, list) or len(row) != graph.num_nodes:
-                        item = f"plan: machine.devices: work of '{stage['device']}'"
-                        raise CheckError(item, f"{graph.num_nodes} numbers", "something else")
-                    for v in nodes:
-                        work[v] = to_ps(row[v], item=f"work of '{graph.node_names[v]}'")
-            found = drawing(graph.replace(work=work), view.machine, plan, view.ends)
+    view, fleet = read_plan_view(document), fleet_of(document)
+    workload, plan = workload_of(document, graph), placed_plan_of(document, graph, fleet)
+    faults = (problems_of_shared if fleet.shared else problems_of)(workload, fleet, plan)
+    found = None
+    if not faults:
+        work = graph.work.tolist()
+        for device, nodes in zip(plan.devices, plan.stages, strict=True):
+            there = workload.work_at(fleet, fleet.seat_at(device))
+            for v in nodes:
+                work[v] = there[v]
+        shown = graph.replace(work=work)
+        devices = plan.devices if fleet.shared else ()
+        passes = workload.backward
+        found = drawing(shown, view.machine, Plan(plan.stages), view.ends, passes, devices)
     return page(
         document,
         run=extras.run,
         title=extras.title,
         drawing=found,
-        missing=missing,
+        missing=f"The graph is not shown, for the plan is not valid: {faults[0]}."
+        if faults
+        else "",
         verified=verification(graph, document) if extras.verify else None,
         only=extras.only,
     )
@@ -191,7 +188,9 @@ def graph_of_plan(
     from .shaping.shape import as_planned
 
     devices = catalogue if source.device else None
-    graph = as_planned(read_again(source, catalogue=devices), document)
+    # A backward pass is added to what is planned, after its units and constraints.
+    trains = source.backward is not None
+    graph = as_planned(read_again(source, catalogue=devices, shaped=trains), document)
     if document.get("graph_sha256") != graph.sha256:
         raise CheckError(
             f"{source.model}",

@@ -10,7 +10,8 @@ import pytest
 
 from stagewright.errors import CheckError, InputError
 from stagewright.reports import words
-from stagewright.reports.view import clean, read_plan_view, read_run_view
+from stagewright.reports.run_view import read_run_view
+from stagewright.reports.view import clean, read_plan_view
 
 from .documents import HOSTILE, bound, optimal, plan, run, stage
 

@@ -39,6 +39,9 @@ def test_the_busiest_device_sets_the_period(seed: int) -> None:
         assert found.predicted == max(loads)
         assert len(found.timeline.left) == 200
         assert found.timeline.left[-1] >= 200 * found.predicted
+        # While items enter; what is left then goes through emptier devices.
+        assert found.period is not None
+        assert abs(found.period / found.predicted - 1) < 0.005
         if queue is None:
             assert found.timeline.left[-1] <= 1.02 * 200 * found.predicted
         # A device never does two things at once.

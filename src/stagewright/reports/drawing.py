@@ -62,11 +62,14 @@ def drawing(
     machine: Machine,
     plan: Plan,
     ends: Sequence[tuple[LinkView, LinkView]] = (),
+    backward: Sequence[bool] = (),
+    devices: Sequence[int] = (),
 ) -> Drawing:
     """Return what to draw; `plan` must be valid for `graph`.
 
     Where devices differ, `ends` are the links that each stage receives and sends through, and the graph's work is that
-    of each node on its device.
+    of each node on its device; `backward` says of each node whether it belongs to the backward pass, and
+    `devices` which stages share a device, between which tensors are free.
 
     The `data` are columns: of the nodes ``name``, ``label``, ``part`` (index of the outline's part),
     ``op`` and ``source`` (index of a text), ``work`` (ps), ``flops``, ``bytes``, ``stage``, and the nodes ``copied``, which
@@ -76,7 +79,7 @@ def drawing(
     """
     block = plan.assignment(graph.num_nodes)
     names = [clean(name) for name in graph.node_names]
-    tree = outline(names, plan.stages)
+    tree = outline(names, plan.stages, backward)
     costs = [] if ends else tensor_costs(graph, machine)
     rows = graph.tensor_consumers.rows()
     producers, nbytes = graph.tensor_producer.tolist(), graph.tensor_bytes.tolist()
@@ -85,7 +88,8 @@ def drawing(
     ]
     paid = [cost * (1 + len(targets)) for cost, targets in zip(costs, crossing, strict=bool(costs))]
     if ends:
-        costs, paid = _by_ends(graph, [block[p] for p in producers], crossing, ends)
+        homes = [block[p] for p in producers]
+        costs, paid = _by_ends(graph, homes, crossing, ends, devices or range(len(ends)))
     ops, op = _coded([clean(name) for name in graph.node_ops])
     sources, source = _coded(graph.node_sources or [""] * graph.num_nodes)
     data = {
@@ -114,7 +118,8 @@ def drawing(
     cuts = []
     for tensor, producer in enumerate(producers):
         home, targets = block[producer], tuple(crossing[tensor])
-        if targets and not graph.replicable[producer]:
+        free = len(devices) and {devices[target] for target in targets} == {devices[home]}
+        if targets and not graph.replicable[producer] and not free:
             size = nbytes[tensor] if nbytes[tensor] >= 0 else None
             cut = CutTensor(names[producer], home, targets, size, costs[tensor], paid[tensor])
             cuts.append(cut)
@@ -127,13 +132,20 @@ def _by_ends(
     homes: Sequence[int],
     crossing: Sequence[Sequence[int]],
     ends: Sequence[tuple[LinkView, LinkView]],
+    devices: Sequence[int],
 ) -> tuple[list[int], list[int]]:
     """Return the longest time that one end of each tensor pays, and what all ends pay together."""
     longest, together = [], []
     sizes = zip(graph.tensor_bytes.tolist(), graph.tensor_time.tolist(), strict=True)
     for home, targets, (nbytes, time) in zip(homes, crossing, sizes, strict=True):
-        links = [ends[home][1], *(ends[target][0] for target in targets)]
-        times = [link.price(nbytes, time) for link in links]
+        # A device receives a tensor once, for the first of its stages that needs it.
+        first = {devices[target]: ends[target][0] for target in reversed(targets)}
+        first.pop(devices[home], None)
+        if targets and not first:
+            longest.append(0)
+            together.append(0)
+            continue
+        times = [link.price(nbytes, time) for link in (ends[home][1], *first.values())]
         longest.append(max(times))
         together.append(sum(times))
     return longest, together

@@ -18,6 +18,7 @@ COLOURS = 8
 """Colours that stages take in turn."""
 _MOST_CUTS = 16
 _COPIED = " Tensors that stages make again instead of sending them are not drawn between stages."
+_BOTH_WAYS = " What a stage runs forward and what it runs backward are two boxes of its colour."
 _BUTTONS = (
     ("in", "+", "Zoom in"),
     ("out", "\N{MINUS SIGN}", "Zoom out"),
@@ -39,6 +40,7 @@ def graph_section(plan: PlanView, drawing: Drawing | None, missing: str = "") ->
         "the bottleneck. Click a module to open it, a node to see what it is connected to. Thick lines are "
         "tensors that are cut, with their bytes and the time that a link takes for them."
         f"{_COPIED if drawing.data['nodes']['copied'] else ''}"
+        f"{_BOTH_WAYS if plan.training is not None else ''}"
     )
     keys = (
         "Drag to move; Ctrl and the wheel zoom. With the keyboard: Tab into the graph, arrows walk, Enter "
@@ -91,11 +93,12 @@ def _buttons() -> Html:
 
 
 def _stages(plan: PlanView) -> Html:
+    worst = {stage.number for stage in plan.worst}
     buttons = (
         h(
             "button",
             h("span", class_=f"dot stage-{s.number % COLOURS}"),
-            f"{'▶ ' if s.total == plan.bottleneck else ''}{s.number}",
+            f"{'▶ ' if s.number in worst else ''}{s.number}",
             h("small", format_time(s.total)),
             type="button",
             data_stage=s.number,

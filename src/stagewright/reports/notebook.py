@@ -65,13 +65,13 @@ def require_part(what: str) -> None:
 def plan_html(document: Mapping[str, Any], name: str) -> str:
     """Return what a notebook shows of a plan document: the verdict, and every stage with a bar."""
     plan = read_plan_view(document)
-    rows = []
+    rows, worst = [], {stage.number for stage in plan.worst}
     for stage in plan.stages:
         parts = ", ".join(f"{part} {format_time(time)}" for part, time in stage.parts if time)
-        mark = " (bottleneck)" if stage.total == plan.bottleneck else ""
+        mark = " (bottleneck)" if stage.number in worst else ""
         rows.append(
             [
-                f"{stage.number}{mark}",
+                f"{stage.where}{mark}",
                 f"{len(stage.nodes):,}",
                 format_time(stage.total),
                 bar(stage.parts, plan.bottleneck, parts),

@@ -28,7 +28,8 @@ class Outline:
     Attributes
     ----------
     labels, parents
-        Of each part: what it is called, and the part that holds it (-1 for stages, which come first).
+        Of each part: what it is called, and the part that holds it (-1 for stages, which come first, and
+        their backward passes behind them).
     node_labels, node_parents
         Of each node: the last part of its name, and the part that holds it.
     """
@@ -46,8 +47,12 @@ class _Part:
     children: list[_Part | int] = field(default_factory=list)
 
 
-def outline(names: Sequence[str], stages: Sequence[Sequence[int]]) -> Outline:
+def outline(
+    names: Sequence[str], stages: Sequence[Sequence[int]], backward: Sequence[bool] = ()
+) -> Outline:
     """Return the outline of the nodes of all stages; every node is in exactly one of them.
+
+    With a backward pass a stage has two parts, for its nodes run forward along the pipeline and backward against it.
 
     Parameters
     ----------
@@ -55,13 +60,15 @@ def outline(names: Sequence[str], stages: Sequence[Sequence[int]]) -> Outline:
         Of every node.
     stages
         Nodes of each stage in the order in which they run.
+    backward
+        Whether each node belongs to the backward pass; empty for inference.
     """
     paths = [_path(name) for name in names]
     tails = [_tail(name) for name in names]
     result = Outline([], [], tails, [-1] * len(names))
     roots = []
-    for number, nodes in enumerate(stages):
-        root = _Part(f"Stage {number}")
+    for label, nodes in _roots(stages, backward):
+        root = _Part(label)
         for node in nodes:
             part = root
             for step in paths[node]:
@@ -79,6 +86,24 @@ def outline(names: Sequence[str], stages: Sequence[Sequence[int]]) -> Outline:
     for number, root in enumerate(roots):
         _number(root, number, result)
     return result
+
+
+def _roots(
+    stages: Sequence[Sequence[int]], backward: Sequence[bool]
+) -> list[tuple[str, Sequence[int]]]:
+    """Return the outermost parts: the first ones are the stages in their order."""
+    if not any(backward):
+        return [(f"Stage {number}", nodes) for number, nodes in enumerate(stages)]
+    first: list[tuple[str, Sequence[int]]] = []
+    behind: list[tuple[str, Sequence[int]]] = []
+    for number, nodes in enumerate(stages):
+        passes = {back: [v for v in nodes if bool(backward[v]) == back] for back in (False, True)}
+        forward = bool(passes[False])
+        label = f"Stage {number}, {'forward' if forward else 'backward'}"
+        first.append((label, passes[not forward]))
+        if forward and passes[True]:
+            behind.append((f"Stage {number}, backward", passes[True]))
+    return first + behind[::-1]
 
 
 def _path(name: str) -> list[str]:

@@ -27,7 +27,8 @@ from .kinds_section import kinds_section
 from .markup import Html, h, join
 from .payload import data_element, page_data
 from .run_section import run_section
-from .view import PlanView, clean, read_plan_view, read_run_view
+from .run_view import read_run_view
+from .view import PlanView, clean, read_plan_view
 
 __all__ = ["PARTS", "page", "save_page"]
 

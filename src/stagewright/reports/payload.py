@@ -33,7 +33,7 @@ def page_data(
             "proven": plan.proven,
             "memoryLimit": plan.machine.least_memory,
             "stages": [
-                [*(time for _, time in s.parts), s.total, s.param_bytes, s.peak_bytes]
+                [s.receive, s.work, s.send, s.overflow, s.total, s.param_bytes, s.peak_bytes]
                 for s in plan.stages
             ],
         },

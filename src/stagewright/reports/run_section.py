@@ -7,8 +7,8 @@ from ..units import format_time
 from . import words
 from .charts import stacked_bar
 from .markup import Html, h, join, table
+from .run_view import RunStageView, RunView
 from .sections import facts, legend, section
-from .view import RunStageView, RunView
 
 __all__ = ["run_section"]
 

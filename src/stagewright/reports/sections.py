@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..units import PS_PER_SECOND, format_bytes, format_rate, format_time
 from . import words
@@ -64,36 +64,54 @@ def header(plan: PlanView, title: str) -> Html:
     upper, proven = plan.bottleneck, plan.proven
     status = "optimal" if proven == upper else "bounded" if proven else "feasible"
     gap = words.gap_text(upper, proven) if proven or not upper else "unknown"
-    ratio = words.number(plan.work / upper) if upper else "-"
     return join(
         [
             h("p", title, class_="eyebrow names"),
             h("h1", words.verdict(plan), class_=status),
             h("p", words.explanation(plan)),
             join(h("p", sentence) for sentence in (*words.limits(plan), *words.shaping(plan))),
-            tiles(
-                [
-                    ("Bottleneck", format_time(upper), "time of the slowest stage"),
-                    ("Throughput", *_throughput(upper)),
-                    ("Latency", format_time(plan.latency), "about, through a full pipeline"),
-                    ("Stages", str(len(plan.stages)), f"of {plan.machine.stages} available"),
-                    *(
-                        []
-                        if plan.kinds
-                        else [("Speed-up", f"{ratio} x", "over one device, work alone")]
-                    ),
-                    ("Proven gap", gap, "to the best possible"),
-                ]
-            ),
+            tiles(_key_figures(plan, gap)),
         ]
     )
 
 
-def _throughput(period: int) -> tuple[str, str]:
+def _key_figures(plan: PlanView, gap: str) -> list[tuple[str, str, str]]:
+    """Return what the page says first: name, value, remark."""
+    upper = plan.bottleneck
+    busiest = "load of the busiest device" if plan.shared else "time of the slowest stage"
+    found = [
+        ("Bottleneck", format_time(upper), busiest),
+        ("Throughput", *_throughput(upper, words.items(plan))),
+    ]
+    if plan.goal is not None and plan.goal.minimise not in ("period", "latency"):
+        name, _, rest = words.goal(plan).partition(": ")
+        value, _, proof = rest.partition(" (")
+        found.append((name, value, proof.removesuffix(")")))
+    if plan.training is not None:
+        if plan.training.schedule:
+            m, k = plan.training.microbatches, len(plan.stages)
+            told = f"{m} + {k - 1} periods, {plan.training.schedule}"
+            found.append(("Step", format_time(plan.training.step), told))
+    elif plan.goal is not None and plan.goal.minimise == "latency":
+        proof = words.goal(plan).partition("(")[2].removesuffix(")")
+        found.append(("Latency", format_time(plan.goal.value), f"of one request: {proof}"))
+    else:
+        found.append(("Latency", format_time(plan.latency), "about, through a full pipeline"))
+    if plan.kinds:
+        used = f"on {plan.devices_used} of {plan.machine.stages} devices"
+        found.append(("Stages", str(len(plan.stages)), used))
+    else:
+        ratio = words.number(plan.work / upper) if upper else "-"
+        found.append(("Stages", str(len(plan.stages)), f"of {plan.machine.stages} available"))
+        found.append(("Speed-up", f"{ratio} x", "over one device, work alone"))
+    return [*found, ("Proven gap", gap, "of the period to the best possible")]
+
+
+def _throughput(period: int, what: str) -> tuple[str, str]:
     busy = "with all stages busy"
     if 0 < period <= PS_PER_SECOND:
-        return f"{words.number(PS_PER_SECOND / period)} /s", f"inferences, {busy}"
-    return ("-", busy) if period <= 0 else (f"1 / {format_time(period)}", f"inferences, {busy}")
+        return f"{words.number(PS_PER_SECOND / period)} /s", f"{what}, {busy}"
+    return ("-", busy) if period <= 0 else (f"1 / {format_time(period)}", f"{what}, {busy}")
 
 
 def stages_section(plan: PlanView) -> Html:
@@ -103,7 +121,33 @@ def stages_section(plan: PlanView) -> Html:
         numbers = h(
             "details", h("summary", f"The numbers of all {len(plan.stages)} stages"), numbers
         )
-    return section("stages", "Stages", _chart(plan), numbers)
+    return section("stages", "Stages", _device_chart(plan), _chart(plan), numbers)
+
+
+def _device_chart(plan: PlanView) -> Html:
+    """Return what shared devices do for an item, the stages of each beside each other."""
+    if not plan.loads:
+        return Html("")
+    rows = []
+    for load in plan.loads:
+        numbers = ", ".join(str(stage.number) for stage in load.stages)
+        said = f"{load.on}: stages {numbers}, {format_time(load.total)}"
+        rows.append(
+            h(
+                "div",
+                h("span", f"{'▶ ' if load.total == plan.bottleneck else ''}{load.on}: {numbers}"),
+                stacked_bar(load.parts, plan.bottleneck, line=plan.proven or None, titles=said),
+                h("span", format_time(load.total)),
+                class_="row marked" if load.total == plan.bottleneck else "row",
+            )
+        )
+    label = "Time of every device, its stages one after another; the table below has the numbers."
+    chart = h("div", *rows, class_="chart", role="img", aria_label=label)
+    caption = (
+        "Devices and the numbers of their stages: a device runs each of them once per period, for another item "
+        "each. The busiest device fills the width. Below, the stages one by one."
+    )
+    return h("figure", chart, h("figcaption", caption))
 
 
 def _chart(plan: PlanView) -> Html:
@@ -117,16 +161,19 @@ def _chart(plan: PlanView) -> Html:
         aria_label="Time of every stage by part; the table below has the numbers.",
     )
     caption = "Bars start at 0; the bottleneck fills the width and is marked by a triangle."
+    if plan.shared:
+        caption = "Bars start at 0; those of the busiest device are marked by a triangle and fill the width together."
     if bound:
+        who = "device" if plan.shared else "stage"
         caption += (
             f" The dashed line is the proven lower bound, {format_time(bound)}: "
-            "in every plan some stage reaches it."
+            f"in every plan some {who} reaches it."
         )
     return h("figure", legend(keys), rows, h("figcaption", caption))
 
 
 def _chart_row(stage: StageView, plan: PlanView, bound: int | None) -> Html:
-    slowest = stage.total == plan.bottleneck
+    slowest = stage.number in {s.number for s in plan.worst}
     parts = ", ".join(f"{name} {format_time(time)}" for name, time in stage.parts if time)
     titles = f"stage {stage.where}: {format_time(stage.total)} ({parts or 'no cost'})"
     return h(
@@ -140,11 +187,11 @@ def _chart_row(stage: StageView, plan: PlanView, bound: int | None) -> Html:
 
 def _stage_table(plan: PlanView) -> Html:
     used = _used(plan)
-    kinds = any(s.device for s in plan.stages)
+    kinds, worst = any(s.device for s in plan.stages), {s.number for s in plan.worst}
     rows = [
         [
-            f"{s.number} (bottleneck)" if s.total == plan.bottleneck else str(s.number),
-            *([s.device] if kinds else []),
+            f"{s.number} (bottleneck)" if s.number in worst else str(s.number),
+            *([s.on] if kinds else []),
             f"{len(s.nodes):,}",
             *(format_time(time) for name, time in s.parts if name in used),
             format_time(s.total),
@@ -163,7 +210,7 @@ def _stage_table(plan: PlanView) -> Html:
         ],
         rows,
         numeric=range(1 + kinds, len(used) + 4 + kinds),
-        marked=[i for i, s in enumerate(plan.stages) if s.total == plan.bottleneck],
+        marked=[i for i, s in enumerate(plan.stages) if s.number in worst],
         notes="Share: of the bottleneck, rounded down.",
     )
 
@@ -292,37 +339,62 @@ def memory_section(plan: PlanView, *, curves: bool = False) -> Html:
     """
     if not plan.has_sizes:
         return Html("")
-    sums = [s.param_bytes + s.peak_bytes for s in plan.stages]
-    full = max([*sums, *(s.limit or 0 for s in plan.stages)])
-    limits = {s.limit for s in plan.stages}
-    over = [i for i, s in enumerate(plan.stages) if s.limit is not None and sums[i] > s.limit]
+    rooms = _rooms(plan)
+    sums = [room.params + room.peak for room in rooms]
+    full = max([*sums, *(room.limit or 0 for room in rooms)])
+    limits = {room.limit for room in rooms}
+    over = [i for i, r in enumerate(rooms) if r.limit is not None and sums[i] > r.limit]
     rows = [
         [
-            s.where,
-            stacked_bar([("params", s.param_bytes), ("peak", s.peak_bytes)], full, line=s.limit),
-            format_bytes(s.param_bytes),
-            format_bytes(s.peak_bytes),
+            room.where,
+            stacked_bar([("params", room.params), ("peak", room.peak)], full, line=room.limit),
+            format_bytes(room.params),
+            format_bytes(room.peak),
             format_bytes(total),
-            _fit(total, s.limit),
+            _fit(total, room.limit),
         ]
-        for s, total in zip(plan.stages, sums, strict=True)
+        for room, total in zip(rooms, sums, strict=True)
     ]
     line = "" if limits == {None} else "The dashed line is the limit of the device."
-    if len(limits) == 1 and (limit := plan.stages[0].limit) is not None:
+    if len(limits) == 1 and (limit := rooms[0].limit) is not None:
         line = f"The dashed line is the limit, {format_bytes(limit)}."
-    head = ["Stage", "", "Parameters", "Activations", "Together", "Fast memory"]
-    numbers = table("Memory", head, rows, numeric=(2, 3, 4), marked=over, notes=line)
+    first = "Device: stages" if plan.shared else "Stage"
     keys = [("params", "parameters"), ("peak", "most activations alive at once")]
-    over_run = join(
-        [
-            h(
-                "p",
-                "While a stage runs, from its first node to its last, with parameters below and activations above:",
-            ),
-            h("div", id="memory-plot", class_="many"),
+    if plan.training is not None and plan.training.schedule:
+        keys = [
+            ("params", "parameters, gradients and optimizer"),
+            ("peak", "activations of all microbatches in flight"),
         ]
-    )
+    head = [first, "", "Parameters", "Activations", "Together", "Fast memory"]
+    numbers = table("Memory", head, rows, numeric=(2, 3, 4), marked=over, notes=line)
+    said = "While a stage runs, from its first node to its last, with parameters below and activations above:"
+    if plan.training is not None:
+        said = f"While a stage runs, forward and backward, with one microbatch: {said.partition('with ')[2]}"
+    over_run = join([h("p", said), h("div", id="memory-plot", class_="many")])
     return section("memory", "Memory", legend(keys), numbers, over_run if curves else Html(""))
+
+
+class _Room(NamedTuple):
+    """What a stage holds, or a shared device with all its stages; bytes."""
+
+    where: str
+    params: int
+    peak: int
+    limit: int | None
+
+
+def _rooms(plan: PlanView) -> list[_Room]:
+    if not plan.shared:
+        return [_Room(s.where, s.param_bytes, s.peak_bytes, s.limit) for s in plan.stages]
+    return [
+        _Room(
+            f"{load.on}: {', '.join(str(s.number) for s in load.stages)}",
+            sum(s.param_bytes for s in load.stages),
+            sum(s.peak_bytes for s in load.stages),
+            load.stages[0].limit,
+        )
+        for load in plan.loads
+    ]
 
 
 def _fit(total: int, limit: int | None) -> str:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import MissingDependencyError
 from ..units import PS_PER_SECOND, format_bytes, format_rate, format_time
 from . import words
-from .view import PlanView, RunView, StageView, clean, read_plan_view, read_run_view
+from .run_view import RunView, read_run_view
+from .view import PlanView, StageView, clean, read_plan_view
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -61,18 +62,23 @@ def plan_table(document: Mapping[str, Any]) -> RenderableType:
 
     plan = read_plan_view(document)
     stages = Fitted(lambda width: _stages(plan, width))
-    return Group(_text("\nStages", "bold"), stages, Legend(_LEGEND))
+    used = {name for stage in plan.stages for name, time in stage.parts if time}
+    legend = _LEGEND.replace("   *", "   sync ~   *") if "sync" in used else _LEGEND
+    return Group(_text("\nStages", "bold"), stages, Legend(legend))
 
 
 def _stages(plan: PlanView, width: int) -> Table:
     from .terminal_parts import Bar, MiddleCut, column_widths
 
+    worst = {s.number for s in plan.worst}
     columns = {
-        "#": [f"{'*' if s.total == plan.bottleneck else ''}{s.number}" for s in plan.stages],
+        "#": [f"{'*' if s.number in worst else ''}{s.number}" for s in plan.stages],
         "nodes": [str(len(s.nodes)) for s in plan.stages],
         "total": [format_time(s.total) for s in plan.stages],
         "share": [words.percent_below(s.total, plan.bottleneck) for s in plan.stages],
     }
+    if plan.kinds and len({s.on for s in plan.stages}) > 1:
+        columns["device"] = [clean(s.on) for s in plan.stages]
     if any(s.param_bytes for s in plan.stages):
         columns["params"] = [format_bytes(s.param_bytes) for s in plan.stages]
     if any(s.peak_bytes for s in plan.stages):
@@ -91,7 +97,7 @@ def _stages(plan: PlanView, width: int) -> Table:
         cells.insert(1, Bar(stage.parts, plan.bottleneck))
         if rest:
             cells.append(names[i])
-        table.add_row(*cells, style="bold" if stage.total == plan.bottleneck else None)
+        table.add_row(*cells, style="bold" if stage.number in worst else None)
     return table
 
 

@@ -12,14 +12,20 @@ from rich.text import Text
 
 __all__ = ["Bar", "Fitted", "Legend", "MiddleCut", "column_widths"]
 
-_STYLES: Final = {"receive": "yellow", "work": "blue", "send": "cyan", "overflow": "red"}
-_SIGNS: Final = {"receive": "<", "send": ">", "overflow": "!"}
+_STYLES: Final = {
+    "receive": "yellow",
+    "work": "blue",
+    "send": "cyan",
+    "overflow": "red",
+    "sync": "magenta",
+}
+_SIGNS: Final = {"receive": "<", "send": ">", "overflow": "!", "sync": "~"}
 _WIDEST_BAR: Final = 48
 _NARROWEST_BAR: Final = 10
 _NARROWEST_NAMES: Final = 16
 _JOINT: Final = " .. "
 _GAP: Final = 2
-_EXPENDABLE: Final = ("share", "peak", "params", "nodes")
+_EXPENDABLE: Final = ("share", "peak", "params", "nodes", "device")
 
 
 def _work_sign(options: ConsoleOptions) -> str:

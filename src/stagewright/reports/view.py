@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What reports show, read from a plan document or a run report: picoseconds, bytes, clean names."""
+"""What reports show of a plan, read from its document: picoseconds, bytes, clean names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import isfinite
 from typing import Any
 
 from ..errors import CheckError, InputError
@@ -14,17 +13,16 @@ from ..units import PS_PER_SECOND, to_ps
 
 __all__ = [
     "BoundView",
+    "GoalView",
     "KindView",
     "LinkView",
+    "LoadView",
     "PlanView",
     "Point",
-    "RunStageView",
-    "RunView",
     "StageView",
-    "WholeView",
+    "TrainingView",
     "clean",
     "read_plan_view",
-    "read_run_view",
 ]
 
 
@@ -47,11 +45,20 @@ class StageView:
     device: str = ""
     limit: int | None = None
     place: int | None = None
+    unit: int | None = None
+    replicas: int = 1
+    sync: int = 0
 
     @property
     def where(self) -> str:
-        """Its number, and the device that it runs on where devices differ."""
-        return f"{self.number} {self.device}".rstrip()
+        """Its number, and the device that it runs on where devices differ or are shared."""
+        return f"{self.number} {self.on}".rstrip()
+
+    @property
+    def on(self) -> str:
+        """The device, with its number where devices are shared, and how many it runs on."""
+        many = f" x {self.replicas}" if self.replicas > 1 else ""
+        return f"{self.device}{'' if self.unit is None else f' {self.unit}'}{many}"
 
     @property
     def parts(self) -> tuple[tuple[str, int], ...]:
@@ -61,7 +68,40 @@ class StageView:
             ("work", self.work),
             ("send", self.send),
             ("overflow", self.overflow),
+            ("sync", self.sync),
         )
+
+
+@dataclass(frozen=True)
+class LoadView:
+    """What a shared device does for an item, all its stages together; picoseconds and bytes."""
+
+    on: str
+    stages: tuple[StageView, ...]
+    total: int
+
+    @property
+    def parts(self) -> tuple[tuple[str, int], ...]:
+        """The parts of all its stages, one stage after another."""
+        return tuple(part for stage in self.stages for part in stage.parts)
+
+
+@dataclass(frozen=True)
+class TrainingView:
+    """How a pipeline trains: the schedule's name, empty for none, and the picoseconds of a step."""
+
+    schedule: str
+    microbatches: int
+    step: int
+
+
+@dataclass(frozen=True)
+class GoalView:
+    """What a plan minimises beside the period; picoseconds, or units of cost."""
+
+    minimise: str
+    value: int
+    lower: int
 
 
 @dataclass(frozen=True)
@@ -148,6 +188,9 @@ class PlanView:
     kinds: tuple[KindView, ...] = ()
     links: tuple[LinkView, ...] = ()
     shared: bool = False
+    overlap: bool = False
+    training: TrainingView | None = None
+    goal: GoalView | None = None
 
     @property
     def proven(self) -> int:
@@ -165,8 +208,33 @@ class PlanView:
         return self.bottleneck * len(self.stages)
 
     @property
+    def devices_used(self) -> int:
+        """How many devices the stages run on."""
+        return len(self.loads) if self.shared else sum(s.replicas for s in self.stages)
+
+    @property
+    def loads(self) -> tuple[LoadView, ...]:
+        """The shared devices in use, in the order of their numbers; empty where each has one stage."""
+        units = sorted({s.unit for s in self.stages if s.unit is not None}) if self.shared else ()
+        found = []
+        for unit in units:
+            stages = tuple(s for s in self.stages if s.unit == unit)
+            receive, work, send, overflow = (
+                sum(dict(s.parts)[part] for s in stages)
+                for part in ("receive", "work", "send", "overflow")
+            )
+            longest = max(work + overflow, receive, send)
+            total = longest if self.overlap else work + overflow + receive + send
+            found.append(LoadView(stages[0].on, stages, total))
+        return tuple(found)
+
+    @property
     def worst(self) -> tuple[StageView, ...]:
-        """The stages that set the pace; more than one if they tie."""
+        """The stages that set the pace, of shared devices those of the busiest; more than one if they tie."""
+        if self.shared:
+            busy = [load for load in self.loads if load.total == self.bottleneck]
+            numbers = {stage.number for load in busy for stage in load.stages}
+            return tuple(s for s in self.stages if s.number in numbers)
         return tuple(s for s in self.stages if s.total == self.bottleneck)
 
     @property
@@ -186,44 +254,6 @@ class PlanView:
     def has_sizes(self) -> bool:
         """Whether the graph stated any parameters or activations in bytes."""
         return any(s.param_bytes or s.peak_bytes for s in self.stages)
-
-
-@dataclass(frozen=True)
-class RunStageView:
-    """One stage as measured; medians in picoseconds, None where not known."""
-
-    number: int
-    file: str
-    compute: int | None
-    wait: int | None
-    send: int | None
-    predicted: int | None
-    predicted_work: int | None
-
-
-@dataclass(frozen=True)
-class WholeView:
-    """The unsplit model, measured."""
-
-    threads: int
-    period: int | None
-    speedup: float | None
-
-
-@dataclass(frozen=True)
-class RunView:
-    """What `stagewright run --json` prints; times in picoseconds."""
-
-    period: int | None
-    predicted_period: int | None
-    throughput: float | None
-    outputs_equal: bool | None
-    max_abs: float | None
-    reason: str
-    stages: tuple[RunStageView, ...]
-    whole: tuple[WholeView, ...]
-    latency: tuple[tuple[str, int], ...]
-    settings: tuple[tuple[str, str], ...]
 
 
 def clean(text: object) -> str:
@@ -288,6 +318,9 @@ def read_plan_view(document: Mapping[str, Any]) -> PlanView:
             for i, link in enumerate(_listed(stated, "links"))
         ),
         shared=bool(stated.get("shared")),
+        overlap=bool(stated.get("overlap")),
+        training=None if training is None else _training(training, schedule),
+        goal=None if document.get("objective") is None else _goal(document["objective"]),
     )
     for stage in stages if kinds else ():
         if stage.device not in limits:
@@ -360,7 +393,29 @@ def _stage(number: int, data: Any, schedule: Any = None) -> StageView:
         peak_bytes=kept + _get(data, "peak_bytes", int, where),
         device=clean(data.get("device", "")),
         place=_get(data, "place", int, where) if "place" in data else None,
+        unit=_get(data, "number", int, where) if "number" in data else None,
+        replicas=_get(data, "replicas", int, where) if "replicas" in data else 1,
+        sync=_time(data, "sync", where) if "sync" in data else 0,
     )
+
+
+def _training(data: Any, schedule: Any) -> TrainingView:
+    if schedule is None:
+        return TrainingView("", 1, 0)
+    where = "plan: training.schedule."
+    name = clean(_get(schedule, "name", str, where))
+    count = _get(schedule, "microbatches", int, where)
+    return TrainingView(name, count, _time(data, "step", "plan: training."))
+
+
+def _goal(data: Any) -> GoalView:
+    where = "plan: objective."
+    minimise = clean(_get(data, "minimise", str, where))
+    if minimise == "cost":
+        value, lower = (_get(data, key, int, where) for key in ("value", "lower_bound"))
+    else:
+        value, lower = (_time(data, key, where) for key in ("value", "lower_bound"))
+    return GoalView(minimise, value, lower)
 
 
 def _listed(stated: Mapping[str, Any], key: str) -> list[Any]:
@@ -407,79 +462,3 @@ def _point(number: int, data: Any) -> Point:
         upper=_time(data, "upper", where),
         lower=_time(data, "lower", where),
     )
-
-
-def read_run_view(report: Mapping[str, Any]) -> RunView:
-    """Read a run report; whatever it lacks is None or empty.
-
-    Raises
-    ------
-    InputError
-        If it is no run report.
-    """
-    stages = report.get("stages") if isinstance(report, Mapping) else None
-    if not isinstance(stages, (list, tuple)) or "period" not in report:
-        raise InputError(
-            "run report", "the object that `stagewright run --json` prints", type(report).__name__
-        )
-    try:
-        return _run(report, stages)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(
-            "run report", "the object that `stagewright run --json` prints", f"a fault ({error})"
-        ) from None
-
-
-def _run(report: Mapping[str, Any], stages: list[Any] | tuple[Any, ...]) -> RunView:
-    comparison = report.get("comparison") or {}
-    equal = report.get("outputs_equal")
-    settings = ("items", "engine", "threads_per_stage", "depth", "cores", "seed")
-    return RunView(
-        period=_measured(report.get("period")),
-        predicted_period=_measured(report.get("predicted_period")),
-        throughput=_number(report.get("throughput")),
-        outputs_equal=None if equal is None else bool(equal),
-        max_abs=_float(comparison.get("max_abs")),
-        reason=clean(comparison.get("reason") or ""),
-        stages=tuple(_run_stage(i, s) for i, s in enumerate(stages)),
-        whole=tuple(
-            WholeView(int(w["threads"]), _measured(w.get("period")), _number(w.get("speedup")))
-            for w in report.get("whole") or ()
-        ),
-        latency=_present(report.get("latency") or {}, _measured),
-        settings=tuple((key, clean(report[key])) for key in settings if key in report),
-    )
-
-
-def _run_stage(number: int, data: Mapping[str, Any]) -> RunStageView:
-    return RunStageView(
-        number=number,
-        file=clean(data.get("file") or ""),
-        compute=_measured(data.get("compute")),
-        wait=_measured(data.get("wait")),
-        send=_measured(data.get("send")),
-        predicted=_measured(data.get("predicted")),
-        predicted_work=_measured(data.get("predicted_work")),
-    )
-
-
-def _present(
-    values: Mapping[str, Any], read: Callable[[Any], int | None]
-) -> tuple[tuple[str, int], ...]:
-    pairs = ((clean(key), read(value)) for key, value in values.items())
-    return tuple((key, value) for key, value in pairs if value is not None)
-
-
-def _float(value: Any) -> float | None:
-    return None if value is None else float(value)
-
-
-def _number(value: Any) -> float | None:
-    number = _float(value)
-    return number if number is not None and isfinite(number) else None
-
-
-def _measured(value: Any) -> int | None:
-    """Return measured seconds as picoseconds; None for what is no time."""
-    number = _number(value)
-    return round(number * PS_PER_SECOND) if number is not None and number >= 0 else None

@@ -11,7 +11,8 @@ from fractions import Fraction
 from typing import Final
 
 from ..units import PS_PER_SECOND, format_time
-from .view import PlanView, RunView, StageView
+from .run_view import RunView
+from .view import PlanView, StageView
 
 __all__ = [
     "EVIDENCE",
@@ -19,7 +20,9 @@ __all__ = [
     "PARTS",
     "explanation",
     "gap_text",
+    "goal",
     "headline",
+    "items",
     "limits",
     "number",
     "origin_of_work",
@@ -38,6 +41,7 @@ PARTS: Final = {
     "work": "work: compute",
     "send": "send: hand tensors to later stages",
     "overflow": "overflow: stream what does not fit in fast memory",
+    "sync": "sync: add gradients up with the stage's other devices",
 }
 
 METHODS: Final = {
@@ -89,13 +93,24 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
-def rate(period: int) -> str:
+def rate(period: int, what: str = "inferences") -> str:
     """Write a period in picoseconds as a rate: ``292 inferences/s``."""
     if period <= 0:
-        return "no time per inference"
+        return f"no time per {_one(what)}"
     if period > PS_PER_SECOND:
-        return f"one inference every {format_time(period)}"
-    return f"{number(PS_PER_SECOND / period)} inferences/s"
+        return f"one {_one(what)} every {format_time(period)}"
+    return f"{number(PS_PER_SECOND / period)} {what}/s"
+
+
+def items(plan: PlanView) -> str:
+    """Return what passes through the stages, in the plural."""
+    if plan.training is None:
+        return "inferences"
+    return "microbatches" if plan.training.schedule else "batches"
+
+
+def _one(what: str) -> str:
+    return "inference" if what == "inferences" else what.removesuffix("es")
 
 
 def span(stage: StageView) -> tuple[str, str]:
@@ -124,11 +139,32 @@ def verdict(plan: PlanView) -> str:
 
 
 def headline(plan: PlanView) -> str:
-    """Return the verdict with the bottleneck, the rate and the latency."""
-    return (
-        f"{verdict(plan)}: bottleneck {format_time(plan.bottleneck)} "
-        f"({rate(plan.bottleneck)} with all stages busy), latency about {format_time(plan.latency)}"
-    )
+    """Return the verdict with the bottleneck, the rate and the latency, or the time of a step of training."""
+    what, busy = items(plan), "with all stages busy"
+    pace = f"({rate(plan.bottleneck, what)} {busy})"
+    if plan.goal is not None and plan.goal.minimise != "period":
+        return f"{goal(plan)}; bottleneck {format_time(plan.bottleneck)} {pace}"
+    if plan.training is None:
+        return (
+            f"{verdict(plan)}: bottleneck {format_time(plan.bottleneck)} {pace}, latency about "
+            f"{format_time(plan.latency)}"
+        )
+    period = f"{verdict(plan)}: period {format_time(plan.bottleneck)} per {_one(what)} {pace}"
+    if not plan.training.schedule:
+        return period
+    m = plan.training.microbatches
+    many = "one microbatch" if m == 1 else f"{m} microbatches"
+    return f"{period}, a step of {many} {format_time(plan.training.step)}"
+
+
+def goal(plan: PlanView) -> str:
+    """Say what was minimised, and how good the plan is at that; empty where it is the period alone."""
+    if plan.goal is None:
+        return ""
+    value, lower = plan.goal.value, plan.goal.lower
+    shown = str if plan.goal.minimise == "cost" else format_time
+    proof = "proven least" if value == lower else f"no plan is below {shown(lower)}"
+    return f"{plan.goal.minimise.capitalize()}: {shown(value)} ({proof})"
 
 
 def explanation(plan: PlanView) -> str:
@@ -153,11 +189,14 @@ def limits(plan: PlanView) -> list[str]:
             if time
         )
         many = len(worst) > 1
-        who = f"Stages {who} share" if many else f"Stage {who} of {len(plan.stages)} sets"
-        found.append(f"{who} the pace: {'the first spends ' if many else ''}{parts}.")
-    if len(plan.stages) < plan.machine.stages:
+        if plan.shared:
+            found.append(f"{_busiest(plan)}.")
+        else:
+            who = f"Stages {who} share" if many else f"Stage {who} of {len(plan.stages)} sets"
+            found.append(f"{who} the pace: {'the first spends ' if many else ''}{parts}.")
+    if plan.devices_used < plan.machine.stages:
         found.append(
-            f"The plan uses {len(plan.stages)} of {plan.machine.stages} "
+            f"The plan uses {plan.devices_used} of {plan.machine.stages} "
             f"{'devices' if plan.kinds else 'stages'}; it found no use for the others."
         )
     if plan.work and plan.bottleneck and not plan.kinds:
@@ -167,6 +206,18 @@ def limits(plan: PlanView) -> list[str]:
             "model in fast memory."
         )
     return found
+
+
+def _busiest(plan: PlanView) -> str:
+    """Say which shared devices set the pace, and with what."""
+    busy = [load for load in plan.loads if load.total == plan.bottleneck]
+    who = [
+        f"{load.on} with stage{'s' * (len(load.stages) > 1)} "
+        f"{', '.join(str(stage.number) for stage in load.stages)}"
+        for load in busy[:3]
+    ]
+    more = f", and {len(busy) - 3} others" if len(busy) > 3 else ""
+    return f"{'; '.join(who)}{more} {'share' if len(busy) > 1 else 'sets'} the pace"
 
 
 SOURCES: Final = {

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -67,8 +68,15 @@ class Simulation:
 
     @property
     def period(self) -> Fraction | None:
-        """Mean time between items that leave, over the second half; picoseconds, None for one item."""
+        """Mean time between items that leave, over the second half; picoseconds, None for one item.
+
+        Shared devices have less to do once the last item has entered; what leaves after that does not count, if
+        enough left before.
+        """
         left = self.timeline.left
+        if self.devices is not None:
+            steady = bisect_right(left, self.timeline.entered[-1])
+            left = left[:steady] if 2 * steady > len(left) else left
         start = (len(left) - 1) // 2
         count = len(left) - 1 - start
         return Fraction(left[-1] - left[start], count) if count else None
