@@ -3,6 +3,7 @@
 #include "common.hpp"
 
 #include "placement.hpp"
+#include "placement_merges.hpp"
 #include "sharing.hpp"
 
 void bind_placement(nb::module_& m) {
@@ -86,6 +87,16 @@ void bind_placement(nb::module_& m) {
             "per tensor\n"
             "the bytes that a stage that received it keeps if it recomputes, and holds between its "
             "passes.")
+        .def(
+            "merges",
+            [](const sw::Placement& self, const Int64Array& offsets, const Int32Array& after) {
+                return as_array(sw::merge_placement(self, as_ragged(offsets, after)));
+            },
+            "offsets"_a.noconvert(), "after"_a.noconvert(),
+            "Merge nodes where that costs no block more: int32[n], equal for nodes that are one. "
+            "after: int32 rows\n"
+            "per node, those whose block is the same or a later one; nodes are in topological "
+            "order.")
         .def(
             "best",
             [](sw::Placement& self, const sw::IdealGraph& ideals, std::int64_t below,

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -53,9 +53,8 @@ class Ragged:
     @classmethod
     def of(cls, rows: Sequence[Sequence[int]]) -> Ragged:
         """Pack a list of lists."""
-        offsets = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum([len(row) for row in rows], out=offsets[1:])
-        values = np.fromiter((v for row in rows for v in row), np.int32, int(offsets[-1]))
+        offsets = np.array([0, *accumulate(map(len, rows))], np.int64)
+        values = np.fromiter(chain.from_iterable(rows), np.int32, int(offsets[-1]))
         return cls(_frozen(offsets), _frozen(values))
 
     def __len__(self) -> int:

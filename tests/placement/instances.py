@@ -5,12 +5,21 @@ from __future__ import annotations
 
 import itertools
 import random
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest.mock import patch
 
 from stagewright.graph import FIRST, LAST, CostGraph, GraphBuilder
 from stagewright.placement.devices import UNABLE, Fleet, Kind, Link
 from stagewright.placement.workload import PlacedPlan, Workload, stage_cost
 
 MODES = ("any", "fixed", "links", "overlap", "training", "along", "spill", "limit")
+
+
+def outright(allowed: bool) -> AbstractContextManager[Any]:
+    """Say whether the method may look at all plans at once, as it does for graphs of this size."""
+    small = 2**19 if allowed else 0
+    return patch("stagewright.placement.method._SMALL", small)
 
 
 def random_workload(rng: random.Random, mode: str) -> Workload:

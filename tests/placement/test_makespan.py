@@ -25,9 +25,10 @@ from stagewright.placement.makespan import finishes, makespan_of
 from stagewright.placement.makespan_method import solve_makespan
 from stagewright.placement.makespan_model import makespan_model
 from stagewright.placement.makespan_program import best_makespan
+from stagewright.placement.merges import reduce_task
 from stagewright.placement.method import solve_placed
 from stagewright.placement.objective import Objective
-from stagewright.placement.task import compile_task, reduce_task
+from stagewright.placement.task import compile_task
 from stagewright.placement.workload import PlacedPlan, Workload, evaluate, problems_of
 from stagewright.readers.graph_writer import graph_text
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from fractions import Fraction
 
 from ..bound.types import Bound
 from ..errors import InfeasibleError
@@ -25,22 +24,34 @@ def simple_bound(task: Task) -> Bound:
     """
     start = time.perf_counter()
     least = task.least_work()
-    shares: dict[int, Fraction] = {}
+    busy = any(least)
+    shares: dict[int, tuple[int, int]] = {}  # per kind, as a fraction
     for seat, row in zip(task.fleet.seats, task.work, strict=True):
-        ratios = [Fraction(a, w) for a, w in zip(least, row, strict=True) if w > 0 and a > 0]
-        share = max(ratios, default=Fraction(0 if any(least) else 1)) / seat.replicas
-        shares[seat.kind] = max(share, shares.get(seat.kind, Fraction(0)))
-    devices = [(kind.count, shares[q]) for q, kind in enumerate(task.fleet.kinds)]
+        share = _largest_share(least, row) if busy else (1, 1)
+        share = share[0], share[1] * seat.replicas
+        other = shares.get(seat.kind, (0, 1))
+        shares[seat.kind] = share if share[0] * other[1] > other[0] * share[1] else other
+    devices = [(kind.count, *shares[q]) for q, kind in enumerate(task.fleet.kinds)]
     if any(seat.replicas > 1 for seat in task.fleet.seats):
-        devices = [(1, count * share) for count, share in devices]
-    low, high = max(least), max(1, sum(least))
+        devices = [(1, count * num, den) for count, num, den in devices]
+    whole = sum(least)
+    low, high = max(least), max(1, whole)
     while low < high:
         middle = (low + high) // 2
-        if sum(count * int(middle * share) for count, share in devices) >= sum(least):
+        if sum([count * (middle * num // den) for count, num, den in devices]) >= whole:
             high = middle
         else:
             low = middle + 1
     return Bound("simple", low, time.perf_counter() - start, "recomputed")
+
+
+def _largest_share(least: Sequence[int], row: Sequence[int]) -> tuple[int, int]:
+    """Return the largest least(v) / work(v), as a fraction; 0 where nothing takes time on the kind."""
+    num, den = 0, 1
+    for a, w in zip(least, row, strict=True):
+        if w > 0 and a * den > num * w:
+            num, den = a, w
+    return num, den
 
 
 def ceiling(task: Task) -> int:
@@ -67,6 +78,9 @@ def require_seats(task: Task, names: Sequence[str]) -> None:
         If there is such a class of nodes.
     """
     factor = 1 if task.fleet.schedule is None else task.fleet.schedule.state_factor
+    holds_nothing = not any(task.params_of) and not any(task.working_set)
+    if holds_nothing and not any(UNABLE in row for row in task.work):
+        return
     for v, nodes in enumerate(task.members):
         held = factor * sum(task.param_bytes[p] for p in task.params_of[v]) + task.working_set[v]
         able = [s for s in range(len(task.work)) if task.work[s][v] != UNABLE]

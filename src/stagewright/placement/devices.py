@@ -8,7 +8,7 @@ own memory, and transfer for free (a host's CPU whose transfers the accelerators
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -65,6 +65,14 @@ class Link:
                 "Give the kind a 'link' or a 'bandwidth'.",
             )
         return self.latency - (-nbytes * PS_PER_SECOND // self.bandwidth)
+
+    def prices(self, sizes: Sequence[int], times: Sequence[int]) -> tuple[int, ...]:
+        """Return :meth:`price` of every tensor."""
+        if self.free:
+            return (0,) * len(times)
+        if min(times, default=0) >= 0:
+            return tuple(times)
+        return tuple(map(self.price, sizes, times))
 
     def to_json(self) -> dict[str, Any]:
         """Return the link as a plan file states it."""
@@ -327,7 +335,11 @@ class Fleet:
 
         With a schedule places are seats.
         """
-        return self.seats[place] if self.schedule is not None else self._seat_of_place(place)
+        return self.seats[place] if self.schedule is not None else self._seat_of[place]
+
+    @cached_property
+    def _seat_of(self) -> tuple[Seat, ...]:
+        return tuple(map(self._seat_of_place, range(self._places)))
 
     def sync_rate(self, seat: Seat) -> tuple[int, int]:
         """Return what adding gradients up takes of a seat per parameter byte, as :meth:`Schedule.sync_rate`."""

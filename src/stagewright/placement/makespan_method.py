@@ -14,11 +14,13 @@ from .devices import Fleet
 from .makespan import makespan_of
 from .makespan_model import makespan_model
 from .makespan_program import MakespanFound, best_makespan, heaviest_path
-from .method import PlacedSolution, no_plan, solve_placed
+from .merges import reduce_task
+from .method import PlacedSolution, solve_placed
 from .objective import Objective
 from .ordering import ordered_stage
 from .sharing_model import assignment_of, model_columns
-from .task import compile_task, reduce_task
+from .solution import no_plan
+from .task import compile_task
 from .workload import PlacedPlan, Workload, evaluate, problems_of, stage_cost
 
 __all__ = ["solve_makespan"]

@@ -9,9 +9,11 @@ too many ideals, only those near an order are listed, again and again near the b
 from __future__ import annotations
 
 import heapq
+import math
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -19,55 +21,33 @@ import numpy as np
 from .. import _native
 from ..bound.types import Bound
 from ..effort import Effort
-from ..errors import InfeasibleError, InputError, LimitError
+from ..errors import InfeasibleError, InputError
 from ..machine import Machine
 from ..problem import Flow
 from ..solve import Settings, solve
 from .bounds import ceiling, require_seats, simple_bound
 from .devices import UNABLE, Fleet
+from .merges import reduce_task
 from .objective import Objective
+from .pricing import price_stages
 from .program import Ask, Found, Listed, linked, near_order
-from .task import Task, compile_task, reduce_task
-from .workload import PlacedPlan, Workload, costs_of, problems_of
+from .solution import PlacedSolution, no_plan
+from .task import Task, compile_task
+from .workload import PlacedPlan, PlacedStage, Workload, problems_of
 
 __all__ = ["PlacedSolution", "solve_placed"]
 
 _SLACK: Final = 16
 """The first threshold is above the simple bound by a 16th of it, or of the gap; then 16 times as much."""
 
+_SMALL: Final = 2**19
+"""Pairs of ideals times states of the devices up to which all plans are looked at outright."""
+
 _STALE: Final = 6
 """Rounds without a better plan after which a search with the same width ends."""
 
 _STATES: Final = 20_000
 """Sets of nodes that the search for the order of least peak of a stage may look at."""
-
-
-@dataclass(frozen=True, eq=False)
-class PlacedSolution:
-    """A plan, its bottleneck in picoseconds, lower bounds, and why the search stopped.
-
-    `classes`, `reduced` and `ideals` say how large the problem was: nodes that share a stage counted
-    once, what was left after the reductions, and the ideals of the last proof (None without one).
-    `value` is what the objective minimises and `value_bound` a lower bound of it: the bottleneck and the best
-    of `bounds` where that is the period; `bounds` are those of the bottleneck in any case.
-    """
-
-    plan: PlacedPlan
-    bottleneck: int
-    bounds: tuple[Bound, ...]
-    stopped_because: str
-    seconds: float
-    classes: int
-    reduced: int
-    ideals: int | None
-    objective: Objective
-    value: int
-    value_bound: int
-
-    @property
-    def lower_bound(self) -> int:
-        """The best lower bound in picoseconds."""
-        return max(bound.value for bound in self.bounds)
 
 
 def solve_placed(
@@ -109,7 +89,7 @@ def solve_placed(
         run.find_cheapest()
     elif objective.latency_limit is not None:
         run.find_period_within_latency()
-    else:
+    elif not run.settle():
         run.search(width=1, draws=3, generator=random.Random(seed))
         if run.prove():
             width = 2
@@ -117,20 +97,6 @@ def solve_placed(
             while run.open() and run.search(width, _STALE, random.Random(seed)):
                 width *= 2
     return run.finish()
-
-
-def no_plan(*, shown: bool, interrupted: bool) -> BaseException:
-    """Return what to raise where no plan was found: that none exists is shown, or time was too short."""
-    if shown:
-        return InfeasibleError(
-            "no plan keeps the limits (memory, period): the search over all plans shows that"
-        )
-    if interrupted:
-        return KeyboardInterrupt()
-    return LimitError(
-        "no plan that keeps the limits was found, and none was shown not to exist; give more time "
-        "(--time-limit), more devices or more memory"
-    )
 
 
 class _Run:
@@ -158,6 +124,7 @@ class _Run:
         elif self.ask.cheapest:
             self.bounds = [replace(simple, value=0)]
         self.best: tuple[int, PlacedPlan] | None = None
+        self.judged: tuple[PlacedPlan | None, list[PlacedStage]] = None, []
         self.nothing_above = ceiling(self.task) * (fleet.stages if latency else 1) + 1
         self.ideals: int | None = None
         self.interrupted = False
@@ -227,15 +194,17 @@ class _Run:
                 home[w] = max(home[w], home[v])
         return home
 
-    def _take(self, listed: Listed, below: int, effort: Effort) -> bool:
+    def _take(self, listed: Listed, below: int, effort: Effort, first: Found | None = None) -> bool:
         """Keep the best plan below a threshold at its true cost; whether it is better than the best so far.
+
+        `first` is that plan, where it was asked for already.
 
         What a stage truly holds may exceed the working set that the program counts.  Then the memory is
         made smaller by as much, a few times over.
         """
         margin, better = 0, False
         for _ in range(4):
-            found = listed.best(below, effort, margin, self.ask)
+            found, first = first or listed.best(below, effort, margin, self.ask), None
             self.interrupted = self.interrupted or found.interrupted
             if found.answer != "yes":
                 return better
@@ -251,30 +220,39 @@ class _Run:
 
     def _ordered(self, found: Found) -> PlacedPlan:
         """Return the plan with nodes in an order that works; of least peak where memory binds."""
-        place = np.empty(self.workload.graph.num_nodes, np.int64)
-        place[self.workload.graph.topological_order] = np.arange(len(place))
-        backward = self.workload.backward or (False,) * len(place)
+        bounded = any(self.task.working_set) and not any(self.workload.backward)
         stages = []
         for nodes in found.stages:
-            row = tuple(sorted(nodes, key=lambda v: (backward[v], int(place[v]))))
-            if any(self.task.working_set) and not any(backward):
+            row = tuple(sorted(nodes, key=self.rank.__getitem__))
+            if bounded:
                 flow = Flow.of(self.workload.graph).native
                 _, order, _ = _native.order_stage(flow, np.array(row, np.int32), max_states=_STATES)
                 row = tuple(order.tolist()) or row
             stages.append(row)
         return PlacedPlan(tuple(stages), found.devices)
 
+    @cached_property
+    def rank(self) -> list[int]:
+        """The place of each node in an order that works, forward nodes first."""
+        order = self.workload.graph.topological_order.tolist()
+        rank = [0] * len(order)
+        for i, v in enumerate(order):
+            rank[v] = i + len(order) * (bool(self.workload.backward) and self.workload.backward[v])
+        return rank
+
     def _judge(self, plan: PlacedPlan, margin: int) -> tuple[int | None, int]:
         """Return the value of a plan, None if it does not fit, and how many bytes were underrated."""
-        costs = costs_of(self.workload, self.fleet, plan)
-        working_set = dict(self._working_sets())
-        excess = max(
-            cost.peak_bytes - max(cost.resting_bytes, *(working_set[v] for v in nodes))
-            for cost, nodes in zip(costs, plan.stages, strict=True)
-        )
-        fits = not problems_of(self.workload, self.fleet, plan) and self.objective.keeps_limits(
-            costs
-        )
+        costs = price_stages(self.workload, self.fleet, plan)
+        self.judged = plan, costs
+        excess = 0
+        if any(self.whole.working_set):
+            working_set = dict(self._working_sets())
+            excess = max(
+                cost.peak_bytes - max(cost.resting_bytes, *(working_set[v] for v in nodes))
+                for cost, nodes in zip(costs, plan.stages, strict=True)
+            )
+        wrong = problems_of(self.workload, self.fleet, plan, costs)
+        fits = not wrong and self.objective.keeps_limits(costs)
         value = self.objective.value(self.fleet, plan, costs) if fits else None
         return value, max(0, excess - margin)
 
@@ -283,6 +261,24 @@ class _Run:
         return [(v, size) for nodes, size in rows for v in nodes]
 
     # --- proof ----------------------------------------------------------------------------------
+
+    def settle(self) -> bool:
+        """Ask for the best of all plans at once, where there are so few ideals that this takes no time."""
+        start, states = time.perf_counter(), self.fleet.states
+        listed = Listed(self.task, self.effort, most=math.isqrt(_SMALL // states))
+        if not listed.complete:
+            return False
+        found = listed.best(self.upper, self.effort, ask=self.ask)
+        self.interrupted = found.interrupted
+        if found.answer == "unknown":
+            return False
+        self.ideals = listed.count
+        value = found.value if found.answer == "yes" else self.upper
+        seconds = time.perf_counter() - start
+        self.bounds.append(Bound("exact", value, seconds, "exhaustive"))
+        if found.answer == "yes":
+            self._take(listed, self.upper, self.effort, found)
+        return True
 
     def prove(self) -> bool:
         """Raise the threshold until the best plan is proven; False where that is done."""
@@ -474,7 +470,9 @@ class _Run:
         else:
             why = "there are too many ideals"
         value, plan = self.best
-        costs = costs_of(self.workload, self.fleet, plan)
+        judged, costs = self.judged
+        if judged is not plan:
+            costs = price_stages(self.workload, self.fleet, plan)
         period = self.objective.plain
         return PlacedSolution(
             plan=plan,

@@ -15,15 +15,15 @@ import numpy as np
 
 from .. import _native
 from ..effort import Effort
-from ..graph import Ragged
 from .devices import Fleet
-from .task import Task, reduce_task
+from .lowering import NO_LIMIT, native_task
+from .merges import reduce_task
+from .task import Task
 
-__all__ = ["Ask", "Found", "Listed", "linked", "native_task", "near_order"]
+__all__ = ["Ask", "Found", "Listed", "linked", "near_order"]
 
 _MOST_BYTES: Final = 2**30
 _BYTES_PER_STATE: Final = 16
-_NO_LIMIT: Final = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,15 @@ class Found:
 
 
 class Listed:
-    """A task with the ideals of its precedence, or of that precedence and more."""
+    """A task with the ideals of its precedence, or of that precedence and more; at most so many."""
 
-    def __init__(self, task: Task, effort: Effort, more: Iterable[tuple[int, int]] = ()) -> None:
+    def __init__(
+        self,
+        task: Task,
+        effort: Effort,
+        more: Iterable[tuple[int, int]] = (),
+        most: int | None = None,
+    ) -> None:
         self.task = task
         pairs = [(v, w) for v, row in enumerate(task.after) for w in row] + list(more)
         edges = np.array(sorted(set(pairs)), np.int32).reshape(-1, 2)
@@ -81,7 +87,8 @@ class Listed:
             np.ascontiguousarray(edges[:, 0]),
             np.ascontiguousarray(edges[:, 1]),
         )
-        most = _MOST_BYTES // (_BYTES_PER_STATE * task.fleet.states + 64)
+        if most is None:
+            most = _MOST_BYTES // (_BYTES_PER_STATE * task.fleet.states + 64)
         self._ideals = _native.IdealGraph(
             self._instance, max_ideals=most, max_bytes=_MOST_BYTES, **effort.native()
         )
@@ -104,7 +111,7 @@ class Listed:
         answer, value, block, taken, pairs, interrupted = native.best(
             self._ideals,
             below,
-            stage_below=_NO_LIMIT if ask.stage_limit is None else ask.stage_limit + 1,
+            stage_below=NO_LIMIT if ask.stage_limit is None else ask.stage_limit + 1,
             sum=ask.latency,
             weight=np.array(ask.weights(self.task.fleet), np.int64),
             **effort.native(),
@@ -118,52 +125,6 @@ class Listed:
         if self.task.reverse:
             stages, devices = stages[::-1], devices[::-1]
         return Found(answer, value, tuple(map(tuple, stages)), devices, pairs, interrupted)
-
-
-def native_task(
-    task: Task, transitions: Sequence[tuple[int, int, int, int, int]], margin: int
-) -> _native.Placement:
-    """Return the task for the native core, every memory smaller by `margin` bytes."""
-    users, params = Ragged.of(task.consumers), Ragged.of(task.params_of)
-    schedule = task.fleet.schedule
-    native = _native.Placement(
-        task.size,
-        np.array(task.producer, np.int32),
-        users.offsets,
-        users.values,
-        np.array(task.param_bytes, np.int64),
-        params.offsets,
-        params.values,
-        np.array(task.working_set, np.int64),
-        task.fleet.states,
-        np.array([row[i] for row in transitions for i in (0, 1, 2, 4)], np.int32),
-        task.fleet.overlap,
-    )
-    if task.kept_of:
-        kept = Ragged.of(task.kept_of)
-        native.set_kept(
-            np.array(task.kept_bytes, np.int64),
-            kept.offsets,
-            kept.values,
-            np.array(task.fed_bytes, np.int64),
-            np.array(task.back_bytes, np.int64),
-        )
-    for s, seat in enumerate(task.fleet.seats):
-        kind = task.fleet.kinds[seat.kind]
-        native.set_type(
-            s,
-            np.array(task.work[s], np.int64),
-            np.array(task.receive[s], np.int64),
-            np.array(task.send[s], np.int64),
-            _NO_LIMIT if kind.memory is None else max(0, kind.memory - margin),
-            kind.link.bandwidth or 1,
-            _NO_LIMIT if kind.memory_limit is None else max(-1, kind.memory_limit - margin),
-            seat.replicas,
-            1 if schedule is None else schedule.state_factor,
-            *task.fleet.sync_rate(seat),
-            seat.recompute,
-        )
-    return native
 
 
 def near_order(order: Sequence[int], width: int) -> list[tuple[int, int]]:

@@ -16,11 +16,11 @@ from ..effort import Effort
 from ..errors import InfeasibleError, InputError, LimitError, MissingDependencyError
 from .bounds import ceiling, require_seats, simple_bound
 from .devices import Fleet
+from .lowering import native_task
 from .method import PlacedSolution, solve_placed
 from .objective import Objective
 from .ordering import ordered_stage
 from .packing import packing_bound
-from .program import native_task
 from .sharing import loads_of, problems_of_shared, stage_costs
 from .sharing_model import assignment_of, model_columns, shared_model
 from .units import Units, compile_units, stages_of

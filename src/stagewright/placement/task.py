@@ -1,26 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The problem as the algorithms see it: classes of nodes, work per seat, tensors priced per link.
-
-**Merges that never lose the optimum.**  Let u and x be classes, x a successor of u from which all other successors of
-u can be reached (or, mirrored, a predecessor that all other predecessors reach).  Take any plan in which they
-are in different blocks, A with u and B with x, and move u to B: by the choice of x no precedence breaks, for
-what u has to come before comes not before B, and what has to come before u is in A or earlier.  Of the tensors of
-u let E be those between u and x alone, and O those that x has no part in.  Blocks other than A and B are
-cut by the same tensors as before.  Those of E are no longer cut by either, and those of O may now be cut by
-both.  A tensor that x has a part in was cut by both and costs no more, but for one case: what u makes for x
-and for others B received before and sends now; let T be the sum of what sending those costs more than receiving.
-So no block costs more if, on every seat,
-
-    work(u) + the dearest end of all of O + T <= the cheapest end of all of E
-
-where x can run (B), and the same without work(u) and T where u can (A); on seats where x can run u must be able
-to run.  No other tensor turns round: along the pipeline u passes no consumer of its tensors.  In training,
-where it could, both ends cost the same on every seat (links between neighbours are refused).  Where receiving,
-sending and computing overlap, the sum says nothing, so there O must be empty, nothing turn round, u be without
-work, and nothing run backward.  Where memory binds, u must hold nothing: no parameters, and no bytes while
-it runs.  With replicas u must have no parameters either.  With a schedule A may be empty then, and a stage
-before it has fewer devices behind it and keeps no more.
-"""
+"""The problem as the algorithms see it: classes of nodes, work per seat, tensors priced per link."""
 
 from __future__ import annotations
 
@@ -31,10 +10,10 @@ from typing import Any
 from ..classes import merge_classes, stage_classes
 from ..errors import InputError
 from ..units import INT64_MAX
-from .devices import UNABLE, Fleet
+from .devices import UNABLE, Fleet, Seat
 from .workload import Workload
 
-__all__ = ["Task", "compile_task", "reduce_task"]
+__all__ = ["Task", "compile_task"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,58 +71,84 @@ class Task:
 
     def least_work(self) -> list[int]:
         """Return the fewest picoseconds that each class takes anywhere, 0 where nothing can run it."""
+        if not any(UNABLE in row for row in self.work):
+            return list(map(min, zip(*self.work, strict=True)))
         return [
-            min((row[v] for row in self.work if row[v] != UNABLE), default=0)
-            for v in range(self.size)
+            min([w for w in column if w != UNABLE], default=0)
+            for column in zip(*self.work, strict=True)
         ]
 
     def contract(self, together: Sequence[Sequence[int]]) -> Task:
         """Unite each set of classes, and what acyclicity adds; classes are in topological order."""
-        label = merge_classes(self.after, together, range(self.size))
+        return self.united(merge_classes(self.after, together, range(self.size)))
+
+    def united(self, label: Sequence[int]) -> Task:
+        """Unite the classes of equal labels 0, 1, ..., between which precedence is acyclic."""
         count = max(label) + 1
         rows: list[set[int]] = [set() for _ in range(count)]
         for v, above in enumerate(self.after):
-            rows[label[v]].update(label[w] for w in above if label[w] != label[v])
+            rows[label[v]].update([label[w] for w in above])
+        for v, row in enumerate(rows):
+            row.discard(v)
         place = _positions(rows)
         label = [place[v] for v in label]
         after: list[tuple[int, ...]] = [()] * count
         for v, row in enumerate(rows):
-            after[place[v]] = tuple(sorted(place[w] for w in row))
+            after[place[v]] = tuple(sorted([place[w] for w in row]))
         homes: list[list[int]] = [[] for _ in range(count)]
         for v, new in enumerate(label):
             homes[new].append(v)
-        merged: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+        # Tensors of the same ends are one; `slot` says which.
+        merged: dict[tuple[int, tuple[int, ...]], int] = {}
+        slot: list[tuple[int, int]] = []
         for t, (p, users) in enumerate(zip(self.producer, self.consumers, strict=True)):
-            outside = tuple(sorted({label[u] for u in users} - {label[p]}))
+            outside = {label[u] for u in users}
+            outside.discard(label[p])
             if outside:
-                merged.setdefault((label[p], outside), []).append(t)
+                ends = label[p], tuple(sorted(outside))
+                slot.append((t, merged.setdefault(ends, len(merged))))
+        # Nothing is united, and no tensors are: often so for the graph itself.
+        ends_of = list(zip(self.producer, self.consumers, strict=True))
+        if label == list(range(self.size)) and list(merged) == ends_of:
+            return self
+        done: dict[int, tuple[int, ...]] = {}  # seats may share rows
 
         def summed(row: tuple[int, ...]) -> tuple[int, ...]:
-            return tuple(sum(row[t] for t in tensors) for tensors in merged.values())
+            if id(row) not in done:
+                sums = [0] * len(merged)
+                for t, i in slot:
+                    sums[i] += row[t]
+                done[id(row)] = tuple(sums)
+            return done[id(row)]
 
         def added(row: tuple[int, ...]) -> tuple[int, ...]:
-            return tuple(
-                UNABLE if any(row[v] == UNABLE for v in home) else sum(row[v] for v in home)
-                for home in homes
-            )
+            sums = [0] * count
+            for w, new in zip(row, label, strict=True):
+                sums[new] += w
+            for w, new in zip(row, label, strict=True) if UNABLE in row else ():
+                if w == UNABLE:
+                    sums[new] = UNABLE
+            return tuple(sums)
 
-        def united(rows: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+        def joined(rows: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+            if not any(rows):
+                return ((),) * count
             return tuple(tuple(sorted({p for v in home for p in rows[v]})) for home in homes)
 
         return replace(
             self,
             work=tuple(map(added, self.work)),
-            producer=tuple(p for p, _ in merged),
-            consumers=tuple(users for _, users in merged),
+            producer=tuple([p for p, _ in merged]),
+            consumers=tuple([users for _, users in merged]),
             receive=tuple(map(summed, self.receive)),
             send=tuple(map(summed, self.send)),
             after=tuple(after),
-            params_of=united(self.params_of),
-            kept_of=united(self.kept_of) if self.kept_of else (),
+            params_of=joined(self.params_of),
+            kept_of=joined(self.kept_of) if self.kept_of else (),
             fed_bytes=summed(self.fed_bytes) if self.fed_bytes else (),
             back_bytes=summed(self.back_bytes) if self.back_bytes else (),
-            working_set=tuple(max(self.working_set[v] for v in home) for home in homes),
-            members=tuple(tuple(m for v in home for m in self.members[v]) for home in homes),
+            working_set=tuple([max([self.working_set[v] for v in home]) for home in homes]),
+            members=tuple([tuple([m for v in home for m in self.members[v]]) for home in homes]),
         )
 
 
@@ -202,20 +207,20 @@ def compile_task(workload: Workload, fleet: Fleet) -> Task:
         for p, users, size in zip(producer, consumers, sizes, strict=True):
             for v in (p, *users):
                 working_set[v] += size
-    prices = {
-        link: tuple(
-            0 if replicable[p] else link.price(size, time)
-            for p, size, time in zip(producer, nbytes, times, strict=True)
-        )
-        for link in {link for seat in fleet.seats for link in (seat.receive, seat.send)}
-    }
+    links = {link for seat in fleet.seats for link in (seat.receive, seat.send)}
+    prices = {link: link.prices(nbytes, times) for link in links}
+    if any(replicable):
+        for link, row in prices.items():
+            prices[link] = tuple(
+                [0 if replicable[p] else price for p, price in zip(producer, row, strict=True)]
+            )
     plain = Task(
         fleet=fleet,
         work=tuple(workload.work_at(fleet, seat) for seat in fleet.seats),
         producer=tuple(producer),
         consumers=tuple(map(tuple, consumers)),
-        receive=tuple(tuple(map(seat.shared, prices[seat.receive])) for seat in fleet.seats),
-        send=tuple(tuple(map(seat.shared, prices[seat.send])) for seat in fleet.seats),
+        receive=tuple(_of_one(seat, prices[seat.receive]) for seat in fleet.seats),
+        send=tuple(_of_one(seat, prices[seat.send]) for seat in fleet.seats),
         after=tuple(tuple(sorted(set(row))) for row in precedence),
         param_bytes=tuple(graph.param_bytes.tolist()) if binds or synced else (),
         params_of=tuple(params_of),
@@ -232,6 +237,11 @@ def compile_task(workload: Workload, fleet: Fleet) -> Task:
     home = {m: c for c, nodes in enumerate(task.members) for m in nodes}
     task = _pinned(task, *(-1 if v < 0 else home[v] for v in pinned))
     return task if fleet.schedule is None else _turned(task)
+
+
+def _of_one(seat: Seat, prices: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the part of one replica in the price of each tensor."""
+    return prices if seat.replicas == 1 else tuple(map(seat.shared, prices))
 
 
 def most_held(fleet: Fleet, activations: int, params: int) -> int:
@@ -301,92 +311,3 @@ def _pinned(task: Task, first: int, last: int) -> Task:
         if last >= 0 and v != last:
             row.add(last)
     return replace(task, after=tuple(tuple(sorted(row)) for row in rows)).contract([])
-
-
-def reduce_task(task: Task) -> Task:
-    """Merge classes until no rule of this module's docstring applies."""
-    while True:
-        merges = _Merges(task)
-        if not merges.found:
-            return task
-        task = task.contract(merges.found)
-
-
-class _Merges:
-    """Pairs of classes to merge, no class in two of them: each is safe after the others."""
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.seats = range(len(task.work))
-        self.tensors: list[list[int]] = [[] for _ in range(task.size)]
-        for t, (p, users) in enumerate(zip(task.producer, task.consumers, strict=True)):
-            for v in (p, *users):
-                self.tensors[v].append(t)
-        before: list[list[int]] = [[] for _ in range(task.size)]
-        for v, row in enumerate(task.after):
-            for w in row:
-                before[w].append(v)
-        self.found: list[tuple[int, int]] = []
-        if task.fleet.overlap and task.training:
-            return
-        below, above = _closures(task.after, before)
-        taken: set[int] = set()
-        for u in range(task.size):
-            ahead, behind = task.after[u], before[u]
-            # Classes are in topological order: the first successor is the only one that may reach all.
-            candidates = [
-                (ahead[0], below, ahead) if ahead else None,
-                (behind[-1], above, behind) if behind else None,
-            ]
-            for candidate in filter(None, candidates):
-                x, reach, neighbours = candidate
-                if (
-                    u in taken
-                    or x in taken
-                    or any(not reach[x] >> w & 1 for w in neighbours if w != x)
-                ):
-                    continue
-                if self._safe(u, x):
-                    taken |= {u, x}
-                    self.found.append((u, x))
-
-    def _safe(self, u: int, x: int) -> bool:
-        task = self.task
-        if task.working_set[u] or task.params_of[u]:
-            return False
-        among = [(t, {task.producer[t], *task.consumers[t]}) for t in self.tensors[u]]
-        own = [t for t, pins in among if pins == {u, x}]
-        others = [t for t, pins in among if x not in pins]
-        turned = [t for t, pins in among if x in pins and len(pins) > 2 and task.producer[t] == u]
-        if task.fleet.overlap and (others or turned):
-            return False
-        for s in self.seats:
-            receive, send = task.receive[s], task.send[s]
-            saved = sum(min(receive[t], send[t]) for t in own)
-            paid = sum(max(receive[t], send[t]) for t in others)
-            sent = sum(max(0, send[t] - receive[t]) for t in turned)
-            runs_u, runs_x = task.work[s][u] != UNABLE, task.work[s][x] != UNABLE
-            if runs_x and not runs_u:
-                return False
-            if runs_x and task.work[s][u] + paid + sent > (0 if task.fleet.overlap else saved):
-                return False
-            if runs_u and paid > saved:
-                return False
-        return True
-
-
-def _closures(
-    after: Sequence[Sequence[int]], before: Sequence[Sequence[int]]
-) -> tuple[list[int], list[int]]:
-    """Return the classes that each reaches, and those that reach it, as bits; it counts among both."""
-    n = len(after)
-    below, above = [0] * n, [0] * n
-    for v in range(n - 1, -1, -1):
-        below[v] = 1 << v
-        for w in after[v]:
-            below[v] |= below[w]
-    for v in range(n):
-        above[v] = 1 << v
-        for w in before[v]:
-            above[v] |= above[w]
-    return below, above

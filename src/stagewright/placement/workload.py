@@ -275,8 +275,16 @@ def evaluate(workload: Workload, fleet: Fleet, plan: PlacedPlan) -> list[PlacedS
     return costs_of(workload, fleet, plan)
 
 
-def problems_of(workload: Workload, fleet: Fleet, plan: PlacedPlan) -> list[str]:
-    """Return every way in which `plan` breaks the rules, in words; empty when it is valid."""
+def problems_of(
+    workload: Workload,
+    fleet: Fleet,
+    plan: PlacedPlan,
+    costs: Sequence[PlacedStage] | None = None,
+) -> list[str]:
+    """Return every way in which `plan` breaks the rules, in words; empty when it is valid.
+
+    `costs` are those of its stages, where they are known.
+    """
     problems = _device_problems(fleet, plan)
     graph = workload.graph
     position, wrong = positions(graph.node_names, plan.stages)
@@ -285,7 +293,7 @@ def problems_of(workload: Workload, fleet: Fleet, plan: PlacedPlan) -> list[str]
         return problems
     problems += _order_problems(workload, position)
     problems += constraint_problems(graph, position, len(plan.stages) - 1)
-    return problems or _stage_problems(workload, fleet, plan)
+    return problems or _stage_problems(workload, fleet, plan, costs)
 
 
 def _device_problems(fleet: Fleet, plan: PlacedPlan) -> list[str]:
@@ -332,7 +340,9 @@ def _order_problems(workload: Workload, position: Mapping[int, tuple[int, int]])
     return problems
 
 
-def _stage_problems(workload: Workload, fleet: Fleet, plan: PlacedPlan) -> list[str]:
+def _stage_problems(
+    workload: Workload, fleet: Fleet, plan: PlacedPlan, costs: Sequence[PlacedStage] | None
+) -> list[str]:
     """Return the stages that their devices cannot run, or cannot hold."""
     problems, behind = [], 0
     rows = list(enumerate(zip(plan.devices, plan.stages, strict=True)))
@@ -350,7 +360,8 @@ def _stage_problems(workload: Workload, fleet: Fleet, plan: PlacedPlan) -> list[
         )
         if turns != sorted(turns):
             problems.append(f"stage {number} runs a backward node before a forward one")
-        held = stage_cost(workload, fleet, device, nodes, later).held_bytes
+        cost = costs[number] if costs else stage_cost(workload, fleet, device, nodes, later)
+        held = cost.held_bytes
         if not kind.fits(held):
             problems.append(
                 f"stage {number} holds {held} bytes, the limit of '{kind.name}' is {kind.memory_limit}"
