@@ -18,6 +18,7 @@ PAGES = [read_page(path) for path in manual()]
 # Options of other programs that the manual mentions: Megatron-Core, llama.cpp, the Edge TPU compiler, vLLM.
 OTHERS = {
     "--pipeline-model-parallel-layout",
+    "--pipeline-model-parallel-size",
     "--split-mode",
     "--tensor-split",
     "--num_segments",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from tests.splitting.helpers import by_names, cost_graph, split
 from stagewright.cli import main
 from stagewright.errors import InputError
 from stagewright.runtime import RunHistory, RunReport, measure
-from stagewright.runtime.report import Comparison
+from stagewright.runtime.report import Comparison, StageReport
 from stagewright.simulation import explain, replayed_period
+from stagewright.simulation.explain import _parts
 from stagewright.splitting import split_onnx
 
 MODEL = """<ir_version: 8, opset_import: ["" : 17]>
@@ -75,6 +77,46 @@ def test_uneven_items_cost_more_than_the_slowest_stage() -> None:
     short, long = (np.mean(_intervals(found, depth)) for depth in (1, 400))
     assert long == pytest.approx(2.0, rel=0.05)
     assert short > 1.2 * long
+
+
+def test_stages_of_one_worker_count_together() -> None:
+    """Two stages on worker 0 that overlap by half, and one on worker 1: nobody's time is counted twice."""
+    items = 60
+    rows = []
+    for begin, length in ((0.0, 2.0), (1.0, 2.0), (3.0, 1.0)):
+        table = np.zeros((items, 5))
+        start = 4.0 * np.arange(items) + begin
+        table[:, 0], table[:, 1] = start, start
+        table[:, 2] = table[:, 3] = table[:, 4] = start + length
+        rows.append(table)
+    found = RunHistory("x", ("a",) * 3, 0, tuple(rows), ((0, 1), (1, 2)))
+    stages = tuple(StageReport("a", 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, w) for w in (0, 0, 1))
+    why = explain(replace(report(found, predicted=2.5, period=4.0), stages=stages))
+    # Worker 0 is busy from 0 to 3 of every 4 seconds; each stage has half of the second between.
+    assert (why.slowest, why.shared) == (0, True)
+    assert why.stages == pytest.approx(3.0)
+    assert why.replayed == pytest.approx(3.0)
+    alone = tuple(replace(stage, worker=w) for w, stage in enumerate(stages))
+    other = explain(replace(report(found, predicted=2.5, period=4.0), stages=alone))
+    assert (other.slowest, other.shared) == (0, False)
+    assert other.stages == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_shares_of_a_worker_add_up_to_when_it_was_busy(seed: int) -> None:
+    pick = np.random.default_rng(seed)
+    rows, items = [], 30
+    for _ in range(3):
+        steps = pick.integers(0, 5, (items, 5)).cumsum().reshape(items, 5).astype(np.float64)
+        rows.append(steps)
+    hops = ((0, 1), (1, 2))
+    found = RunHistory("x", ("a",) * 3, 0, tuple(rows), hops)
+    shares = _parts(found, [7, 7, 7])
+    spans = [(r[a], r[a + 1]) for table in rows for r in table for a in (1, 3)]
+    busy = sum(any(a <= t < b for a, b in spans) for t in range(int(max(b for _, b in spans))))
+    assert sum(part.sum() for part in shares) == pytest.approx(busy)
+    for table, part in zip(rows, shares, strict=True):
+        assert (part[:, 0] <= table[:, 2] - table[:, 1] + 1e-9).all()
 
 
 def _intervals(found: RunHistory, depth: int) -> list[float]:

@@ -15,7 +15,14 @@ from stagewright.cli import main
 from stagewright.errors import CheckError, InputError
 from stagewright.graph import GraphBuilder
 from stagewright.placement.devices import Fleet, Kind, Link
-from stagewright.simulation import Settings, Simulation, StageTimes, devices_of, simulate
+from stagewright.simulation import (
+    Settings,
+    Simulation,
+    StageTimes,
+    devices_of,
+    simulate,
+    simulate_plan,
+)
 
 CHAIN = [6, 1, 6, 1, 6, 4]
 
@@ -83,3 +90,55 @@ def test_a_plan_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[st
     document["stages"][0]["number"] = "x"
     with pytest.raises(CheckError, match=r"stages\[0\]\.number: expected the number of a device"):
         devices_of(document, "plan.json")
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("shared", [False, True])
+def test_plans_with_overlap_have_their_period(seed: int, shared: bool) -> None:
+    """A stage takes the longest of computing, receiving and sending, a shared device that of all its stages."""
+    pick = random.Random(seed)
+    builder = GraphBuilder("chain")
+    nodes = [builder.add_node(f"n{i}", work=pick.randint(1, 30) * 10**6) for i in range(6)]
+    for a, b in pairwise(nodes):
+        builder.add_tensor(a, [b], nbytes=pick.randint(1, 20) * 1000)
+    slow = tuple(2 * w for w in builder.build().work.tolist())
+    kinds = (Kind("fast", 2, Link(10**9, 10)), Kind("slow", 1, Link(2 * 10**9), slow))
+    result = sw.place(builder.build(), Fleet(kinds, overlap=True, shared=shared), time_limit=3)
+    document = result.to_json()
+    found = simulate_plan(document, "plan", Settings(items=300))
+    assert found.predicted == result.solution.bottleneck
+    assert found.period is not None
+    assert abs(found.period / found.predicted - 1) < 0.01
+    assert found.timeline.left[-1] >= 300 * found.predicted
+    alone = sum(s.receive + s.work + s.send for s in found.stages)
+    assert min(found.latencies()) >= alone
+    engines = {(s.stage, s.what) for s in found.timeline.spans}
+    assert {stage for stage, _ in engines} == set(range(len(document["stages"])))
+
+
+@pytest.mark.parametrize("name", ["gpipe", "1f1b"])
+def test_a_step_of_training(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A step takes the sum of all stages and m - 1 times the longest, at most what the plan states."""
+    builder = GraphBuilder("chain")
+    nodes = [builder.add_node(f"n{i}", work=(4 + i % 3) * 10**6) for i in range(8)]
+    for i, node in enumerate(nodes):
+        builder.add_tensor(node, nodes[i + 1 : i + 2], nbytes=100)
+        builder.add_param(10**4, [node])
+    fleet = Fleet((Kind("a", 4, Link(10**9)),))
+    schedule = {"name": name, "microbatches": 6, "replicas": 2}
+    result = sw.place(builder.build(), fleet, mode="training", schedule=schedule, time_limit=5)
+    document = result.to_json()
+    found = simulate_plan(document, "plan", Settings(items=60, microbatches=6))
+    assert found.predicted == result.solution.bottleneck  # sums of gradients included
+    times = [stage.total for stage in found.stages]
+    assert found.step == sum(times) + 5 * max(times)
+    assert found.step <= document["training"]["step"] * 10**12
+    result.save(tmp_path / "plan.json")
+    assert main(["simulate", str(tmp_path / "plan.json")]) == 0
+    shown = capsys.readouterr()
+    assert "step of 6 microbatches" in shown.out
+    assert "one visit" in shown.err
+    assert main(["simulate", str(tmp_path / "plan.json"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["items"] == 100
+    assert told["step"] == pytest.approx(float(found.step) / 1e12)

@@ -208,11 +208,13 @@ def _show_explanation(found: Explanation) -> None:
     table.add_row("predicted period", "", format_time(round(found.predicted * 1e12)))
     periods = (found.stages, found.replayed, found.measured)
     for (cause, change), period in zip(found.steps, periods, strict=True):
+        said = cause.replace("stages", "the worker's stages") if found.shared else cause
         sign = "+" if change >= 0 else "-"
         step = f"{sign} {format_time(round(abs(change) * 1e12))}"
-        table.add_row(f"  {cause}", step, format_time(round(period * 1e12)))
+        table.add_row(f"  {said}", step, format_time(round(period * 1e12)))
     opt.show(table)
-    print(f"The slowest stage is stage {found.slowest}.")
+    what = "busiest worker is worker" if found.shared else "slowest stage is stage"
+    print(f"The {what} {found.slowest}.")
 
 
 def _add_devices(parser: opt.Parser) -> None:

@@ -19,7 +19,12 @@ def add_commands(commands: Any) -> None:
     """Add this module's command to the parser."""
     parser = commands.add_parser("simulate", help="run a plan in simulated time")
     parser.add_argument("plan", metavar="PLAN.json", help="the plan file")
-    parser.add_argument("--items", type=int, default=100, metavar="N", help="inferences (100)")
+    parser.add_argument(
+        "--items",
+        type=int,
+        metavar="N",
+        help="inferences (100), or microbatches (of a plan with a schedule those of ten steps)",
+    )
     parser.add_argument(
         "--jitter", default="0", metavar="5%", help="relative deviation of the work times (0)"
     )
@@ -48,22 +53,21 @@ def simulate(options: argparse.Namespace) -> int:
 
     opt.require_folder_of(options.trace)
     document, _ = api.read_plan(options.plan)
-    stages = simulation.stage_times(document, options.plan)
-    measured = None
+    stages, measured = None, None
     if options.run:
-        stages, measured = _measured(options.run, len(stages))
+        stages, measured = _measured(options.run, len(document["stages"]))
+    microbatches = options.microbatches or _microbatches(document)
     settings = simulation.Settings(
-        items=options.items,
+        items=options.items or (100 if microbatches is None else max(100, 10 * microbatches)),
         jitter=_fraction(options.jitter),
         queue=options.queue,
         shared_link=options.shared_link,
-        microbatches=options.microbatches,
+        microbatches=microbatches,
         seed=options.seed,
     )
-    devices = simulation.devices_of(document, options.plan)
-    timeline = simulation.simulate(stages, settings, devices=devices)
-    shared = None if devices is None else tuple(devices)
-    found = simulation.Simulation(tuple(stages), settings, timeline, shared)
+    found = simulation.simulate_plan(document, options.plan, settings, stages)
+    if "training" in document:
+        opt.note("a stage's forward and backward pass of a microbatch are one visit here")
     content = found.to_json()
     if measured is not None:
         content["measured_period"] = measured
@@ -77,6 +81,12 @@ def simulate(options: argparse.Namespace) -> int:
         found.trace(options.plan).save(options.trace)
         opt.note(f"written: {options.trace}")
     return 0
+
+
+def _microbatches(document: Any) -> int | None:
+    """Return after how many microbatches a plan of training runs empty; None where it does not."""
+    schedule = document.get("training", {}).get("schedule")
+    return None if schedule is None else int(schedule["microbatches"])
 
 
 def _fraction(text: str) -> float:
@@ -143,6 +153,12 @@ def _show(found: Simulation, document: Any, measured: float | None) -> None:
             else ""
         )
         print(f"period {format_time(round(period))}{ratio} ({format_time(found.predicted)})")
+        if found.step is not None and "step" in document.get("training", {}):
+            planned = to_ps(document["training"]["step"])
+            print(
+                f"step of {found.settings.microbatches} microbatches {format_time(round(found.step))}, "
+                f"{float(found.step / planned):.4g} times the planned {format_time(planned)}"
+            )
         if measured is not None:
             print(
                 f"measured {format_time(to_ps(measured))}, planned "
@@ -158,5 +174,5 @@ def _show(found: Simulation, document: Any, measured: float | None) -> None:
     rows = zip(found.stages, found.shares(), found.timeline.longest, strict=True)
     for number, (stage, shares, longest) in enumerate(rows):
         cells = [f"{100 * shares[part]:.1f} %" for part in found.parts]
-        table.add_row(str(number), format_time(stage.total), *cells, str(longest))
+        table.add_row(str(number), format_time(found.cost(stage)), *cells, str(longest))
     opt.show(table)

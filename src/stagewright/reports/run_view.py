@@ -26,6 +26,7 @@ class RunStageView:
     send: int | None
     predicted: int | None
     predicted_work: int | None
+    worker: int | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ def _run_stage(number: int, data: Mapping[str, Any]) -> RunStageView:
         send=_measured(data.get("send")),
         predicted=_measured(data.get("predicted")),
         predicted_work=_measured(data.get("predicted_work")),
+        worker=None if data.get("worker") is None else int(data["worker"]),
     )
 
 

@@ -164,12 +164,15 @@ def run_table(report: Mapping[str, Any]) -> RenderableType:
 
 def _run_stages(run: RunView) -> Table:
     table = _table()
-    _columns(table, ["#", "work", "predicted", "ratio", "wait", "send", "total predicted"], "right")
+    shared = any(stage.worker is not None for stage in run.stages)
+    heads = ["work", "predicted", "ratio", "wait", "send", "total predicted"]
+    _columns(table, ["#", *(["worker"] if shared else []), *heads], "right")
     slowest = max((s.compute or 0 for s in run.stages), default=0)
     for stage in run.stages:
         worst = bool(slowest) and stage.compute == slowest
         table.add_row(
             f"{'*' if worst else ''}{stage.number}",
+            *([str(stage.worker)] if shared else []),
             _time(stage.compute),
             _time(stage.predicted_work),
             _ratio(stage.compute, stage.predicted_work),

@@ -137,7 +137,7 @@ def measure(
     manifest = Manifest.load(folder)
     feeds = [random_inputs(manifest.inputs, seed + i, dims) for i in range(_DIFFERENT_INPUTS)]
     path, reason = find_model(manifest, model_path) if compare else (None, "not asked for")
-    total = threads * len(manifest.stages)
+    total = threads * manifest.workers
     sessions: list[Unsplit] = []
     if path is not None:
         sessions, reason = open_unsplit(path, manifest, (total, 1), level, provider, feeds[0])
@@ -177,7 +177,16 @@ def measure(
         throughput=len(intervals) / sum(intervals) if intervals else None,
         comparison=comparison,
         stages=tuple(
-            StageReport(s.file, t.compute, t.wait, t.send, t.blocked, p.get("total"), p.get("work"))
+            StageReport(
+                s.file,
+                t.compute,
+                t.wait,
+                t.send,
+                t.blocked,
+                p.get("total"),
+                p.get("work"),
+                s.worker,
+            )
             for s, t, p in zip(manifest.stages, times, predicted, strict=True)
         ),
         whole=tuple(_whole(n, times, period) for n, times in whole.items() if times),

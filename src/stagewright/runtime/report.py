@@ -15,7 +15,8 @@ __all__ = ["Comparison", "RunReport", "StageReport", "WholeModel"]
 class StageReport:
     """One stage: measured medians in seconds beside the predicted total and work, if known.
 
-    `wait` is for inputs, `blocked` for room to send.
+    `wait` is for inputs, `blocked` for room to send.  `worker` is the number of the device, where devices run
+    several stages.
     """
 
     file: str
@@ -25,6 +26,7 @@ class StageReport:
     blocked: float | None
     predicted: float | None
     predicted_work: float | None
+    worker: int | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,9 @@ class RunReport:
         del data["history"]
         head = ("period", "predicted_period", "throughput")
         rest = {k: v for k, v in data.items() if k not in (*head, "stages")}
+        for stage in data["stages"]:
+            if stage["worker"] is None:
+                del stage["worker"]
         return {
             **{k: data[k] for k in head},
             "outputs_equal": self.outputs_equal,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from .explain import Explanation, explain, replayed_period
+from .of_plan import simulate_plan
 from .pipeline import Settings, StageTimes, Timeline, simulate
 from .report import Simulation, devices_of, stage_times
 
@@ -17,5 +18,6 @@ __all__ = [
     "explain",
     "replayed_period",
     "simulate",
+    "simulate_plan",
     "stage_times",
 ]

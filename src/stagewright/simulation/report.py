@@ -22,6 +22,8 @@ _PARTS = ("receive", "work", "send", "input", "link", "queue")
 def stage_times(document: Mapping[str, Any], item: str) -> list[StageTimes]:
     """Read what the stages of a plan file cost; overflow is received before the work begins.
 
+    With overlap it is part of computing, as in the plan's cost.  The sum of gradients of replicas is sent.
+
     Raises
     ------
     CheckError
@@ -36,7 +38,20 @@ def stage_times(document: Mapping[str, Any], item: str) -> list[StageTimes]:
         raise CheckError(
             f"{item}: stages", "the objects of docs/plan_file.md", repr(fault)
         ) from None
-    return [StageTimes(r["io_in"] + r["overflow"], r["work"], r["io_out"]) for r in rows]
+    syncs = [
+        to_ps(stage.get("sync", 0), "s", item=f"{item}: stages[{i}].sync")
+        for i, stage in enumerate(document["stages"])
+    ]
+    machine = document.get("machine")
+    if isinstance(machine, Mapping) and machine.get("overlap"):
+        return [
+            StageTimes(r["io_in"], r["work"] + r["overflow"], max(r["io_out"], sync))
+            for r, sync in zip(rows, syncs, strict=True)
+        ]
+    return [
+        StageTimes(r["io_in"] + r["overflow"], r["work"], r["io_out"] + sync)
+        for r, sync in zip(rows, syncs, strict=True)
+    ]
 
 
 def devices_of(document: Mapping[str, Any], item: str) -> list[int] | None:
@@ -59,12 +74,16 @@ def devices_of(document: Mapping[str, Any], item: str) -> list[int] | None:
 
 @dataclass(frozen=True)
 class Simulation:
-    """A simulated run of a plan; `devices` has that of each stage, None for one of its own each."""
+    """A simulated run of a plan; `devices` has that of each stage, None for one of its own each.
+
+    With `overlap` stages compute, receive and send at the same time.
+    """
 
     stages: tuple[StageTimes, ...]
     settings: Settings
     timeline: Timeline
     devices: tuple[int, ...] | None = None
+    overlap: bool = False
 
     @property
     def period(self) -> Fraction | None:
@@ -84,10 +103,26 @@ class Simulation:
     @property
     def predicted(self) -> int:
         """The plan's bottleneck, picoseconds: that of the busiest device."""
-        loads: dict[int, int] = {}
+        loads: dict[int, StageTimes] = {}
         for device, stage in zip(self.devices or range(len(self.stages)), self.stages, strict=True):
-            loads[device] = loads.get(device, 0) + stage.total
-        return max(loads.values())
+            so_far = loads.get(device, StageTimes(0, 0, 0))
+            loads[device] = StageTimes(
+                so_far.receive + stage.receive, so_far.work + stage.work, so_far.send + stage.send
+            )
+        return max(map(self.cost, loads.values()))
+
+    def cost(self, stage: StageTimes) -> int:
+        """Return what a stage or a device takes for an item, picoseconds."""
+        return max(stage.receive, stage.work, stage.send) if self.overlap else stage.total
+
+    @property
+    def step(self) -> Fraction | None:
+        """Mean time of the groups of microbatches that are complete, picoseconds; None without one."""
+        group = self.settings.microbatches
+        groups = 0 if group is None else len(self.timeline.left) // group
+        if group is None or not groups:
+            return None
+        return Fraction(self.timeline.left[groups * group - 1], groups)
 
     def latencies(self) -> list[int]:
         """From when the first stage takes an item until it leaves the last one; sorted, picoseconds."""
@@ -134,7 +169,11 @@ class Simulation:
                 "max": seconds_from_ps(latencies[-1]),
             },
             "stages": [
-                {"total": seconds_from_ps(stage.total), "longest_queue": longest, "shares": shares}
+                {
+                    "total": seconds_from_ps(self.cost(stage)),
+                    "longest_queue": longest,
+                    "shares": shares,
+                }
                 for stage, longest, shares in zip(
                     self.stages, self.timeline.longest, self.shares(), strict=True
                 )
@@ -144,6 +183,7 @@ class Simulation:
             "queue": settings.queue,
             "shared_link": settings.shared_link,
             "microbatches": settings.microbatches,
+            **({} if self.step is None else {"step": float(self.step / 10**12)}),
             "seed": settings.seed,
         }
 

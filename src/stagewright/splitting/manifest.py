@@ -160,6 +160,11 @@ class Manifest:
     stages: tuple[StageEntry, ...]
     tensors: tuple[Crossing, ...]
 
+    @property
+    def workers(self) -> int:
+        """How many devices run the stages: one each, or fewer that run several."""
+        return len({i if s.worker is None else -1 - s.worker for i, s in enumerate(self.stages)})
+
     def to_json(self) -> dict[str, Any]:
         """Return the content of the manifest file."""
         return {
