@@ -24,6 +24,7 @@ from .effort import Effort
 from .exact.must_link import contract_by_cuts
 from .exact.pricing import Pricing
 from .exact.program import ExactLimits, Listing, prove
+from .exact.thinning import Thinning
 from .graph import CostGraph
 from .plans import Plan
 from .problem import Problem
@@ -39,6 +40,7 @@ __all__ = ["Known", "Outcome", "Portfolio", "Settings", "Shared"]
 
 _SECOND = 10**9  # units of work
 _LARGE_BLOCK = 600  # nodes of a block from which on windows pay less than levels
+_THINNED = 8_000  # ideals at most in the first round without floating nodes
 _BRIEF = 1_000  # reduced nodes up to which the first proofs take milliseconds, or fail soon
 _QUICK_SHARE = (
     0.5  # of the time limit: more than the work of the first attempt takes on a free core
@@ -242,6 +244,7 @@ class Portfolio:
                     self._task("exact", 1, self._brief_proof, known, brief),
                     self._task("skeleton", 2, self._relax, known, brief),
                 ]
+                tasks.append(self._task("thinned", 6, self._thin, known, 0.5 * quick))
             return tasks[1:] if self.shared.anchored else tasks
         work = min(self.settings.first_round, 0.01 * limit) * 2 ** (known.number - 2)
         tasks = [
@@ -250,6 +253,8 @@ class Portfolio:
             self._task("levels", 1, self._levels_anew, known, work),
             self._task("exact", 3, self._proof, known, 2 * work),
         ]
+        if self.reduced.memory_binds:
+            tasks.append(self._task("thinned", 5, self._thin, known, 2 * work))
         if known.number == 2:
             evolve = min(self.settings.evolve_work, 0.05 * limit)
             tasks.append(self._task("evolve", 4, self._evolve, known, evolve))
@@ -439,6 +444,20 @@ class Portfolio:
         block = np.array([full[nodes[0]] for nodes in self.reduced.members], np.int32)
         found, best = self._priced(block, effort)
         return Outcome("skeleton", found, best, (bound,), more=relaxed.more)
+
+    def _thin(self, known: Known, effort: Effort) -> Outcome:
+        """Bound from below, and plan, without nodes that make too many ideals, fewer in each round."""
+        upper = min(known.best.bottleneck, self.reduced.refusal)
+        if self.reduced.num_nodes > self.settings.max_relaxed_nodes:
+            return Outcome("thinned")
+        start = time.perf_counter()
+        limits = replace(self.settings.brief, max_ideals=_THINNED << (known.number - 1))
+        thinned = Thinning.of(self.reduced, known.lower, upper, limits, effort)
+        bound = Bound("thinned", thinned.lower, time.perf_counter() - start, "exhaustive")
+        bounds = (bound,) if thinned.lower > 0 else ()
+        plans = [self._priced(block, effort)[1] for block in thinned.plans]
+        best = min(plans, key=lambda found: found.bottleneck, default=None)
+        return Outcome("thinned", best=best, bounds=bounds, more=thinned.more)
 
     def _priced(self, block: npt.NDArray[np.int32], effort: Effort) -> tuple[Found, Found]:
         """Return a plan of the reduced problem as searches price it, and with its true bottleneck."""

@@ -55,6 +55,7 @@ METHODS: Final = {
     "mip": "the exact program, solved as far as time allowed",
     "cover": "what the blocks below a threshold can hold",
     "skeleton": "minimum cuts between intervals of possible cuts",
+    "thinned": "all plans of the graph without nodes that may run nearly anywhere",
     "exact": "all plans that could be better, ruled out",
     "relaxed": "as many equal devices, each as good as the best kind",
     "packing": "how many of the larger units fit beside each other on a device",
