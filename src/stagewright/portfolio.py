@@ -21,6 +21,7 @@ from .bound.average import average_bound
 from .bound.types import Bound
 from .bound.wide import WideBound
 from .effort import Effort
+from .exact.as_run import AsRun, search_as_run
 from .exact.must_link import contract_by_cuts
 from .exact.pricing import Pricing
 from .exact.program import ExactLimits, Listing, prove
@@ -40,6 +41,7 @@ __all__ = ["Known", "Outcome", "Portfolio", "Settings", "Shared"]
 
 _SECOND = 10**9  # units of work
 _LARGE_BLOCK = 600  # nodes of a block from which on windows pay less than levels
+_MOST_THINNED = 2_000  # reduced nodes up to which what floats is found quickly
 _THINNED = 8_000  # ideals at most in the first round without floating nodes
 _BRIEF = 1_000  # reduced nodes up to which the first proofs take milliseconds, or fail soon
 _QUICK_SHARE = (
@@ -220,6 +222,7 @@ class Portfolio:
         self._contracted_at: int | None = None  # the threshold of a complete contraction
         # Work and incumbent of an exact proof that gained nothing.
         self._in_vain: tuple[int, int] | None = None
+        self._thinned_from = 0  # work from which on it may gain something
 
     def tasks(self, known: Known) -> list[Task[Outcome]]:
         """Return the tasks of a round in the order in which they start."""
@@ -244,7 +247,7 @@ class Portfolio:
                     self._task("exact", 1, self._brief_proof, known, brief),
                     self._task("skeleton", 2, self._relax, known, brief),
                 ]
-                tasks.append(self._task("thinned", 6, self._thin, known, 0.5 * quick))
+                tasks.append(self._task("as run", 6, self._improve_as_run, known, brief))
             return tasks[1:] if self.shared.anchored else tasks
         work = min(self.settings.first_round, 0.01 * limit) * 2 ** (known.number - 2)
         tasks = [
@@ -254,7 +257,7 @@ class Portfolio:
             self._task("exact", 3, self._proof, known, 2 * work),
         ]
         if self.reduced.memory_binds:
-            tasks.append(self._task("thinned", 5, self._thin, known, 2 * work))
+            tasks.append(self._task("thinned", 5, self._thin, known, 4 * work))
         if known.number == 2:
             evolve = min(self.settings.evolve_work, 0.05 * limit)
             tasks.append(self._task("evolve", 4, self._evolve, known, evolve))
@@ -321,6 +324,8 @@ class Portfolio:
 
     def _improve(self, known: Known, effort: Effort) -> Outcome:
         """Improve the incumbent by windows, or by levels on large graphs, then by moves and a corridor."""
+        if max(self._costs(known.best)) < known.best.bottleneck:
+            return self._improve_as_run(known, effort)
         seed, lower, problem = self._seed(2 * known.number), known.lower, self.reduced
         half, quarter = effort.share(0.5), effort.share(0.25)
         if problem.num_nodes > _LARGE_BLOCK * self.pricing.machine.stages:
@@ -334,6 +339,13 @@ class Portfolio:
         corridor = Corridor(seed=seed)
         found = search_corridor(problem, lower, found, corridor, effort=quarter)
         return self._searched("windows", found, known, effort)
+
+    def _improve_as_run(self, known: Known, effort: Effort) -> Outcome:
+        """Improve the incumbent where peaks decide, which searches do not see: by what is alive in it."""
+        settings = AsRun(windows=self.settings.windows, seed=self._seed(2 * known.number))
+        best = search_as_run(self.pricing, known.best, known.lower, settings, effort)
+        relaxed = Found(max(self._costs(best)), best.block)
+        return Outcome("windows", relaxed, best, more=best.bottleneck > known.lower)
 
     def _levels_anew(self, known: Known, effort: Effort) -> Outcome:
         """Search by levels from no plan; with less memory where memory was underrated."""
@@ -448,8 +460,10 @@ class Portfolio:
     def _thin(self, known: Known, effort: Effort) -> Outcome:
         """Bound from below, and plan, without nodes that make too many ideals, fewer in each round."""
         upper = min(known.best.bottleneck, self.reduced.refusal)
-        if self.reduced.num_nodes > self.settings.max_relaxed_nodes:
+        if self.reduced.num_nodes > _MOST_THINNED:
             return Outcome("thinned")
+        if effort.work < self._thinned_from:
+            return Outcome("thinned", more=True)
         start = time.perf_counter()
         limits = replace(self.settings.brief, max_ideals=_THINNED << (known.number - 1))
         thinned = Thinning.of(self.reduced, known.lower, upper, limits, effort)
@@ -457,6 +471,9 @@ class Portfolio:
         bounds = (bound,) if thinned.lower > 0 else ()
         plans = [self._priced(block, effort)[1] for block in thinned.plans]
         best = min(plans, key=lambda found: found.bottleneck, default=None)
+        gained = thinned.lower > 0 or (best is not None and best.bottleneck < upper)
+        # What took its time for nothing is tried again with four times as much.
+        self._thinned_from = 0 if gained else 4 * effort.work
         return Outcome("thinned", best=best, bounds=bounds, more=thinned.more)
 
     def _priced(self, block: npt.NDArray[np.int32], effort: Effort) -> tuple[Found, Found]:

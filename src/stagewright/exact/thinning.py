@@ -45,6 +45,8 @@ _FLOATING = 0.75  # of the most that any node floats: these are left out, the ch
 _LISTING = 0.05  # of the work, for each attempt to list the ideals
 _QUESTION = 0.4  # of the work, for each question
 _FIRST = 0.125  # of the gap, where the second question is asked: other bounds are often close
+_PLACING = 0.1  # of the work, for what was left out of one plan
+_LOOK, _LOOK_AT_NODE = 5_000, 60  # work to price the blocks of a plan
 _DEAREST = 4  # blocks that decide where a node goes
 _STATES = 500  # of a search for the best order of a block
 _CLOSE = 1000  # a gap below one in so many is closed from the top
@@ -295,7 +297,7 @@ class Thinning:
             )
             if answer == "yes":
                 upper = min(threshold, thinned.value(block))
-                plans.append(placing.of(block))
+                plans.append(placing.of(block, effort))
             elif answer == "no":
                 shown, share = threshold + 1, 0.5
             else:
@@ -322,7 +324,9 @@ class Placing:
         home = {m: v for v, members in enumerate(problem.members) for m in members}
         self._rows = [sorted({home[m] for m in row}) for row in thinned.problem.members]
 
-    def of(self, block: Sequence[int] | npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    def of(
+        self, block: Sequence[int] | npt.NDArray[np.int32], effort: Effort
+    ) -> npt.NDArray[np.int32]:
         """Return blocks of the whole problem from those of the rest: empty stages go where they help most."""
         numbers = {b: i for i, b in enumerate(sorted(set(map(int, block))))}
         fixed = [0] * self.problem.num_nodes
@@ -337,11 +341,20 @@ class Placing:
         instance = _with_peaks(self.problem, flow, rows, fixed).instance
         tried = [
             self._placed([b + spare if b >= gap else b for b in fixed], instance)
-            for gap in (range(len(numbers) + 1) if spare else (0,))
+            for gap in self._gaps(len(numbers), effort)
         ]
         placed = min(tried)[1]
         numbers = {b: i for i, b in enumerate(sorted(set(placed)))}
         return np.array([numbers[b] for b in placed], np.int32)
+
+    def _gaps(self, used: int, effort: Effort) -> Sequence[int]:
+        """Return before which of the used stages empty ones may come: as many as the work allows."""
+        if used == self._stages:
+            return (0,)
+        looks = 2 * len(self._gone) * self._stages
+        each = looks * (_LOOK + _LOOK_AT_NODE * self.problem.num_nodes)
+        step = (used + 1) * each // max(1, int(_PLACING * effort.work))
+        return range(0, used + 1, max(1, step))
 
     def _placed(self, block: list[int], instance: _native.Instance) -> tuple[list[int], list[int]]:
         """Place one node after the other where the dearest blocks stay cheapest; return costs and blocks."""
