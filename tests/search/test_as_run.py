@@ -16,7 +16,7 @@ from stagewright.exact.pricing import Pricing
 from stagewright.plans import Plan, evaluate_all, stage_cost
 from stagewright.problem import Flow, compile_problem
 from stagewright.reduce import reduce_problem
-from stagewright.search.orders import OrderSearch, search_orders
+from stagewright.search.orders import Found, OrderSearch, search_orders
 from stagewright.search.windows import WindowSearch
 
 
@@ -60,14 +60,16 @@ def test_searches_see_the_plan_at_its_true_cost() -> None:
 def test_never_worse_and_never_better_than_the_optimum() -> None:
     better = 0
     rng = random.Random(2)
-    for seed in range(100):
+    for seed in range(200):
         graph, machine = random_case(seed, max_nodes=7)
-        problem = reduce_problem(compile_problem(graph, machine))
+        problem = compile_problem(graph, machine)
         if not problem.memory_binds or problem.limit is not None:
             continue
         pricing = Pricing(graph, machine, problem)
-        orders = OrderSearch(restarts=1, local_moves=0, seed=seed)
-        start = pricing.true_cost(search_orders(problem, 0, None, orders))
+        used = min(machine.stages, problem.num_nodes)
+        block = np.zeros(problem.num_nodes, np.int32)
+        block[problem.order] = np.arange(problem.num_nodes) * used // problem.num_nodes
+        start = pricing.true_cost(Found(0, block))
         settings = AsRun(tries=2, windows=WindowSearch(rounds=20), seed=rng.randint(0, 9))
         work = Effort.within(1e9, 2_000_000)
         found = search_as_run(pricing, start, 0, settings, work)
@@ -77,4 +79,4 @@ def test_never_worse_and_never_better_than_the_optimum() -> None:
         optimum = brute.graph_optimum(graph, machine, relaxed=False, best_orders=True)
         assert optimum <= found.bottleneck <= start.bottleneck
         better += found.bottleneck < start.bottleneck
-    assert better > 1
+    assert better > 5
