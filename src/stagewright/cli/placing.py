@@ -81,6 +81,8 @@ def plan_kinds(options: argparse.Namespace) -> int:
         sys.stdout.write(dumps(document))
     else:
         from ..reports.terminal import bounds_table, plan_headline, plan_table
+        from ..reports.view import read_plan_view
+        from ..reports.words import goal
 
         opt.show(plan_headline(document), plan_table(document), bounds_table(document))
         used = " | ".join(
@@ -88,8 +90,8 @@ def plan_kinds(options: argparse.Namespace) -> int:
             for stage in document["stages"]
         )
         print(f"\nDevices of the stages: {used}")
-        if "objective" in document:
-            print(_goal(document["objective"]))
+        if document.get("objective", {}).get("minimise") == "period":  # others are in the headline
+            print(goal(read_plan_view(document)))
         for line in (*_backward(document), *_training(document)):
             print(line)
     for path in filter(None, (options.output, options.report)):
@@ -181,14 +183,3 @@ def _training(document: Mapping[str, Any]) -> Iterator[str]:
             f"{format_bytes(params)} of parameters and optimizer, {format_bytes(kept)} kept, "
             f"{format_bytes(stage['peak_bytes'])} peak"
         )
-
-
-def _goal(objective: Mapping[str, Any]) -> str:
-    """Say what was minimised, and how good the plan is at that."""
-    value, lower = objective["value"], objective["lower_bound"]
-    if objective["minimise"] == "cost":
-        shown, least = str(value), str(lower)
-    else:
-        shown, least = (format_time(int(x.scaleb(12))) for x in (value, lower))
-    proof = "proven least" if value == lower else f"no plan is below {least}"
-    return f"{objective['minimise'].capitalize()}: {shown} ({proof})"

@@ -141,7 +141,7 @@ def _slowest(found: Simulation) -> str:
 
 
 def _show(found: Simulation, document: Any, measured: float | None) -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from ..units import format_time, to_ps
 
@@ -170,7 +170,7 @@ def _show(found: Simulation, document: Any, measured: float | None) -> None:
         f"{format_time(middle)} (median), {format_time(latencies[-1])} (most)"
     )
     heads = [_HEADS.get(part, part) for part in found.parts]
-    table = Table("#", "cost", *heads, "queue", box=None, header_style="bold")
+    table = Table("#", Column("cost", no_wrap=True), *heads, "queue", box=None, header_style="bold")
     rows = zip(found.stages, found.shares(), found.timeline.longest, strict=True)
     for number, (stage, shares, longest) in enumerate(rows):
         cells = [f"{100 * shares[part]:.1f} %" for part in found.parts]
