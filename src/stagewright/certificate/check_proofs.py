@@ -45,7 +45,10 @@ class LimitReached(Exception):  # noqa: N818  # not an error: the answer stays o
 
 
 def load_witness(witness: Any, graph: Graph, item: str) -> None:
-    """Fault unless the witness is an anchor node and, per tensor, nodes with amounts."""
+    """Fault unless the witness is an anchor node and, per tensor, nodes with amounts, or prices."""
+    if "hours" in tools.typed(witness, dict, item):
+        tools.beside("check_shares.py")["load_prices"](witness, item)
+        return
     tools.keys(witness, item, ("anchor", "tensors"))
     tools.index(witness["anchor"], len(graph.names), f"{item}.anchor")
     met: set[int] = set()

@@ -354,7 +354,11 @@ def judge(
         if bound["evidence"] == "flow":
             answer, why = False, "flows prove nothing about devices of several kinds"
         elif bound["evidence"] == "recomputed":
-            answer, why = value <= simple, f"recomputed, {simple} ps"
+            right = simple
+            if "witness" in bound:
+                shares = tools.beside("check_shares.py")["shared_out"]
+                right = max(right, shares(problem, graph, fleet, bound["witness"]))
+            answer, why = value <= right, f"recomputed, {right} ps"
         elif value > proven and bound["evidence"] == "claimed" and allowed is None:
             answer, why = None, "a claim without evidence"
         elif value > proven:

@@ -8,7 +8,6 @@ too many ideals, only those near an order are listed, again and again near the b
 
 from __future__ import annotations
 
-import heapq
 import math
 import random
 import time
@@ -26,11 +25,14 @@ from ..machine import Machine
 from ..problem import Flow
 from ..solve import Settings, solve
 from .bounds import ceiling, require_seats, simple_bound
-from .devices import UNABLE, Fleet
+from .devices import Fleet
 from .merges import reduce_task
 from .objective import Objective
+from .ordering import topological
 from .pricing import price_stages
 from .program import Ask, Found, Listed, linked, near_order
+from .relaxing import equal_devices
+from .shares import share_bound
 from .solution import PlacedSolution, no_plan
 from .task import Task, compile_task
 from .workload import PlacedPlan, PlacedStage, Workload, problems_of
@@ -91,6 +93,7 @@ def solve_placed(
         run.find_period_within_latency()
     elif not run.settle():
         run.search(width=1, draws=3, generator=random.Random(seed))
+        run.share()
         if run.prove():
             width = 2
             run.relax(seed)
@@ -280,8 +283,34 @@ class _Run:
             self._take(listed, self.upper, self.effort, found)
         return True
 
+    def share(self) -> None:
+        """Bound the period by the program that shares all work out in fractions."""
+        if self.objective.plain and self.open():
+            self.bounds.append(share_bound(self.whole))
+
     def prove(self) -> bool:
-        """Raise the threshold until the best plan is proven; False where that is done."""
+        """Raise the threshold until the best plan is proven; False where that is done.
+
+        First with memory left out, if classes merge then that do not with it: what bounds those plans bounds all.
+        """
+        light = self._without_memory()
+        if light is not None:
+            self._raise(light)
+        return self._raise(self.task)
+
+    def _without_memory(self) -> Task | None:
+        """Return a smaller task that has all plans of this one, at no more cost; None where there is none."""
+        task = self.whole
+        if not any(task.working_set):
+            return None
+        if all(seat.replicas == 1 for seat in self.fleet.seats):
+            task = replace(task, param_bytes=(), params_of=((),) * task.size)
+        task = replace(task, kept_bytes=(), kept_of=(), fed_bytes=(), back_bytes=())
+        light = reduce_task(replace(task, working_set=(0,) * task.size))
+        return light if light.size < self.task.size else None
+
+    def _raise(self, whole: Task) -> bool:
+        """Raise the threshold until no plan of a task is below it; False where that is decided."""
         start = time.perf_counter()
         slack = max(1, min(self.lower, self.upper - self.lower) // _SLACK)
         task: Task | None = None
@@ -289,7 +318,7 @@ class _Run:
         effort = self.effort.until(start + self.effort.seconds_left() / 2)
         while self.open():
             below = min(self.lower + slack, self.upper)
-            contracted = linked(self.task, self._stage_below(below))
+            contracted = linked(whole, self._stage_below(below))
             if task is None or contracted.members != task.members:
                 task, listed = contracted, Listed(contracted, effort)
             if not listed.complete:
@@ -303,12 +332,22 @@ class _Run:
                 return True
             value = found.value if found.answer == "yes" else below
             seconds = time.perf_counter() - start
-            self.bounds[1:] = [Bound("exact", value, seconds, "exhaustive")]
+            self.bounds = [bound for bound in self.bounds if bound.method != "exact"]
+            self.bounds.append(Bound("exact", value, seconds, "exhaustive"))
             if found.answer == "yes":
-                self._take(listed, self.upper, self.effort)
+                if whole is self.task:
+                    self._take(listed, self.upper, self.effort)
+                else:
+                    self._keep(self._ordered(found))
                 return False
             slack *= _SLACK
         return self.upper > self.lower
+
+    def _keep(self, plan: PlacedPlan) -> None:
+        """Keep a plan if it fits and is better than the best so far."""
+        true, _ = self._judge(plan, 0)
+        if true is not None and true < self.upper:
+            self.best = true, plan
 
     def _stage_below(self, below: int) -> int:
         """Return what every stage of a plan of value < `below` is below."""
@@ -323,47 +362,17 @@ class _Run:
         """
         if not self.objective.plain or self.fleet.overlap or self.task.training or not self.open():
             return
-        graph, links = (
-            self.workload.graph,
-            [x for seat in self.fleet.seats for x in (seat.receive, seat.send)],
-        )
-        works = [self.workload.work_on(self.fleet, q) for q in range(len(self.fleet.kinds))]
-        able = [[w for w in column if w != UNABLE] for column in zip(*works, strict=True)]
-        sizes = zip(graph.tensor_bytes.tolist(), graph.tensor_time.tolist(), strict=True)
-        prices = [min(link.price(*size) for link in links) for size in sizes]
-        best = graph.replace(
-            work=[min(row) for row in able],
-            tensor_bytes=np.full(len(prices), -1, np.int64),
-            tensor_time=np.array(prices, np.int64),
-        )
+        best = equal_devices(self.workload, self.fleet)
         settings = Settings(time_limit=self.effort.seconds_left() / 2, seed=seed)
         found = solve(best, Machine(self.fleet.stages), settings)
         self.bounds.append(Bound("relaxed", found.lower_bound, found.seconds, "claimed"))
         self.interrupted = found.stopped_because == "interrupted"
-        stage = found.plan.assignment(graph.num_nodes)
+        stage = found.plan.assignment(best.num_nodes)
         home = [max(stage[v] for v in nodes) for nodes in self.task.members]
         order = sorted(range(self.task.size), key=lambda v: (home[v], v))
-        listed = Listed(self.task, self.effort, near_order(self._topological(order), 1))
+        listed = Listed(self.task, self.effort, near_order(topological(self.task, order), 1))
         if listed.complete:
             self._take(listed, self.upper, self.effort)
-
-    def _topological(self, wanted: list[int]) -> list[int]:
-        """Return a topological order as near to `wanted` as taking its first ready class gives."""
-        rank = {v: i for i, v in enumerate(wanted)}
-        waiting = [0] * self.task.size
-        for row in self.task.after:
-            for w in row:
-                waiting[w] += 1
-        ready = [rank[v] for v in range(self.task.size) if not waiting[v]]
-        heapq.heapify(ready)
-        order = []
-        while ready:
-            order.append(wanted[heapq.heappop(ready)])
-            for w in self.task.after[order[-1]]:
-                waiting[w] -= 1
-                if not waiting[w]:
-                    heapq.heappush(ready, rank[w])
-        return order
 
     # --- other objectives -----------------------------------------------------------------------
 

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order in which a stage runs its nodes."""
+"""The order in which a stage runs its nodes, and orders of all classes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import heapq
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
 
 from .. import _native
 from ..problem import Flow
+from .task import Task
 from .workload import Workload
 
-__all__ = ["ordered_stage"]
+__all__ = ["ordered_stage", "topological"]
 
 _STATES: Final = 20_000
 """Sets of nodes that the search for the order of least peak may look at."""
@@ -29,3 +31,22 @@ def ordered_stage(workload: Workload, nodes: Iterable[int], *, bounded: bool) ->
         _, order, _ = _native.order_stage(flow, np.array(row, np.int32), max_states=_STATES)
         row = tuple(order.tolist()) or row
     return row
+
+
+def topological(task: Task, wanted: Sequence[int]) -> list[int]:
+    """Return a topological order as near to `wanted` as taking its first ready class gives."""
+    rank = {v: i for i, v in enumerate(wanted)}
+    waiting = [0] * task.size
+    for row in task.after:
+        for w in row:
+            waiting[w] += 1
+    ready = [rank[v] for v in range(task.size) if not waiting[v]]
+    heapq.heapify(ready)
+    order = []
+    while ready:
+        order.append(wanted[heapq.heappop(ready)])
+        for w in task.after[order[-1]]:
+            waiting[w] -= 1
+            if not waiting[w]:
+                heapq.heappush(ready, rank[w])
+    return order

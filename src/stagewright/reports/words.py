@@ -58,6 +58,7 @@ METHODS: Final = {
     "thinned": "all plans of the graph without nodes that may run nearly anywhere",
     "exact": "all plans that could be better, ruled out",
     "relaxed": "as many equal devices, each as good as the best kind",
+    "shares": "all work shared out among the kinds of devices, in fractions",
     "packing": "how many of the larger units fit beside each other on a device",
 }
 
