@@ -171,6 +171,21 @@ void BlockCut::add_convexity() {
     spread(g_.successors, g_.predecessors, 2);
 }
 
+Picoseconds BlockCut::cost(const Word* set) {
+    Picoseconds sum = 0;
+    for (Node v = 0; v < g_.n; ++v)
+        if (contains(set, v)) sum += g_.work[v];
+    for (Tensor t = 0; t < g_.tensors(); ++t) {
+        const bool in = contains(set, g_.producer[t]);
+        for (const auto u : g_.consumers[t])
+            if (contains(set, u) != in) {
+                sum += g_.cost[t];
+                break;
+            }
+    }
+    return spill_.binds() ? sum + spill_.time(spill_.held(set)) : sum;
+}
+
 /// The minimum with the share of overflow that is set.
 BlockCut::Minimum BlockCut::solve_at_share(std::int64_t p, Stop& stop, std::int64_t enough) {
     ++solved_;

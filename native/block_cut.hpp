@@ -70,6 +70,8 @@ class BlockCut {
     Minimum solve(std::int64_t p, Stop& stop, std::int64_t enough = FlowNetwork::kUnlimited);
     /// The minimiser of the last finished solve().
     [[nodiscard]] const std::vector<Word>& set() const { return set_; }
+    /// f of a set, with what overflow surely is.
+    [[nodiscard]] Picoseconds cost(const Word* set);
     [[nodiscard]] std::int64_t solved() const { return solved_; }
 
    private:

@@ -65,11 +65,6 @@ bool BlockSearch::close(Word* in, Word* out) {
     return !meet(in, out, words_);
 }
 
-void BlockSearch::add_conflict(Node u, Node v) {
-    insert(conflicts_.data() + words_ * u, v);
-    insert(conflicts_.data() + words_ * v, u);
-}
-
 bool BlockSearch::has_conflict(const Word* set) const {
     for (std::size_t i = 0; i < words_; ++i) {
         bool found = false;
@@ -80,7 +75,7 @@ bool BlockSearch::has_conflict(const Word* set) const {
 }
 
 /// Is there a set of cost <= T that holds both?  Every pair in the set it finds becomes known.
-bool BlockSearch::compatible(Node u, Node v, std::vector<Word>& known, Stop& stop) {
+bool BlockSearch::compatible(Node u, Node v, Stop& stop) {
     std::vector<Word> in(words_, 0), out(words_, 0);
     insert(in.data(), u);
     insert(in.data(), v);
@@ -91,49 +86,72 @@ bool BlockSearch::compatible(Node u, Node v, std::vector<Word>& known, Stop& sto
     stop.spend(kPerPair * g_.n * (cuts_.solved() - before));
     if (!minimum.finished) return minimum.value <= cuts_.scale() * threshold_;
     // Overflow may make the set too dear: then it says nothing of other pairs.
-    if (minimum.cost > threshold_) return true;
-    const auto& set = cuts_.set();
-    for (std::size_t i = 0; i < words_; ++i)
-        each_node(set[i], i, [&](Node x) {
-            for (std::size_t j = 0; j < words_; ++j) known[words_ * x + j] |= set[j];
-        });
+    if (minimum.cost <= threshold_) meet_block(cuts_.set(), minimum.cost);
     return true;
 }
 
-void BlockSearch::set_threshold(Picoseconds threshold, Stop& stop) {
-    // What is in conflict at some T is so at any smaller one.
-    if (threshold > threshold_) {
-        std::fill(conflicts_.begin(), conflicts_.end(), 0);
-        impossible_ = false;
-    }
-    threshold_ = threshold;
-    std::vector<Word> known(conflicts_.size(), 0);
-    // Pairs with little between them first: their conflicts settle those further apart.
-    struct Pair {
-        std::int32_t between;
-        Node u, v;
-    };
-    std::vector<Pair> pairs;
+void BlockSearch::meet_block(const std::vector<Word>& set, Picoseconds cost) {
+    list_pairs();
+    const auto n = static_cast<std::size_t>(g_.n);
+    for (std::size_t i = 0; i < words_; ++i)
+        each_node(set[i], i, [&](Node x) {
+            auto* row = met_.data() + n * static_cast<std::size_t>(x);
+            for (std::size_t j = 0; j < words_; ++j)
+                each_node(set[j], j, [&](Node y) { row[y] = std::min(row[y], cost); });
+        });
+}
+
+/// Pairs with little between them first: their conflicts settle those further apart.
+void BlockSearch::list_pairs() {
+    if (!met_.empty()) return;
+    const auto n = static_cast<std::size_t>(g_.n);
+    met_.assign(n * n, std::numeric_limits<Picoseconds>::max());
     for (Node u = 0; u < g_.n; ++u)
         for (Node v = u; v < g_.n; ++v) {
             std::int32_t between = 0;
             for (std::size_t i = 0; i < words_; ++i)
                 between += std::popcount((closures_.ancestors(u)[i] & closures_.descendants(v)[i]) |
                                          (closures_.ancestors(v)[i] & closures_.descendants(u)[i]));
-            pairs.push_back({between, u, v});
+            pairs_.push_back({between, u, v, 0});
         }
-    std::stable_sort(pairs.begin(), pairs.end(),
+    std::stable_sort(pairs_.begin(), pairs_.end(),
                      [](const Pair& a, const Pair& b) { return a.between < b.between; });
-    for (const auto [between, u, v] : pairs) {
-        if (stop()) return;
-        if (contains(known.data() + words_ * u, v) || contains(conflicts(u), v)) continue;
-        if (compatible(u, v, known, stop)) continue;
-        if (u == v) {
-            impossible_ = true;
-            return;
-        }
-        add_conflict(u, v);
-    }
+}
+
+void BlockSearch::set_threshold(Picoseconds threshold, Stop& stop) {
+    list_pairs();
+    threshold_ = threshold;
+    impossible_ = complete_ = false;
+    std::fill(conflicts_.begin(), conflicts_.end(), 0);
+    for (const auto& pair : pairs_)
+        if (pair.cheapest > threshold) add_conflict(pair.u, pair.v);
+    for (auto& pair : pairs_)
+        if (pair.u == pair.v && !settle(pair, stop)) return;
+}
+
+void BlockSearch::find_conflicts(Stop& stop) {
+    if (complete_) return;
+    for (auto& pair : pairs_)
+        if (!settle(pair, stop)) return;
+    complete_ = true;
+}
+
+/// Finds out whether the pair is in conflict; false: nothing is left, or it was stopped.
+bool BlockSearch::settle(Pair& pair, Stop& stop) {
+    if (impossible_ || stop()) return false;
+    const auto place = static_cast<std::size_t>(g_.n) * static_cast<std::size_t>(pair.u) +
+                       static_cast<std::size_t>(pair.v);
+    if (pair.cheapest > threshold_ || met_[place] <= threshold_ || compatible(pair.u, pair.v, stop))
+        return true;
+    pair.cheapest = threshold_ + 1;
+    add_conflict(pair.u, pair.v);
+    return true;
+}
+
+void BlockSearch::add_conflict(Node u, Node v) {
+    if (u == v) impossible_ = true;
+    insert(conflicts_.data() + words_ * u, v);
+    insert(conflicts_.data() + words_ * v, u);
 }
 
 // The lower hull of all (amount, cost) rises through T between two of its points, `below` and `above`:

@@ -21,8 +21,11 @@ class BlockSearch {
    public:
     BlockSearch(const Instance& instance, const Closures& closures, BlockCut& cuts);
 
-    /// Finds the conflicts at this threshold; when stopped early, those it has found hold.
+    /// Finds out whether some node is in no set of cost <= T at all.
     void set_threshold(Picoseconds threshold, Stop& stop);
+    /// Finds the conflicts at this threshold; when stopped early, those it has found hold.  What an earlier
+    /// threshold or a block has shown of a pair is not asked again.
+    void find_conflicts(Stop& stop);
     [[nodiscard]] Picoseconds threshold() const { return threshold_; }
     [[nodiscard]] const Word* conflicts(Node v) const { return conflicts_.data() + words_ * v; }
     /// Some node is in no set of cost <= T at all.
@@ -32,6 +35,8 @@ class BlockSearch {
         Picoseconds amount = 0, cost = 0;
         std::vector<Word> set;
     };
+    /// Takes into account that a block of this cost exists: its nodes are in conflict at smaller thresholds only.
+    void meet_block(const std::vector<Word>& set, Picoseconds cost);
     struct Result {
         bool complete =
             false;  // every convex set of cost <= T and amount > floor was ruled out or found
@@ -49,10 +54,17 @@ class BlockSearch {
         std::vector<Word> in, out;
         std::int64_t p;  // where the parent's bound was best
     };
+    struct Pair {
+        std::int32_t between;
+        Node u, v;
+        Picoseconds cheapest;  // no block that holds both costs less
+    };
     /// Draws the conclusions; false: nothing is left.
     bool close(Word* in, Word* out);
+    void list_pairs();
     void add_conflict(Node u, Node v);
-    bool compatible(Node u, Node v, std::vector<Word>& known, Stop& stop);
+    bool settle(Pair& pair, Stop& stop);
+    bool compatible(Node u, Node v, Stop& stop);
     [[nodiscard]] bool has_conflict(const Word* set) const;
     /// Bounds the subproblem and adds the block it meets; true: `node_` is to be branched on.
     bool look(Subproblem& sub, Picoseconds& floor, std::vector<Block>& blocks, Stop& stop);
@@ -65,8 +77,10 @@ class BlockSearch {
     BlockCut& cuts_;
     std::size_t words_;
     Picoseconds threshold_ = 0;
-    bool impossible_ = false;
+    bool impossible_ = false, complete_ = false;  // complete: all conflicts are found
     std::vector<Word> conflicts_;
+    std::vector<Pair> pairs_;       // of few nodes between first
+    std::vector<Picoseconds> met_;  // per pair, both ways: least cost of a set met that holds both
     std::vector<Word> before_, after_;  // ancestors and descendants of the nodes forced in
     std::vector<Word> below_, above_;   // the sets whose chord gave the last bound
     bool has_below_ = false, has_above_ = false;

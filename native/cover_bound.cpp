@@ -3,8 +3,6 @@
 
 #include <algorithm>
 
-#include "cover_master.hpp"
-
 namespace stagewright {
 
 namespace {
@@ -14,13 +12,17 @@ constexpr std::int64_t kFirstProof = 2000;  // subproblems; doubled where they d
 constexpr std::int64_t kFinest = 2048;  // the last steps are one part in so many of the incumbent
 constexpr std::size_t kMostBlocks = 20'000;
 constexpr std::size_t kKeptBlocks = 2'000;  // from one call to the next
+constexpr std::size_t kUseful = 30;         // blocks from climbs before the program is solved again
+constexpr int kPatience = 12;
+constexpr double kClimbPrice = 0.5;
 constexpr double kRounding = 1e-6;
 constexpr double kTrust = 0.5;   // share of the newest prices in the amounts
 constexpr double kFollow = 0.3;  // how fast the centre follows the amounts
 
 }  // namespace
 
-Cover::Cover(const Instance& g) : g_(g), closures_(g), cuts_(g), search_(g, closures_, cuts_) {
+Cover::Cover(const Instance& g)
+    : g_(g), closures_(g), cuts_(g), search_(g, closures_, cuts_), climb_(g, closures_) {
     centre_.assign(static_cast<std::size_t>(g.n), 0);
 }
 
@@ -67,12 +69,43 @@ void Cover::forget() {
     known_ = std::move(kept);
 }
 
+std::vector<BlockSearch::Block> Cover::climb(const CoverMaster& master, Picoseconds threshold,
+                                             Picoseconds enough, Stop& stop) {
+    std::vector<BlockSearch::Block> found;
+    const auto n = static_cast<std::size_t>(g_.n);
+    const auto price = static_cast<double>(enough) / static_cast<double>(threshold);
+    climb_.set(cuts_.amounts(), threshold, kClimbPrice * price);
+    std::vector<Word> from(closures_.words());
+    std::size_t useful = 0;
+    for (std::size_t i = 0; i < 2 * n && useful < kUseful && !stop.now(); ++i) {
+        const auto turn = turn_++ % (2 * n);
+        const auto* block = turn % 2 == 0 ? nullptr : master.basic(turn / 2);
+        std::fill(from.begin(), from.end(), 0);
+        Node keep = -1;
+        if (block == nullptr)
+            insert(from.data(), keep = static_cast<Node>(turn / 2));
+        else
+            for (const auto v : *block) insert(from.data(), v);
+        ++quiet_;
+        if (!climb_.climb(from.data(), keep, 0, kPatience, stop)) continue;
+        const auto& set = climb_.best();
+        if (climb_.best_amount() > enough) quiet_ = 0;
+        if (master.price_of(set) <= 1 + kRounding) continue;
+        const auto cost = cuts_.cost(set.data());
+        if (cost > threshold) continue;
+        ++useful;
+        found.push_back({climb_.best_amount(), cost, set});
+    }
+    return found;
+}
+
 Cover::Answer Cover::ask(std::int32_t k, Picoseconds threshold, Stop& stop) {
     search_.set_threshold(threshold, stop);
     if (search_.impossible()) return Answer::refuted;
     CoverMaster master(g_.n);
     for (const auto& block : known_)
         if (block.cost <= threshold) master.add(block.set);
+    quiet_ = 0;
     auto trust = kTrust;
     auto patience = kFirstProof;  // subproblems that the next proof may look at
     auto next_proof = search_.looked();
@@ -90,11 +123,16 @@ Cover::Answer Cover::ask(std::int32_t k, Picoseconds threshold, Stop& stop) {
         // A look for any block that the program would use; the proof needs larger ones.
         const auto enough = (whole - 1) / k;
         const auto fair = static_cast<Picoseconds>(static_cast<double>(whole) / fewest);
-        auto found = search_.search(std::min(fair, enough), kQuick, kQuick, stop);
-        if (found.complete && (found.blocks.empty() || found.blocks.back().amount <= enough))
-            return Answer::refuted;
-        if ((found.blocks.empty() || found.blocks.back().amount <= enough) &&
-            search_.looked() >= next_proof) {
+        BlockSearch::Result found;
+        found.blocks = climb(master, threshold, enough, stop);
+        const bool quiet = quiet_ >= 2 * centre_.size();
+        if (found.blocks.empty() || quiet) search_.find_conflicts(stop);
+        if (found.blocks.empty()) {
+            found = search_.search(std::min(fair, enough), kQuick, kQuick, stop);
+            if (found.complete && (found.blocks.empty() || found.blocks.back().amount <= enough))
+                return Answer::refuted;
+        }
+        if (quiet && search_.looked() >= next_proof) {
             auto proof = search_.search(enough, kQuick, patience, stop);
             if (proof.complete && proof.blocks.empty()) return Answer::refuted;
             if (proof.blocks.empty()) {
@@ -110,6 +148,7 @@ Cover::Answer Cover::ask(std::int32_t k, Picoseconds threshold, Stop& stop) {
             large = large || block.amount > enough;
             if (!seen_.insert(block.set).second) continue;
             master.add(block.set);
+            search_.meet_block(block.set, block.cost);
             known_.push_back(std::move(block));
         }
         if (!useful && trust >= 1) {

@@ -10,8 +10,10 @@
 #include <set>
 #include <vector>
 
+#include "block_climb.hpp"
 #include "block_cut.hpp"
 #include "block_search.hpp"
+#include "cover_master.hpp"
 #include "instance.hpp"
 #include "stop.hpp"
 
@@ -36,6 +38,10 @@ class Cover {
    private:
     enum class Answer { refuted, possible, unknown };
     Answer ask(std::int32_t k, Picoseconds threshold, Stop& stop);
+    /// Climbs from nodes and from blocks of the program, in turn, until many that it would use are found or
+    /// each has had its turn.
+    std::vector<BlockSearch::Block> climb(const CoverMaster& master, Picoseconds threshold,
+                                          Picoseconds enough, Stop& stop);
     void start(std::int32_t k);
     void forget();
     std::vector<Picoseconds> scaled(const std::vector<double>& wish) const;
@@ -44,6 +50,9 @@ class Cover {
     Closures closures_;
     BlockCut cuts_;
     BlockSearch search_;
+    BlockClimb climb_;
+    std::size_t turn_ = 0;   // of the starts of climbs
+    std::size_t quiet_ = 0;  // starts since one reached a block that holds too much
     std::vector<BlockSearch::Block> known_;
     std::set<std::vector<Word>> seen_;  // their sets
     std::vector<double> centre_;        // amounts that did well, of sum 1

@@ -26,6 +26,10 @@ class CoverMaster {
     [[nodiscard]] double value() const;
     /// Per node; a block's prices sum to at most 1 once solved.
     [[nodiscard]] const std::vector<double>& prices() const { return prices_; }
+    /// The nodes of the block that row r of the basis stands for; null where it is a surplus.
+    [[nodiscard]] const std::vector<Node>* basic(std::size_t row) const {
+        return basis_[row] < 0 ? nullptr : &columns_[static_cast<std::size_t>(basis_[row])];
+    }
     [[nodiscard]] double price_of(const std::vector<Word>& block) const;
 
    private:

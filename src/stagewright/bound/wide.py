@@ -14,6 +14,9 @@ __all__ = ["WideBound"]
 
 # Of the time and the work for the covering bound: it gained nothing, something, more than the skeleton.
 _NOTHING, _SOME, _MORE = 0.25, 0.5, 0.75
+_SMALL_BLOCK = (
+    30  # nodes of a block up to which the covering bound gets more in the end, however it begins
+)
 
 
 class WideBound:
@@ -32,9 +35,11 @@ class WideBound:
     def __init__(self, problem: Problem, before: WideBound | None = None) -> None:
         self._cover = CoverBound(problem)
         self._skeleton = SkeletonBound(problem)
+        small = problem.num_nodes <= _SMALL_BLOCK * problem.machine.stages
+        self._least: float = _SOME if small else _NOTHING
         self._share: float = 0.0
         if self._cover.fits:
-            self._share = (before._share if before else 0.0) or _SOME
+            self._share = (before._share if before else 0.0) or (_MORE if small else _SOME)
 
     def bound(
         self,
@@ -61,7 +66,7 @@ class WideBound:
         )
         gain, further = covered.bound.value - lower, relaxed.bound.value - covered.bound.value
         if self._cover.fits and (gain or further):
-            self._share = _MORE if gain > further else _SOME if gain else _NOTHING
+            self._share = _MORE if gain > further else _SOME if gain else self._least
         if relaxed.bound.value > covered.bound.value or covered.bound.value <= lower:
             return relaxed
         return Relaxed(covered.bound, relaxed.block, relaxed.interrupted, relaxed.more)
