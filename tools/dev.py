@@ -254,6 +254,11 @@ def sweep(args: list[str]) -> None:
     call([str(PYTHON), "-m", "pytest", "-m", "slow", *args])
 
 
+def brute(args: list[str]) -> None:
+    """Hold devices, schedules and objectives against all plans of 5,000 small graphs per mode (about an hour)."""
+    call([str(PYTHON), "-m", "tests.placement.brute", *args])
+
+
 def lint(_: list[str]) -> None:
     """Check style, types and formatting; all of them, also after a failure."""
     folders = [name for name in LINTED if (ROOT / name).is_dir()]
@@ -331,6 +336,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "build": build,
     "test": test,
     "sweep": sweep,
+    "brute": brute,
     "lint": lint,
     "format": format_sources,
     "demo": demo,

@@ -5,11 +5,16 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Literal
 
 from stagewright.graph import CostGraph, GraphBuilder
 from stagewright.placement.devices import UNABLE, Fleet, Kind, Link
 from stagewright.placement.schedule import Schedule
 from stagewright.placement.workload import Workload, stage_cost
+
+MODES = ("gpipe", "1f1b", "recompute", "replicas", "overlap", "any")
 
 
 def random_training(rng: random.Random) -> Workload:
@@ -39,8 +44,11 @@ def random_training(rng: random.Random) -> Workload:
     return Workload(graph, (False,) * forward + (True,) * len(back))
 
 
-def random_fleet(rng: random.Random, graph: CostGraph) -> Fleet:
-    """Return at most four devices of one or two kinds, a schedule, and memory that often binds."""
+def random_fleet(rng: random.Random, graph: CostGraph, mode: str = "any") -> Fleet:
+    """Return at most four devices of one or two kinds, a schedule, and memory that often binds.
+
+    The other modes fix a part of the schedule: its name alone, or that stages may recompute or have replicas.
+    """
     kinds = []
     for q in range(rng.choice([1, 1, 2])):
         work = None
@@ -60,19 +68,26 @@ def random_fleet(rng: random.Random, graph: CostGraph) -> Fleet:
         rng.choice(["never", "auto", "auto", "always"]),
         rng.randint(1, 3),
     )
-    return Fleet(tuple(kinds), overlap=rng.random() < 0.2, schedule=schedule)
+    overlap = rng.random() < 0.2
+    if mode in ("gpipe", "1f1b"):
+        name: Literal["gpipe", "1f1b"] = "gpipe" if mode == "gpipe" else "1f1b"
+        schedule = replace(schedule, name=name, recompute="never", replicas=1)
+    elif mode == "recompute":
+        schedule = replace(schedule, recompute=rng.choice(["auto", "always"]))
+    elif mode == "replicas":
+        schedule = replace(schedule, replicas=rng.randint(2, 3))
+    return Fleet(tuple(kinds), overlap=overlap or mode == "overlap", schedule=schedule)
 
 
-def runs(workload: Workload, order: tuple[int, ...]) -> bool:
-    """Whether a stage can run its nodes in this order: forward ones first, producers before consumers."""
-    place = {v: i for i, v in enumerate(order)}
-    turns = [workload.backward[v] for v in order]
-    rows = zip(
-        workload.graph.tensor_producer.tolist(), workload.graph.tensor_consumers.rows(), strict=True
-    )
-    return turns == sorted(turns) and all(
-        place[p] < place[u] for p, users in rows if p in place for u in users if u in place
-    )
+def orders_of(workload: Workload, nodes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Yield the orders in which a stage can run its nodes: forward ones first, producers before consumers."""
+    producer = workload.graph.tensor_producer.tolist()
+    rows = list(zip(producer, workload.graph.tensor_consumers.rows(), strict=True))
+    passes = [[v for v in nodes if workload.backward[v] == back] for back in (False, True)]
+    for ahead, back in itertools.product(*map(itertools.permutations, passes)):
+        place = {v: i for i, v in enumerate((*ahead, *back))}
+        if all(place[p] < place[u] for p, users in rows if p in place for u in users if u in place):
+            yield *ahead, *back
 
 
 def brute_force(workload: Workload, fleet: Fleet) -> int | None:
@@ -91,11 +106,12 @@ def brute_force(workload: Workload, fleet: Fleet) -> int | None:
             seat = seats[device]
             kind, work = fleet.kinds[seat.kind], workload.work_on(fleet, seat.kind)
             able = all(work[v] != UNABLE for v in nodes)
-            orders = itertools.permutations(nodes) if able else ()
+            # Only what a stage holds depends on its order.
+            bounded = kind.memory is not None or kind.memory_limit is not None
+            orders = orders_of(workload, nodes) if able else iter(())
             costs = [
                 stage_cost(workload, fleet, device, order, behind)
-                for order in orders
-                if runs(workload, order)
+                for order in itertools.islice(orders, None if bounded else 1)
             ]
             known[key] = min((c.total for c in costs if kind.fits(c.held_bytes)), default=None)
         return known[key]

@@ -22,13 +22,13 @@ from stagewright.placement.schedule import Schedule
 from stagewright.placement.workload import PlacedPlan, Workload, evaluate, problems_of
 
 
-def compare(seeds: range) -> Counter[str]:
+def compare(seeds: range, mode: str = "any") -> Counter[str]:
     """Hold the method against brute force; return what was met how often."""
     met: Counter[str] = Counter()
     for seed in seeds:
         rng = random.Random(f"schedule {seed}")
         workload = random_training(rng)
-        fleet = random_fleet(rng, workload.graph)
+        fleet = random_fleet(rng, workload.graph, mode)
         right = brute_force(workload, fleet)
         try:
             with outright(seed % 2 == 0):
@@ -41,6 +41,7 @@ def compare(seeds: range) -> Counter[str]:
             assert any(kind.memory_limit is not None for kind in fleet.kinds), seed
             met["open"] += 1
             continue
+        met["planned"] += 1
         assert right is not None, seed
         assert not problems_of(workload, fleet, found.plan), seed
         costs = evaluate(workload, fleet, found.plan)
