@@ -104,6 +104,17 @@ class PlacedBlock {
         return std::max({compute, s.receive, s.send, p_.types[q].sync_time(params_)});
     }
 
+    /// What the block holds: for its parameters, for each microbatch kept, and for the one that runs.
+    struct Held {
+        Bytes fixed, unit, running;
+    };
+    [[nodiscard]] Held held(std::size_t q) const {
+        const auto& type = p_.types[q];
+        return {type.state_factor * params_, type.recompute ? fed_ : kept_,
+                std::max(kept_ + back_, sets_.empty() ? 0 : sets_.back())};
+    }
+    [[nodiscard]] const Sums& sums(std::size_t q) const { return sum_[q]; }
+
    private:
     [[nodiscard]] Picoseconds compute(std::size_t q, Bytes kept, Bytes resting) const {
         const auto& type = p_.types[q];

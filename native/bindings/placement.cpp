@@ -2,6 +2,7 @@
 // Plans for devices of several kinds.
 #include "common.hpp"
 
+#include "interleave.hpp"
 #include "placement.hpp"
 #include "placement_merges.hpp"
 #include "sharing.hpp"
@@ -129,6 +130,40 @@ void bind_placement(nb::module_& m) {
             "least "
             "comes first.\n"
             "Memory counts parameters and the largest working set of a stage.")
+        .def(
+            "interleave",
+            [](sw::Placement& self, const sw::IdealGraph& ideals, std::int32_t devices,
+               const Int32Array& owner, const Int32Array& resting, const Int64Array& limit,
+               std::int64_t below, std::int64_t width, std::int64_t most_labels, double seconds,
+               const Cancel* cancel, std::int64_t work) {
+                sw::check_placement(self);
+                const sw::Interleaving rounds{devices, as_vector(owner), as_vector(resting),
+                                              as_vector(limit)};
+                const sw::InterleavingQuestion question{below, width, most_labels};
+                sw::InterleavingPlan plan;
+                Signals signals(cancel, work);
+                {
+                    nb::gil_scoped_release release;
+                    auto stop = signals.stop(seconds);
+                    plan = sw::best_interleaving(self, rounds, ideals, question, stop);
+                }
+                static constexpr const char* kNames[] = {"yes", "no", "unknown"};
+                return std::make_tuple(std::string(kNames[static_cast<int>(plan.answer)]),
+                                       plan.value, as_array(std::move(plan.block)),
+                                       as_array(std::move(plan.transition)), plan.complete,
+                                       plan.labels, signals.interrupted());
+            },
+            "ideals"_a, "devices"_a, "owner"_a.noconvert(), "resting"_a.noconvert(),
+            "limit"_a.noconvert(), "below"_a, "width"_a, "most_labels"_a, "seconds"_a = 1e9,
+            "cancel"_a = nb::none(), "work"_a = kEndless,
+            "A plan whose devices take turns and all stay < `below` ps: ('yes' | 'no' | "
+            "'unknown', load of\n"
+            "the busiest ps, block of each node, transition of each block, whether no label was "
+            "left out, labels,\n"
+            "interrupted). owner, resting: int32[states - 1], device of each stage and "
+            "microbatches "
+            "that rest there.\n"
+            "limit: int64[devices] bytes. width: labels per stage and ideal.")
         .def(
             "share",
             [](sw::Placement& self, const Int32Array& counts, const Int32Array& start,

@@ -195,6 +195,7 @@ def place(
     """
     from .placement.devices import Fleet
     from .placement.fleet_file import read_fleet
+    from .placement.interleaved_method import solve_interleaved
     from .placement.makespan_method import solve_makespan
     from .placement.method import solve_placed
     from .placement.objective import Objective
@@ -248,7 +249,9 @@ def place(
     ]
     goal = Objective(objective, *limits)
     solve: Callable[..., PlacedSolution] = solve_shared if fleet.shared else solve_placed
-    if goal.minimise == "makespan" and not fleet.shared:
+    if fleet.interleaved:
+        solve = solve_interleaved
+    elif goal.minimise == "makespan" and not fleet.shared:
         solve = solve_makespan
     solution = solve(workload, fleet, objective=goal, time_limit=time_limit, seed=seed)
     return PlacedResult(workload, fleet, solution, seed, source)

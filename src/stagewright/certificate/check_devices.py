@@ -251,7 +251,7 @@ def load_devices(document: Any, fleet: Fleet) -> list[int]:
         name = stage["device"]
         if type(name) is not str or name not in number:
             raise tools.FaultError(f"{item}.device: expected a kind, got {tools.show(name)}")
-        if fleet.sharing:
+        if fleet.sharing and fleet.schedule is None:
             device = tools.index(stage["number"], fleet.stages, f"{item}.number")
             if fleet.seat(device)[0] != number[name]:
                 raise tools.FaultError(f"{item}.device: expected that of number {device}")
@@ -264,6 +264,9 @@ def load_devices(document: Any, fleet: Fleet) -> list[int]:
         if fleet.order[place] != number[name]:
             raise tools.FaultError(f"{item}.device: expected that of place {place}, got {name!r}")
         devices.append(place)
+    if fleet.sharing and fleet.schedule is not None:
+        rounds: list[int] = tools.beside("check_interleaved.py")["load_seats"](document, fleet)
+        return rounds
     if fleet.schedule is not None:
         seats: list[int] = tools.beside("check_schedule.py")["load_seats"](document, fleet, devices)
         return seats
@@ -389,7 +392,8 @@ def check_placed(graph: Any, plan: Any, report: Any, allowed: float | None) -> N
     parts = tools.beside("check_stages.py")
     devices = load_devices(plan.document, fleet)
     if fleet.sharing:
-        tools.beside("check_shared.py")["check_shared"](graph, plan, devices, report, allowed)
+        part = "check_shared" if fleet.schedule is None else "check_interleaved"
+        tools.beside(f"{part}.py")[part](graph, plan, devices, report, allowed)
         return
     if report.refuse(structure_problems(graph, fleet, devices, plan.stages)):
         return

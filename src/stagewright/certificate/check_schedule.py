@@ -33,6 +33,7 @@ class Schedule:
     recompute: str
     replicas: int
     modes: list[tuple[int, bool, int]]
+    chunks: int = 1
 
     def kept(self, replicas: int, devices: int) -> int:
         """Return the microbatches kept beside one, by the devices from this stage on."""
@@ -52,6 +53,11 @@ class Schedule:
 
 def load_schedule(data: Any, fleet: Any) -> Schedule:
     """Read a schedule, and replace the seats of the fleet by those that it allows."""
+    if type(data) is dict and data.get("name") == "interleaved":
+        rounds: Schedule = tools.beside("check_interleaved.py")["load_rounds"](
+            data, fleet, Schedule
+        )
+        return rounds
     names = ("name", "microbatches", "state_factor", "recompute", "replicas")
     tools.keys(data, "training.schedule", names, ())
     if data["name"] not in ("gpipe", "1f1b") or data["recompute"] not in CHOICES:
@@ -159,10 +165,12 @@ def stated(document: Any) -> list[dict[str, int]]:
 
 
 def step_problems(document: Any, bottleneck: int) -> Iterator[str]:
-    """Yield what is wrong with the time of a step: m + k - 1 periods."""
+    """Yield what is wrong with the time of a step: m + k - 1 periods, m + (p - 1) / v with v chunks on p devices."""
     data = document["training"]
     step = tools.scaled(data["step"], SECOND, "training.step", whole=True)
-    right = (data["schedule"]["microbatches"] + len(document["stages"]) - 1) * bottleneck
+    many, chunks = len(document["stages"]), data["schedule"].get("chunks", 1)
+    periods = data["schedule"]["microbatches"] * chunks + many // chunks - 1
+    right = -(-periods * bottleneck // chunks)
     if step != right:
         yield f"training.step: states {step}, is {right} ps"
 
@@ -173,7 +181,7 @@ def step_problems(document: Any, bottleneck: int) -> Iterator[str]:
 def most_held(graph: Any, fleet: Any) -> int:
     """Return bytes that no stage exceeds."""
     sizes = sum(size or 0 for _, _, size, _ in graph.tensors)
-    flight = 1 + max(kept for _, _, kept in fleet.schedule.modes)
+    flight = fleet.schedule.chunks * (1 + max(kept for _, _, kept in fleet.schedule.modes))
     params = fleet.schedule.factor * sum(size for size, _ in graph.params)
     most: int = params + (1 + flight) * sizes
     return most

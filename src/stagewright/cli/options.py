@@ -210,10 +210,13 @@ def add_kinds_options(parser: Parser) -> None:
     group = parser.add_argument_group("training (docs/placement.md)")
     group.add_argument(
         "--schedule",
-        choices=("gpipe", "1f1b"),
+        choices=("gpipe", "1f1b", "interleaved"),
         help="how microbatches pass; counts what stages keep of those in flight",
     )
     group.add_argument("--microbatches", type=int, metavar="M", help="per update (8)")
+    group.add_argument(
+        "--chunks", type=int, metavar="V", help="of the pipeline per device, with interleaved"
+    )
     group.add_argument(
         "--optimizer",
         metavar="adam",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _INTERRUPTED = 130
 _MACHINE = ("stages", "bandwidth", "latency", "memory", "memory_limit", "link")
 _OTHERS = ("start", "count_graph_io")
-_SCHEDULE = ("microbatches", "optimizer", "recompute", "replicas")
+_SCHEDULE = ("microbatches", "optimizer", "recompute", "replicas", "chunks")
 
 
 def plan_kinds(options: argparse.Namespace) -> int:

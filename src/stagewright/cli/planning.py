@@ -60,7 +60,7 @@ def plan(options: argparse.Namespace) -> int:
         if getattr(options, name):
             flag = f"--{name.replace('_', '-')}"
             raise InputError(flag, "--machine or --objective beside it", "neither")
-    for name in ("microbatches", "optimizer", "recompute", "replicas", "backward_factor"):
+    for name in ("microbatches", "optimizer", "recompute", "replicas", "chunks", "backward_factor"):
         if getattr(options, name) is not None:
             raise InputError(f"--{name.replace('_', '-')}", "--mode training beside it", "none")
     source = opt.source_of(options)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from ..errors import InputError
 from ..units import INT64_MAX, PS_PER_SECOND, seconds_from_ps
+from .chunks import in_flight
 from .schedule import Schedule
 
 __all__ = ["UNABLE", "Fleet", "Kind", "Link", "Seat"]
@@ -215,6 +216,8 @@ class Fleet:
                 raise InputError("order", "places of the kinds given", "another kind")
         if self.schedule is not None and self.order is not None:
             raise InputError("schedule", "devices in any order", "a fixed order")
+        if self.schedule is not None and self.schedule.interleaved:
+            self._require_rounds(self.schedule)
         if self.links is not None:
             places = None if self.order is None else len(self.order)
             if places is None:
@@ -235,6 +238,24 @@ class Fleet:
                 "Plan with fewer kinds, or give a fixed order.",
             )
 
+    def _require_rounds(self, schedule: Schedule) -> None:
+        """Refuse what does not go with interleaved chunks."""
+        if self.stages < 2:
+            raise InputError("schedule interleaved", "at least 2 devices", str(self.stages))
+        if schedule.microbatches % self.stages:
+            raise InputError(
+                "microbatches",
+                f"a multiple of the {self.stages} devices, which run interleaved chunks in rounds of as many",
+                str(schedule.microbatches),
+            )
+        for kind in self.kinds:
+            if kind.memory is not None:
+                raise InputError(
+                    f"device '{kind.name}': memory",
+                    "a memory_limit where chunks are interleaved, since nothing is streamed then",
+                    f"{kind.memory} bytes",
+                )
+
     @property
     def stages(self) -> int:
         """The most stages that a plan may have: the number of devices."""
@@ -245,6 +266,8 @@ class Fleet:
         """In how many ways devices may be in use: numbers of each kind, or places of a fixed order."""
         if self.order is not None:
             return len(self.order) + 1
+        if self.schedule is not None and self.schedule.interleaved:
+            return self.stages * self.schedule.chunks + 1
         states = 1
         for kind in self.kinds:
             states *= kind.count + 1
@@ -270,7 +293,7 @@ class Fleet:
 
     @cached_property
     def kind_of(self) -> tuple[int, ...]:
-        """The kind of each device, by its number where devices are shared."""
+        """The kind of each device, by its number where devices are shared or hold interleaved chunks."""
         return tuple(q for q, kind in enumerate(self.kinds) for _ in range(kind.count))
 
     def _seat_of_place(self, place: int) -> Seat:
@@ -293,6 +316,9 @@ class Fleet:
         kind where there is none.  With a schedule stages are taken from the end, `place` is the seat, and
         `kept` the number of microbatches that the stage keeps beside the one that it runs; otherwise 0.
         """
+        if self.schedule is not None and self.interleaved:
+            yield from self._rounds(self.schedule)
+            return
         number = {seat: i for i, seat in enumerate(self.seats)}
         places = range(self._places) if self.schedule is None else ()
         seat_of = [number[self._seat_of_place(i)] for i in places]
@@ -315,6 +341,33 @@ class Fleet:
             for q, kind in enumerate(self.kinds):
                 if used[q] < kind.count:
                     yield state, state + steps[q], seat_of[q], q, 0
+
+    def _rounds(self, schedule: Schedule) -> Iterator[tuple[int, int, int, int, int]]:
+        """Yield transitions where chunks are interleaved: the s-th stage of p v is on device s mod p."""
+        last = self.stages * schedule.chunks - 1
+        for state in range(last + 1):
+            device = (last - state) % self.stages
+            for s, seat in enumerate(self.seats):
+                if seat.kind == self.kind_of[device]:
+                    yield state, state + 1, s, s, self.in_flight(seat, state) - 1
+
+    @property
+    def interleaved(self) -> bool:
+        """Whether devices take turns with several chunks of a pipeline that trains."""
+        return self.schedule is not None and self.schedule.interleaved
+
+    def in_flight(self, seat: Seat, behind: int) -> int:
+        """Return the most microbatches that one device keeps of a stage, by the number of devices of later stages.
+
+        Where chunks are interleaved, later stages count instead.  1 without a schedule.
+        """
+        if self.schedule is None:
+            return 1
+        if not self.schedule.interleaved:
+            return self.schedule.in_flight(seat.replicas, behind + seat.replicas)
+        chunks = self.schedule.chunks
+        chunk, rank = divmod(max(0, self.stages * chunks - 1 - behind), self.stages)
+        return in_flight(rank, self.stages, chunks, self.schedule.microbatches)[chunk]
 
     def costs(self) -> list[int]:
         """Return what the devices in use cost in each state.

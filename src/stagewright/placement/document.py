@@ -9,6 +9,7 @@ from .. import __version__
 from ..certificate.build import FORMAT, bound_entry, gap_of, rounded, stage_entry
 from ..units import seconds_from_ps
 from .devices import Fleet
+from .interleaving import owners
 from .method import PlacedSolution
 from .sharing import evaluate_shared, loads_of
 from .workload import PlacedStage, Workload, evaluate
@@ -27,7 +28,11 @@ def placed_document(
         If the plan is not valid.
     """
     graph, plan = workload.graph, solution.plan
-    if fleet.shared:
+    owner = plan.devices
+    if fleet.interleaved:
+        costs, owner = evaluate(workload, fleet, plan), tuple(owners(fleet, len(plan.stages)))
+        upper = max(load.total for load in loads_of(fleet, owner, costs).values())
+    elif fleet.shared:
         costs = evaluate_shared(workload, fleet, plan)
         upper = max(load.total for load in loads_of(fleet, plan.devices, costs).values())
     else:
@@ -35,11 +40,12 @@ def placed_document(
         upper = max(cost.total for cost in costs)
     lower = solution.lower_bound
     stages = []
-    for device, nodes, cost in zip(plan.devices, plan.stages, costs, strict=True):
+    rows = zip(plan.devices, owner, plan.stages, costs, strict=True)
+    for device, number, nodes, cost in rows:
         name = fleet.kinds[fleet.seat_at(device).kind].name
         place = {} if fleet.order is None else {"place": device}
-        if fleet.shared:
-            place = {"number": device}
+        if fleet.shared or fleet.interleaved:
+            place = {"number": number}
         entry = stage_entry(graph, nodes, cost) | {"device": name} | place
         stages.append(entry | scheduled_entry(fleet, device, cost))
     objective = solution.objective.to_json(solution.value, solution.value_bound)
@@ -50,10 +56,9 @@ def placed_document(
         }
     }
     if fleet.schedule is not None:
-        periods = fleet.schedule.microbatches * fleet.schedule.bubble(len(stages))
         training["training"] |= {
             "schedule": fleet.schedule.to_json(),
-            "step": seconds_from_ps(int(periods) * upper),
+            "step": seconds_from_ps(fleet.schedule.step(len(stages), upper)),
         }
     return {
         "format": FORMAT,
@@ -104,6 +109,6 @@ def machine_entry(fleet: Fleet, node_count: int) -> dict[str, Any]:
         entry["links"] = [link.to_json() for link in fleet.links]
     if fleet.overlap:
         entry["overlap"] = True
-    if fleet.shared:
+    if fleet.shared or fleet.interleaved:
         entry["shared"] = True
     return entry

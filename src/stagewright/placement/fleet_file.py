@@ -21,7 +21,7 @@ from .workload import Workload
 
 __all__ = ["read_fleet"]
 
-_TRAINING: Final = ("schedule", "microbatches", "optimizer", "recompute", "replicas")
+_TRAINING: Final = ("schedule", "microbatches", "optimizer", "recompute", "replicas", "chunks")
 _TOP: Final = (
     "training",
     "device",

@@ -94,6 +94,11 @@ class Listed:
         )
 
     @property
+    def native(self) -> _native.IdealGraph:
+        """The ideals, for the native core."""
+        return self._ideals
+
+    @property
     def complete(self) -> bool:
         """Whether all ideals were listed: there are few enough, and there was time."""
         return self._ideals.complete

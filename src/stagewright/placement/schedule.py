@@ -12,6 +12,10 @@ behind it:
 Both take the same time, (m + k - 1) periods for m microbatches where all stages take one period each; the k - 1
 beside m are the bubble.
 
+- **Interleaved 1F1B** (Narayanan et al., SC 2021): each of p devices holds v chunks of the pipeline and takes turns with
+  them (:mod:`.chunks`, :mod:`.interleaving`).  The period is what a device takes for all its chunks; where all chunks
+  take a v-th of it, m microbatches take m + (p - 1) / v periods.
+
 **Replicas.**  A stage on r devices gives each every r-th microbatch, so its work and its transfers per
 microbatch are those of one device divided by r.  Once per m microbatches they add their gradients up by a ring,
 in which each device sends and receives 2 (r - 1) / r of the parameter bytes (PipeDream's formula).  A replica
@@ -24,6 +28,7 @@ microbatch only what it received from other stages, and runs its forward nodes o
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final, Literal
@@ -40,6 +45,7 @@ OPTIMIZERS: Final = {"sgd": 2, "momentum": 3, "adam": 4, "adam-mixed": 8}
 """
 
 _MOST: Final = 2**20
+_MOST_CHUNKS: Final = 64
 Recompute = Literal["never", "auto", "always"]
 
 
@@ -50,7 +56,7 @@ class Schedule:
     Attributes
     ----------
     name
-        ``gpipe`` or ``1f1b``.
+        ``gpipe``, ``1f1b`` or ``interleaved``.
     microbatches
         How many pass between two updates of the parameters; the graph's work is that of one.
     optimizer
@@ -58,23 +64,38 @@ class Schedule:
     recompute
         Whether stages recompute: none, those for which the plan is better so, or all.
     replicas
-        The most devices of one kind that one stage may run on.
+        The most devices of one kind that one stage may run on; 1 where chunks are interleaved.
+    chunks
+        Of each device, 2 or more where they are interleaved, otherwise 1.
     """
 
-    name: Literal["gpipe", "1f1b"] = "1f1b"
+    name: Literal["gpipe", "1f1b", "interleaved"] = "1f1b"
     microbatches: int = 8
     optimizer: str = "adam"
     recompute: Recompute = "never"
     replicas: int = 1
+    chunks: int = 1
 
     def __post_init__(self) -> None:
-        if self.name not in ("gpipe", "1f1b"):
-            raise InputError("schedule", "gpipe or 1f1b", repr(self.name))
+        if self.name not in ("gpipe", "1f1b", "interleaved"):
+            raise InputError("schedule", "gpipe, 1f1b or interleaved", repr(self.name))
         if self.recompute not in ("never", "auto", "always"):
             raise InputError("recompute", "never, auto or always", repr(self.recompute))
-        for what, number in (("microbatches", self.microbatches), ("replicas", self.replicas)):
+        numbers = ("microbatches", "replicas", "chunks")
+        for what, number in ((name, getattr(self, name)) for name in numbers):
             if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= _MOST:
                 raise InputError(what, f"a whole number from 1 to {_MOST}", repr(number))
+        if self.interleaved and not 2 <= self.chunks <= _MOST_CHUNKS:
+            raise InputError(
+                "chunks",
+                f"2 to {_MOST_CHUNKS} per device where they are interleaved",
+                str(self.chunks),
+                "Give --chunks, or use the schedule 1f1b.",
+            )
+        if not self.interleaved and self.chunks > 1:
+            raise InputError("chunks", f"1 with the schedule {self.name}", str(self.chunks))
+        if self.interleaved and self.replicas > 1:
+            raise InputError("replicas", "1 where chunks are interleaved", str(self.replicas))
         known = self.optimizer in OPTIMIZERS
         if not known and not (self.optimizer.isdecimal() and 1 <= int(self.optimizer) <= 64):
             raise InputError(
@@ -82,6 +103,11 @@ class Schedule:
                 f"one of {', '.join(OPTIMIZERS)}, or bytes held per byte of parameters from 1 to 64",
                 repr(self.optimizer),
             )
+
+    @property
+    def interleaved(self) -> bool:
+        """Whether each device holds several chunks of the pipeline."""
+        return self.name == "interleaved"
 
     @property
     def state_factor(self) -> int:
@@ -102,8 +128,15 @@ class Schedule:
         return most if self.name == "gpipe" else min(most, -(-devices // replicas))
 
     def bubble(self, stages: int) -> Fraction:
-        """Return by what the time of a step exceeds m periods: (m + k - 1) / m."""
-        return Fraction(self.microbatches + stages - 1, self.microbatches)
+        """Return by what the time of a step exceeds m periods: (m + k - 1) / m, (m + (p - 1) / v) / m for chunks."""
+        idle = Fraction(stages - 1)
+        if self.interleaved:
+            idle = Fraction(stages // self.chunks - 1, self.chunks)
+        return (self.microbatches + idle) / self.microbatches
+
+    def step(self, stages: int, period: int) -> int:
+        """Return the picoseconds of a step of m microbatches in so many stages, rounded up."""
+        return math.ceil(self.microbatches * self.bubble(stages) * period)
 
     def sync_rate(self, replicas: int, bandwidth: int | None) -> tuple[int, int]:
         """Return picoseconds per microbatch and parameter byte as numerator and denominator.
@@ -137,4 +170,5 @@ class Schedule:
             "state_factor": self.state_factor,
             "recompute": self.recompute,
             "replicas": self.replicas,
+            **({"chunks": self.chunks} if self.interleaved else {}),
         }

@@ -255,6 +255,8 @@ def most_held(fleet: Fleet, activations: int, params: int) -> int:
     if fleet.schedule is None:
         return activations + params
     flight = fleet.schedule.in_flight(1, fleet.stages)
+    if fleet.schedule.interleaved:  # no chunk of a device has more than two rounds in flight
+        flight = fleet.schedule.chunks * min(fleet.schedule.microbatches, 2 * fleet.stages)
     held = fleet.schedule.state_factor * params + (1 + flight) * activations
     if held > INT64_MAX // 4:
         raise InputError("microbatches", "as many as can be counted in 64 bits of bytes", str(held))

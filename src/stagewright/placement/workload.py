@@ -18,7 +18,8 @@ Algorithms for Device Placement of DNN Graph Operators, NeurIPS 2020, with PipeD
 bytes: `peak` is that of one microbatch through both passes, `kept` what stays of every other one in flight:
 the forward tensors that backward nodes of the stage need, or, where it recomputes, those that it received.
 It runs its forward nodes first.  It takes per microbatch what it takes on one device, each node and each
-price divided by the replicas and rounded up, and the m-th part of the sum of gradients.
+price divided by the replicas and rounded up, and the m-th part of the sum of gradients.  Where
+devices hold several chunks, :mod:`.interleaving` says what they take and hold together.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from ..errors import GraphError, InputError
 from ..graph import CostGraph
 from ..plans import StageCost, constraint_problems, positions
 from .devices import UNABLE, Fleet, Seat
+from .interleaving import chunk_problems, held_of
 
 __all__ = [
     "PlacedPlan",
@@ -234,14 +236,14 @@ def stage_cost(
         now += change
         peak = max(peak, now)
     cost = PlacedStage(sum(work[v] for v in nodes), io_in, io_out, 0, params, peak, fleet.overlap)
-    if (schedule := fleet.schedule) is not None:
+    if fleet.schedule is not None:
         cost = replace(
             cost,
             sync=fleet.sync_time(seat, params),
             resting_bytes=saved + gradients,
             kept_bytes=received if seat.recompute else saved,
-            in_flight=schedule.in_flight(seat.replicas, behind + seat.replicas),
-            state_factor=schedule.state_factor,
+            in_flight=fleet.in_flight(seat, behind),
+            state_factor=fleet.schedule.state_factor,
         )
     return replace(cost, overflow=seat.shared(kind.spill_time(cost.held_bytes)))
 
@@ -293,7 +295,20 @@ def problems_of(
         return problems
     problems += _order_problems(workload, position)
     problems += constraint_problems(graph, position, len(plan.stages) - 1)
-    return problems or _stage_problems(workload, fleet, plan, costs)
+    problems = problems or _stage_problems(workload, fleet, plan, costs)
+    return problems or (_shared_memory(workload, fleet, plan, costs) if fleet.interleaved else [])
+
+
+def _shared_memory(
+    workload: Workload, fleet: Fleet, plan: PlacedPlan, costs: Sequence[PlacedStage] | None
+) -> list[str]:
+    """Return the devices that cannot hold all of their chunks."""
+    held = held_of(fleet, costs or costs_of(workload, fleet, plan))
+    return [
+        f"device {d} holds {size} bytes, the limit of '{kind.name}' is {kind.memory_limit}"
+        for d, size in enumerate(held)
+        if not (kind := fleet.kinds[fleet.kind_of[d]]).fits(size)
+    ]
 
 
 def _device_problems(fleet: Fleet, plan: PlacedPlan) -> list[str]:
@@ -305,6 +320,8 @@ def _device_problems(fleet: Fleet, plan: PlacedPlan) -> list[str]:
         if any(a >= b for a, b in pairwise(ends)):
             return [f"places {list(plan.devices)} do not grow within 0..{len(fleet.order) - 1}"]
         return []
+    if fleet.interleaved:
+        return chunk_problems(fleet, plan.devices)
     choices = len(fleet.kinds) if fleet.schedule is None else len(fleet.seats)
     unknown = [device for device in plan.devices if not 0 <= device < choices]
     if unknown:

@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The method for interleaved chunks: a program with the loads of all devices, for one threshold after another.
+
+The program (`native/interleave.cpp`) goes through the ideals as that for one stage per device does, and keeps per ideal
+and stage several labels: what each device takes and holds so far.  It leaves out labels that are nowhere less
+than another one, and those from which what is left, at its least, is more than all devices together can still take.
+Kept without limit they prove an optimum.  Kept in small numbers they find plans, and still prove that there is none
+where every label is left out for such a reason: so below the threshold at which all chunks, cut for the least sum, fill
+all devices.  Numbers grow until the gap is closed or time is over.
+
+Where there are too many ideals, orders of the classes stand for them, and bounds are those of a formula.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from ..bound.types import Bound
+from ..effort import Effort
+from ..errors import InfeasibleError, InputError, LimitError
+from .bounds import ceiling, require_seats, simple_bound
+from .chunks import resting
+from .devices import Fleet
+from .interleaving import held_of, owners
+from .method import PlacedSolution, no_plan, solve_placed
+from .objective import Objective
+from .program import Listed, native_task, near_order
+from .schedule import Schedule
+from .sharing import loads_of
+from .task import compile_task
+from .workload import PlacedPlan, Workload, costs_of, problems_of
+
+__all__ = ["period_of", "solve_interleaved"]
+
+_WIDTHS: Final = (4, 32, 256, 2048, 2**40)
+_MOST_LABELS: Final = 2_000_000
+_MOST_IDEALS: Final = 6_000
+_ATTEMPTS: Final = 4
+_NO_LIMIT: Final = 2**62
+
+
+class _Answer(NamedTuple):
+    """What the program said; `complete`: a plan is the best of all."""
+
+    said: str
+    plan: PlacedPlan | None
+    complete: bool
+
+
+def period_of(workload: Workload, fleet: Fleet, plan: PlacedPlan) -> int:
+    """Return the picoseconds of the busiest device, all its chunks together."""
+    costs = costs_of(workload, fleet, plan)
+    return max(load.total for load in loads_of(fleet, owners(fleet, len(costs)), costs).values())
+
+
+def solve_interleaved(
+    workload: Workload,
+    fleet: Fleet,
+    *,
+    objective: Objective | None = None,
+    time_limit: float = 60.0,
+    seed: int = 0,
+) -> PlacedSolution:
+    """Return the best plan of interleaved chunks that is found, with lower bounds of its period.
+
+    Parameters
+    ----------
+    objective
+        The period and no limits: that is the only one here.
+    time_limit
+        Seconds; the first plan of all is not held to it.
+    seed
+        Of the search for the order that is tried first where there are too many ideals.
+
+    Raises
+    ------
+    InputError
+        If another objective is asked for, or something is missing.
+    InfeasibleError
+        If no plan fits, and that is proven: also where there are fewer classes of nodes than chunks.
+    LimitError
+        If no plan that fits was found in time, and none was shown not to exist.
+    """
+    if objective is not None and not objective.plain:
+        raise InputError(
+            "interleaved chunks", "the period without limits as objective", objective.minimise
+        )
+    run = _Run(workload, fleet, time_limit, seed)
+    names = workload.graph.node_names
+    require_seats(run.task, names)
+    if run.task.size < run.stages:
+        raise InfeasibleError(
+            f"{run.stages} chunks ({fleet.stages} devices with {run.schedule.chunks} each) need as many parts "
+            f"that can be cut apart; '{names[0]}' and the others have {run.task.size}"
+        )
+    listed = Listed(run.task, run.effort.until(time.perf_counter() + time_limit / 3))
+    if listed.complete and listed.count <= _MOST_IDEALS:
+        run.ideals = listed.count
+        run.search(listed, proof=True)
+    else:
+        run.search_orders()
+    return run.finish()
+
+
+class _Run:
+    """The state of one call."""
+
+    def __init__(self, workload: Workload, fleet: Fleet, limit: float, seed: int) -> None:
+        self.workload, self.fleet, self.limit, self.seed = workload, fleet, limit, seed
+        if fleet.schedule is None:
+            raise ValueError("expected an interleaved schedule")
+        self.schedule: Schedule = fleet.schedule
+        self.start, self.effort = time.perf_counter(), Effort.within(limit)
+        self.task = compile_task(workload, fleet)
+        self.stages = fleet.stages * self.schedule.chunks
+        self.bounds = [simple_bound(self.task)]
+        self.best: tuple[int, PlacedPlan] | None = None
+        self.nothing_above = ceiling(self.task) * self.schedule.chunks + 1
+        self.ideals: int | None = None
+        self.interrupted = False
+        self.proven_at = 0
+        self.owner = [(self.stages - 1 - t) % fleet.stages for t in range(self.stages)]
+        rests = [
+            resting(d, fleet.stages, self.schedule.chunks, self.schedule.microbatches)
+            for d in range(fleet.stages)
+        ]
+        self.resting = [
+            rests[d][(self.stages - 1 - t) // fleet.stages] for t, d in enumerate(self.owner)
+        ]
+
+    @property
+    def lower(self) -> int:
+        """The best lower bound."""
+        return max(bound.value for bound in self.bounds)
+
+    @property
+    def upper(self) -> int:
+        """The period of the best plan, or what no plan reaches."""
+        return self.best[0] if self.best else self.nothing_above
+
+    def open(self) -> bool:
+        """Whether there is a gap, and time to close it; the first plan takes what time it needs."""
+        over = self.effort.over() and (self.best is not None or self._late())
+        return self.upper > self.lower and not self.interrupted and not over
+
+    def _late(self) -> bool:
+        return time.perf_counter() > self.start + max(60.0, 4 * self.limit)
+
+    def search(self, listed: Listed, *, proof: bool) -> None:
+        """Halve the range of the period again and again, each time with more labels.
+
+        `proof`: the ideals are all there are, so that "none" is a lower bound.
+        """
+        start = time.perf_counter()
+        least = self.lower
+        for width in _WIDTHS:
+            high = self.upper
+            while least < high and self.open():
+                middle = (least + high + 1) // 2
+                answer = self._ask(listed, middle, width)
+                if answer.said == "no":
+                    least = middle
+                elif answer.said == "yes" and self.upper < middle:
+                    high = self.upper
+                    least = high if answer.complete else least
+                else:
+                    high = middle - 1
+                if proof and least > self.lower:
+                    value, seconds = min(least, self.upper), time.perf_counter() - start
+                    self.bounds[1:] = [Bound("exact", value, seconds, "exhaustive")]
+            if not self.open() or least >= self.upper:
+                return
+
+    def _ask(self, listed: Listed, below: int, width: int) -> _Answer:
+        """Look for a plan whose devices all take less than `below` picoseconds, and keep it if it is the best.
+
+        What a device truly holds may exceed what the program counts; then its memory is made smaller by as
+        much, a few times over, and "none" says nothing.
+        """
+        margin = 0
+        for _ in range(_ATTEMPTS):
+            answer = self._program(listed, below, width, margin)
+            if answer.plan is None:
+                return answer if not margin else answer._replace(said="unknown")
+            excess = self._judge(answer.plan)
+            if not excess:
+                return answer._replace(complete=answer.complete and not margin)
+            margin += excess
+        return _Answer("unknown", None, complete=False)
+
+    def _program(self, listed: Listed, below: int, width: int, margin: int) -> _Answer:
+        transitions = list(self.fleet.transitions())
+        native = native_task(self.task, transitions, margin)
+        kinds = [self.fleet.kinds[q] for q in self.fleet.kind_of]
+        limits = [
+            _NO_LIMIT if kind.memory_limit is None else max(-1, kind.memory_limit - margin)
+            for kind in kinds
+        ]
+        # The first plan of all takes what time it needs.
+        effort = self.effort if self.best else Effort.within(max(60.0, 4 * self.limit))
+        said, _, block, taken, complete, _, interrupted = native.interleave(
+            listed.native,
+            self.fleet.stages,
+            np.array(self.owner, np.int32),
+            np.array(self.resting, np.int32),
+            np.array(limits, np.int64),
+            below,
+            width,
+            _MOST_LABELS,
+            **effort.native(),
+        )
+        self.interrupted = self.interrupted or interrupted
+        if said != "yes":
+            return _Answer(said, None, complete)
+        stages: list[list[int]] = [[] for _ in taken.tolist()]
+        for v, number in enumerate(block.tolist()):
+            stages[number].extend(self.task.members[v])
+        return _Answer(
+            said, self._ordered(stages[::-1], taken.tolist()[::-1], transitions), complete
+        )
+
+    def _ordered(
+        self,
+        stages: list[list[int]],
+        taken: list[int],
+        transitions: list[tuple[int, int, int, int, int]],
+    ) -> PlacedPlan:
+        """Return the plan with nodes in an order that works, forward nodes first."""
+        place = np.empty(self.workload.graph.num_nodes, np.int64)
+        place[self.workload.graph.topological_order] = np.arange(len(place))
+        backward = self.workload.backward
+        rows = [
+            tuple(sorted(nodes, key=lambda v: (backward[v], int(place[v])))) for nodes in stages
+        ]
+        return PlacedPlan(tuple(rows), tuple(transitions[t][3] for t in taken))
+
+    def _judge(self, plan: PlacedPlan) -> int:
+        """Keep a plan if it is better; return by how many bytes a device holds more than it may."""
+        if not problems_of(self.workload, self.fleet, plan):
+            value = period_of(self.workload, self.fleet, plan)
+            if self.best is None or value < self.best[0]:
+                self.best = value, plan
+            return 0
+        costs = costs_of(self.workload, self.fleet, plan)
+        kinds = [self.fleet.kinds[q] for q in self.fleet.kind_of]
+        over = [
+            held - kind.memory_limit
+            for held, kind in zip(held_of(self.fleet, costs), kinds, strict=True)
+            if kind.memory_limit is not None
+        ]
+        over += [
+            cost.held_bytes - kinds[d].memory_limit  # type: ignore[operator]  # limited, by the line below
+            for cost, d in zip(costs, owners(self.fleet, len(costs)), strict=True)
+            if kinds[d].memory_limit is not None
+        ]
+        return max(1, *over, 0)
+
+    def search_orders(self) -> None:
+        """Search along orders of the classes: that of a plan of as many stages, wider each time."""
+        order, width = self._first_order(), 1
+        while self.open() and width < self.task.size:
+            listed = Listed(
+                self.task,
+                self.effort if self.best else Effort.within(3600),
+                near_order(order, width),
+            )
+            if not listed.complete or listed.count > 4 * max(_MOST_IDEALS, self.task.size):
+                return
+            self.search(listed, proof=False)
+            if self.best is not None:
+                order = self._order_of(self.best[1])
+            width *= 2
+
+    def _first_order(self) -> list[int]:
+        """Return the classes in the order of a plan with a stage per chunk on as many devices."""
+        apart = replace(
+            self.fleet,
+            kinds=tuple(replace(k, count=k.count * self.schedule.chunks) for k in self.fleet.kinds),
+            schedule=replace(self.schedule, name="1f1b", chunks=1),
+        )
+        try:
+            found = solve_placed(
+                self.workload, apart, time_limit=self.effort.seconds_left() / 4, seed=self.seed
+            )
+        except (InfeasibleError, LimitError, InputError):
+            return list(range(self.task.size))
+        self.interrupted = found.stopped_because == "interrupted"
+        return self._order_of(found.plan)
+
+    def _order_of(self, plan: PlacedPlan) -> list[int]:
+        """Return the classes by stage of a plan, from its end."""
+        stage = {v: i for i, nodes in enumerate(plan.stages[::-1]) for v in nodes}
+        home = [max(stage[v] for v in nodes) for nodes in self.task.members]
+        for v, row in enumerate(self.task.after):
+            for w in row:
+                home[w] = max(home[w], home[v])
+        return sorted(range(self.task.size), key=lambda v: (home[v], v))
+
+    def finish(self) -> PlacedSolution:
+        """Return the solution, or say why there is none."""
+        if self.best is None:
+            raise no_plan(shown=self.lower >= self.nothing_above, interrupted=self.interrupted)
+        value, plan = self.best
+        if value == self.lower:
+            why = "the gap is closed"
+        elif self.interrupted:
+            why = "interrupted"
+        elif self.effort.over():
+            why = "the time limit"
+        elif self.ideals is None:
+            why = "there are too many ideals"
+        else:
+            why = "there are too many ways to fill the devices"
+        return PlacedSolution(
+            plan=plan,
+            bottleneck=value,
+            bounds=tuple(self.bounds),
+            stopped_because=why,
+            seconds=time.perf_counter() - self.start,
+            classes=self.task.size,
+            reduced=self.task.size,
+            ideals=self.ideals,
+            objective=Objective(),
+            value=value,
+            value_bound=self.lower,
+        )
