@@ -166,11 +166,14 @@ def _training(document: Mapping[str, Any]) -> Iterator[str]:
     schedule = document.get("training", {}).get("schedule")
     if schedule is None:
         return
-    m, k = schedule["microbatches"], len(document["stages"])
+    m, k, chunks = schedule["microbatches"], len(document["stages"]), schedule.get("chunks", 1)
+    bubble = f"{k - 1}"
+    if chunks > 1:
+        bubble = f"{(k // chunks - 1) / chunks:g}"
     step = format_time(int(document["training"]["step"].scaleb(12)))
     yield (
-        f"Schedule: {schedule['name']}, {m} microbatches; a step takes {step}: {m} periods and {k - 1} of "
-        f"bubble, {(m + k - 1) / m:.3f} times the period per microbatch"
+        f"Schedule: {schedule['name']}, {m} microbatches; a step takes {step}: {m} periods and {bubble} of "
+        f"bubble, {1 + float(bubble) / m:.3f} times the period per microbatch"
     )
     for number, stage in enumerate(document["stages"]):
         params = schedule["state_factor"] * stage["param_bytes"]
