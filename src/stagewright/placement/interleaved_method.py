@@ -26,11 +26,13 @@ from .bounds import ceiling, require_seats, simple_bound
 from .chunks import resting
 from .devices import Fleet
 from .interleaving import held_of, owners
-from .method import PlacedSolution, no_plan, solve_placed
+from .lowering import native_task
+from .method import solve_placed
 from .objective import Objective
-from .program import Listed, native_task, near_order
+from .program import Listed, near_order
 from .schedule import Schedule
 from .sharing import loads_of
+from .solution import PlacedSolution, no_plan
 from .task import compile_task
 from .workload import PlacedPlan, Workload, costs_of, problems_of
 
