@@ -465,7 +465,8 @@ def require_inference(document: Mapping[str, Any], item: str, what: str) -> None
             item,
             f"a plan for inference to be {what}",
             "one for training, whose stages run backward as well",
-            "Plan without --mode training; its stages run training under a framework's own schedule.",
+            "Plan without --mode training, or export the plan for what trains: megatron, deepspeed, "
+            "split-points.",
         )
 
 

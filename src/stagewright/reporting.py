@@ -141,7 +141,9 @@ def _placed_text(document: Mapping[str, Any], graph: CostGraph, extras: Extras) 
             for v in nodes:
                 work[v] = there[v]
         shown = graph.replace(work=work)
-        devices = plan.devices if fleet.shared else ()
+        # Stages of one device hand tensors to each other for nothing.
+        units = [s.unit for s in view.stages if s.unit is not None]
+        devices = units if len(units) == len(view.stages) else ()
         passes = workload.backward
         found = drawing(shown, view.machine, Plan(plan.stages), view.ends, passes, devices)
     return page(

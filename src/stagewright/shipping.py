@@ -125,7 +125,7 @@ def _job(
 ) -> Job:
     from .certificate.build import plan_of
     from .exporting import Job
-    from .placement.again import fleet_of, placed_plan_of
+    from .placement.again import fleet_of, placed_plan_of, workload_of
     from .shaping.shape import as_planned
 
     item = "plan" if isinstance(plan, (Result, PlacedResult)) else str(plan)
@@ -133,10 +133,8 @@ def _job(
         document, source, graph = plan.to_json(), plan.source, plan.graph
     elif isinstance(plan, PlacedResult):
         document, source, graph = plan.to_json(), plan.source, plan.workload.graph
-        require_inference(document, item, "exported")
     else:
         document, source = read_plan(plan)
-        require_inference(document, item, "exported")
         if model is None and source is None:
             raise InputError(str(plan), "the path of its model", "none", "Give --model.")
         known = model if model is not None else source.model if source else ""
@@ -153,6 +151,7 @@ def _job(
     if isinstance(model, (str, Path)):
         path = str(model)
     fleet = fleet_of(document, item) if "devices" in document["machine"] else None
+    workload = workload_of(document, graph)
     return Job(
         graph,
         Machine.from_json(document["machine"]) if fleet is None else Machine(fleet.stages),
@@ -166,6 +165,9 @@ def _job(
         _dims(path, source),
         fleet,
         () if fleet is None else placed_plan_of(document, graph, fleet, item).devices,
+        workload.backward,
+        workload.along,
+        tuple(stage["number"] for stage in document["stages"] if "number" in stage),
     )
 
 
@@ -179,7 +181,8 @@ def _graph(
         return model
     if source is None:
         return read(model)
-    return read_again(source, model, catalogue)
+    # A backward pass is added to what is planned, after its units and constraints.
+    return read_again(source, model, catalogue, shaped=source.backward is not None)
 
 
 def _dims(path: str, source: Source | None) -> Mapping[str, int] | None:

@@ -174,12 +174,16 @@ def test_what_plans_of_training_cannot_do(
     out = str(tmp_path / "plan.json")
     assert main(["plan", graph, "--machine", machine, "--mode", "training", "-o", out]) == 0
     assert "Backward pass: a node beside each forward node" in capsys.readouterr().out
-    for command, what in (
-        (["export", out, "--to", "csv"], "exported"),
-        (["split", graph, out, "-o", str(tmp_path / "s")], "split"),
+    for command, said in (
+        (["export", out, "--to", "vllm"], "plan for vllm: expected one for inference"),
+        (
+            ["split", graph, out, "-o", str(tmp_path / "s")],
+            f"{out}: expected a plan for inference to be split",
+        ),
     ):
         assert main(command) == 2
-        assert f"{out}: expected a plan for inference to be {what}" in capsys.readouterr().err
+        assert said in capsys.readouterr().err
+    assert main(["export", out, "--to", "csv", "-o", str(tmp_path / "x.csv")]) == 0
 
 
 def test_the_devices_of_a_workload(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
@@ -13,10 +13,12 @@ import pytest
 import stagewright as sw
 from stagewright.errors import InputError
 from stagewright.exporting import TEXTS, Job
+from stagewright.exporting.passes import stack_of_passes
 from stagewright.exporting.stack import counts_plan, free_of_rules, stack_of
 from stagewright.graph import CostGraph, GraphBuilder
 from stagewright.machine import Machine
 from stagewright.placement.again import fleet_of, placed_plan_of, workload_of
+from stagewright.placement.backward import with_backward
 from stagewright.placement.devices import Fleet, Kind, Link
 from stagewright.placement.schedule import Schedule
 from stagewright.placement.workload import PlacedPlan, Workload, evaluate, problems_of
@@ -152,6 +154,63 @@ def test_default_places_number_gpus_and_leave_the_cpu_out() -> None:
     assert many.gpu_places() == ["gpu:0", "gpu:1", "gpu:0", "cpu"]
     assert replace(job, places=("gpu:7", "cpu", "x")).gpu_places() == ["gpu:7", "cpu", "x"]
     assert replace(job, fleet=None).gpu_places() == []
+
+
+def trained(name: str = "1f1b", works: tuple[int, ...] = (12, 9, 6, 12, 9)) -> PlacedResult:
+    """Return a plan of training for layers of two nodes on three devices, a slow one among them."""
+    graph = row_of_layers([w * 10**6 for w in works], 1000)
+    slow = tuple(2 * w for w in with_backward(graph).graph.work.tolist())
+    fleet = Fleet((Kind("fast", 2, Link(10**9)), Kind("slow", 1, Link(10**9), slow)))
+    schedule = Schedule(name, 6, "4", "auto")  # type: ignore[arg-type]
+    return sw.place(graph, fleet, mode="training", schedule=schedule, time_limit=10)
+
+
+@pytest.mark.parametrize("name", ["gpipe", "1f1b"])
+def test_plans_of_training_for_who_trains(name: str) -> None:
+    """Counts of layers are evaluated with both passes, on their devices."""
+    result = trained(name)
+    found = sw.export(result, "deepspeed", round=True)
+    assert sum(b - a for a, b in pairwise(found.value["parts"])) == 5 + 2
+    assert found.loss.lower_bound >= result.solution.lower_bound
+    assert found.loss.bottleneck == found.loss.lower_bound  # the rounded one is the best, proven
+    layout = sw.export(result, "megatron", round=True).value["pipeline_model_parallel_layout"]
+    assert layout.startswith("E")
+    assert layout.endswith("L")
+    assert len(sw.export(result, "split-points", round=True).value) == len(found.devices) - 1
+    table = sw.export(result, "json").value
+    assert sum(map(len, table["stages"])) == 2 * 2 * 5
+    assert len(table["backward"]) == 2 * 5
+    for target in ("vllm", "sglang", "llama.cpp", "accelerate", "onnx", "triton", "torch"):
+        with pytest.raises(InputError, match=f"plan for {target}: expected one for inference"):
+            sw.export(result, target)
+
+
+def test_training_costs_of_layers_are_those_of_the_same_plan() -> None:
+    """A plan that cuts between layers costs as a framework's what the plan file says."""
+    graph = row_of_layers([12 * 10**6] * 4, 1000)
+    fleet = Fleet((Kind("only", 2, Link(10**9)),))
+    result = sw.place(graph, fleet, mode="training", schedule={"microbatches": 4}, time_limit=10)
+    found = sw.export(result, "megatron")
+    assert found.value["pipeline_model_parallel_layout"] == "Et*2|t*2,L"
+    assert found.loss.loss == 0.0
+    assert found.loss.bottleneck == result.solution.bottleneck
+
+
+def test_replicas_have_no_place_in_exports() -> None:
+    graph = row_of_layers([30 * 10**6, 30 * 10**6])
+    fleet = Fleet((Kind("only", 4, Link(10**12)),))
+    schedule = {"microbatches": 4, "replicas": 4}
+    result = sw.place(graph, fleet, mode="training", schedule=schedule, time_limit=10)
+    assert max(stage["replicas"] for stage in result.to_json()["stages"]) > 1
+    with pytest.raises(InputError, match=r"expected one device per stage .* on [24] devices"):
+        sw.export(result, "megatron", round=True)
+    assert len(sw.export(result, "csv").value) == 2 * 4
+
+
+def test_backward_nodes_without_a_partner_have_no_layer() -> None:
+    graph = row_of_layers([3, 3])
+    with pytest.raises(InputError, match=r"got 'model.layers.1.norm/op'\. Export for json or csv"):
+        stack_of_passes(graph, [False, False, False, True])
 
 
 FLEETS = [

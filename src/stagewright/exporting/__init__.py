@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -42,6 +42,10 @@ FOLDERS: Final = {"onnx": onnx, "onnxruntime": onnxruntime, "torch": torch_folde
 TARGETS: Final = (*TEXTS, *FOLDERS)
 
 
+TRAIN: Final = ("csv", "deepspeed", "json", "megatron", "split-points")
+"""Consumers that train."""
+
+
 def export(
     job: Job, target: str, output: str | Path | None = None, *, overwrite: bool = False
 ) -> Export:
@@ -62,9 +66,19 @@ def export(
         If the consumer cannot express the plan, or the output cannot be written.
     """
     _require_places(job)
+    if target in TARGETS and target not in TRAIN and any(job.backward):
+        raise InputError(
+            f"plan for {target}",
+            "one for inference, which is what it runs",
+            "one for training",
+            f"Export for {', '.join(TRAIN)}, or plan without --mode training.",
+        )
     if target in TEXTS:
         found = TEXTS[target](job)
-        devices = job.devices if target in ("csv", "json") else job.layers.devices
+        tables = target in ("csv", "json")
+        devices = job.devices if tables else job.layers.devices
+        if not tables:
+            _require_one_device_each(job, target, devices)
         if output is not None:
             write_whole(output, found.text)
         return replace(found, devices=job.device_rows(devices))
@@ -74,6 +88,19 @@ def export(
         raise InputError(f"export to {target}", "a folder to write", "none", "Give --output.")
     found = FOLDERS[target](job, Path(output), overwrite=overwrite)
     return replace(found, devices=job.device_rows(job.devices))
+
+
+def _require_one_device_each(job: Job, target: str, devices: Sequence[int]) -> None:
+    """Refuse stages on several devices, which no consumer has."""
+    for stage, device in enumerate(devices if job.fleet is not None else ()):
+        replicas = job.fleet.seat_at(device).replicas if job.fleet else 1
+        if replicas > 1:
+            raise InputError(
+                f"plan for {target}",
+                "one device per stage (its data parallelism has as many replicas of each)",
+                f"stage {stage} on {replicas} devices",
+                "Plan with --replicas 1, or export for json or csv.",
+            )
 
 
 def _require_places(job: Job) -> None:

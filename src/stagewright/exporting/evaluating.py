@@ -34,7 +34,7 @@ def best_of(job: Job, graph: CostGraph) -> Found:
         equal = solve(graph, job.machine, Settings(time_limit=job.time_limit))
         return Found(equal.plan, (), equal.lower_bound)
     method = solve_shared if job.fleet.shared else solve_placed
-    placed = method(Workload(graph), job.fleet, time_limit=job.time_limit)
+    placed = method(_workload(job, graph), job.fleet, time_limit=job.time_limit)
     return Found(Plan(placed.plan.stages), placed.plan.devices, placed.lower_bound)
 
 
@@ -43,18 +43,29 @@ def faults_of(job: Job, graph: CostGraph, plan: Plan, devices: Sequence[int]) ->
     if job.fleet is None:
         return problems_of(graph, job.machine, plan)
     problems = problems_of_shared if job.fleet.shared else placed_problems
-    return problems(Workload(graph), job.fleet, PlacedPlan(plan.stages, tuple(devices)))
+    return problems(_workload(job, graph), job.fleet, _placed(job, plan, devices))
 
 
 def bottleneck_of(job: Job, graph: CostGraph, plan: Plan, devices: Sequence[int]) -> int:
     """Return the period of a valid plan by the plain reference, picoseconds."""
     if job.fleet is None:
         return max(cost.total for cost in evaluate_all(graph, job.machine, plan))
-    placed = PlacedPlan(plan.stages, tuple(devices))
-    if not job.fleet.shared:
-        return max(cost.total for cost in evaluate(Workload(graph), job.fleet, placed))
-    costs = evaluate_shared(Workload(graph), job.fleet, placed)
-    return max(load.total for load in loads_of(job.fleet, devices, costs).values())
+    workload, placed = _workload(job, graph), _placed(job, plan, devices)
+    method = evaluate_shared if job.fleet.shared else evaluate
+    costs = method(workload, job.fleet, placed)
+    return max(load.total for load in loads_of(job.fleet, job.owners(devices), costs).values())
+
+
+def _workload(job: Job, graph: CostGraph) -> Workload:
+    return Workload(graph, job.backward, job.along)
+
+
+def _placed(job: Job, plan: Plan, devices: Sequence[int]) -> PlacedPlan:
+    """Return a plan with its devices; a stage of training runs its forward nodes first."""
+    stages = plan.stages
+    if any(job.backward):
+        stages = tuple(tuple(sorted(nodes, key=job.backward.__getitem__)) for nodes in stages)
+    return PlacedPlan(stages, tuple(devices))
 
 
 def one_stage_each(job: Job, consumer: str, devices: Sequence[int]) -> None:
@@ -65,10 +76,9 @@ def one_stage_each(job: Job, consumer: str, devices: Sequence[int]) -> None:
     InputError
         If one does.
     """
-    if job.fleet is None or not job.fleet.shared:
-        return
-    for device in devices:
-        stages = [s for s, other in enumerate(devices) if other == device]
+    owners = job.owners(devices)
+    for device in owners:
+        stages = [s for s, other in enumerate(owners) if other == device]
         if len(stages) > 1:
             raise InputError(
                 f"plan for {consumer}",

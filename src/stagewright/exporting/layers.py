@@ -6,7 +6,7 @@ from __future__ import annotations
 from ..errors import InputError
 from ..plans import Plan
 from .evaluating import best_of, bottleneck_of, faults_of
-from .stack import counts_plan, free_of_rules, layer_counts, layered, stack_of, stages_used
+from .stack import counts_plan, free_of_rules, layer_counts, layered, stages_used
 from .types import Job, Layers, Loss
 
 __all__ = ["layers_of", "one_list"]
@@ -24,7 +24,7 @@ def layers_of(job: Job) -> Layers:
         If the names tell no layers, the layers do not form a row, or the plan cuts a layer and may not
         be rounded.
     """
-    stack = stack_of(job.graph)
+    stack = job.stack
     expressible = layered(job.graph, stack)
     best = best_of(job, expressible)
     counts, devices = layer_counts(job.graph, job.plan, stack), job.devices
@@ -56,7 +56,7 @@ def layers_of(job: Job) -> Layers:
 
 
 def _cut_layer(job: Job) -> str:
-    stack, stage_of = stack_of(job.graph), job.plan.assignment(job.graph.num_nodes)
+    stack, stage_of = job.stack, job.plan.assignment(job.graph.num_nodes)
     for i, name in enumerate(stack.names):
         stages = {stage_of[v] for v, layer in enumerate(stack.home) if layer == i}
         if len(stages) > 1:

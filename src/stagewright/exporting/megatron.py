@@ -39,6 +39,10 @@ def megatron(job: Job) -> Export:
         "pipeline_model_parallel_layout": layout,
     }
     notes = [*layers.notes, "multi-token prediction layers"]
+    again = _recomputing(job, layers.devices)
+    if 0 < len(again) < len(layers.counts):
+        which = ", ".join(map(str, again))
+        notes.append(f"that only stages {which} recompute: --recompute-granularity is for all")
     text = f"--pipeline-model-parallel-size {ranks} --pipeline-model-parallel-layout '{layout}'\n"
     if len(stages) > ranks:
         # The layout says all of it; the other option is for layers that are shared out evenly, without a layout.
@@ -50,10 +54,18 @@ def megatron(job: Job) -> Export:
     return Export("megatron", text, value, layers.loss, tuple(notes))
 
 
+def _recomputing(job: Job, devices: Sequence[int]) -> list[int]:
+    """Return the stages that run forward again instead of keeping what they made."""
+    if job.fleet is None:
+        return []
+    return [s for s, device in enumerate(devices) if job.fleet.seat_at(device).recompute]
+
+
 def _ranks(job: Job, devices: Sequence[int]) -> int:
-    """Return how many ranks take the stages in turns; 0 where each stage has its own."""
-    if job.fleet is None or not job.fleet.shared:
+    """Return how many ranks take the stages in turns; 0 where nothing is known of devices."""
+    if job.fleet is None:
         return 0
+    devices = job.owners(devices)
     order = list(dict.fromkeys(devices))
     for stage, device in enumerate(devices):
         if device != order[stage % len(order)]:

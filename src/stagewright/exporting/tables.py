@@ -21,6 +21,8 @@ def json_table(job: Job) -> Export:
     """Return ``{"stages": [[node, ...], ...]}``, each stage in the order in which it runs."""
     names = job.graph.node_names
     value: dict[str, Any] = {"stages": [[names[v] for v in nodes] for nodes in job.plan.stages]}
+    if any(job.backward):
+        value["backward"] = [n for n, back in zip(names, job.backward, strict=True) if back]
     if job.fleet is not None:
         value["devices"] = list(job.device_rows(job.devices))
     return Export("json", json.dumps(value, indent=1) + "\n", value, job.as_planned)

@@ -119,6 +119,11 @@ class Job:
     fleet, devices
         Devices of several kinds, and that of each stage as :class:`..placement.workload.PlacedPlan` has it; None and
         none for identical ones.
+    backward, along
+        Of training: which nodes run backward, and whether along the pipeline, as
+        :class:`..placement.workload.Workload` has them.
+    numbers
+        The number of the device of each stage, where the plan file says so: devices may run several.
     """
 
     graph: CostGraph
@@ -133,6 +138,26 @@ class Job:
     dims: Mapping[str, int] | None = None
     fleet: Fleet | None = None
     devices: tuple[int, ...] = ()
+    backward: tuple[bool, ...] = ()
+    along: bool = False
+    numbers: tuple[int, ...] = ()
+
+    def owners(self, devices: Sequence[int]) -> Sequence[int]:
+        """Return the number of the device that runs each stage; each its own where none runs several."""
+        if self.fleet is not None and self.fleet.shared:
+            return devices
+        return self.numbers if len(self.numbers) == len(devices) else range(len(devices))
+
+    @cached_property
+    def stack(self) -> Stack:
+        """The layers of the model; of training those of the forward pass, with their backward nodes."""
+        if any(self.backward):
+            from .passes import stack_of_passes
+
+            return stack_of_passes(self.graph, self.backward)
+        from .stack import stack_of
+
+        return stack_of(self.graph)
 
     def default_places(self, devices: Sequence[int]) -> list[str]:
         """Return ``cpu`` or the number of a GPU per stage: kinds of the name cpu are not numbered."""
@@ -140,12 +165,11 @@ class Job:
             return []
         found: list[str] = []
         numbers: dict[int, int] = {}
-        for stage, device in enumerate(devices):
+        for owner, device in zip(self.owners(devices), devices, strict=True):
             if self.fleet.kinds[self.fleet.seat_at(device).kind].name.lower() == "cpu":
                 found.append("cpu")
             else:
-                key = device if self.fleet.shared else stage
-                found.append(str(numbers.setdefault(key, len(numbers))))
+                found.append(str(numbers.setdefault(owner, len(numbers))))
         return found
 
     def gpu_places(self) -> list[str]:
@@ -168,12 +192,14 @@ class Job:
         if self.fleet is None:
             return ()
         kinds = [self.fleet.kinds[self.fleet.seat_at(device).kind] for device in devices]
+        owners = self.owners(devices)
+        several = self.fleet.shared or len(set(owners)) < len(owners)
         return tuple(
             {
                 "stage": stage,
                 "device": kind.name,
                 **({"host": kind.host} if kind.host else {}),
-                **({"number": devices[stage]} if self.fleet.shared else {}),
+                **({"number": owners[stage]} if several else {}),
             }
             for stage, kind in enumerate(kinds)
         )

@@ -61,14 +61,10 @@ def fleet_of(document: Mapping[str, Any], item: str = "plan") -> Fleet:
             links = tuple(
                 _link(row, f"{item}: machine.links[{i}]") for i, row in enumerate(machine["links"])
             )
-        return Fleet(
-            kinds,
-            order,
-            links,
-            bool(machine.get("overlap")),
-            _schedule(document),
-            bool(machine.get("shared")),
-        )
+        schedule = _schedule(document)
+        # With a schedule it is the schedule that says which stages share a device.
+        shared = bool(machine.get("shared")) and schedule is None
+        return Fleet(kinds, order, links, bool(machine.get("overlap")), schedule, shared)
     except (KeyError, TypeError, AttributeError, StagewrightError) as fault:
         expected = "the devices of a plan file"
         raise CheckError(f"{item}: machine", expected, f"a fault ({fault})") from None

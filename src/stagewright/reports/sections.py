@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 from ..units import PS_PER_SECOND, format_bytes, format_rate, format_time
@@ -89,8 +90,9 @@ def _key_figures(plan: PlanView, gap: str) -> list[tuple[str, str, str]]:
         found.append((name, value, proof.removesuffix(")")))
     if plan.training is not None:
         if plan.training.schedule:
-            m, k = plan.training.microbatches, len(plan.stages)
-            told = f"{m} + {k - 1} periods, {plan.training.schedule}"
+            m = plan.training.microbatches
+            bubble = Fraction(plan.training.step, upper) - m if upper else 0
+            told = f"{m} + {float(bubble):.4g} periods, {plan.training.schedule}"
             found.append(("Step", format_time(plan.training.step), told))
     elif plan.goal is not None and plan.goal.minimise == "latency":
         proof = words.goal(plan).partition("(")[2].removesuffix(")")

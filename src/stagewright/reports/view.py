@@ -219,12 +219,12 @@ class PlanView:
         found = []
         for unit in units:
             stages = tuple(s for s in self.stages if s.unit == unit)
-            receive, work, send, overflow = (
+            receive, work, send, overflow, sync = (
                 sum(dict(s.parts)[part] for s in stages)
-                for part in ("receive", "work", "send", "overflow")
+                for part in ("receive", "work", "send", "overflow", "sync")
             )
-            longest = max(work + overflow, receive, send)
-            total = longest if self.overlap else work + overflow + receive + send
+            longest = max(work + overflow, receive, send, sync)
+            total = longest if self.overlap else work + overflow + receive + send + sync
             found.append(LoadView(stages[0].on, stages, total))
         return tuple(found)
 
