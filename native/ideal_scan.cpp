@@ -18,6 +18,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "ideal_tree.hpp"
 #include "ideals.hpp"
 
 namespace stagewright {
@@ -27,7 +28,12 @@ namespace {
 // Work, see Stop::spend: of each pair of ideals, of those whose sets are compared, of those whose live
 // tensors are, and of each of these tensors.  Most pairs need the first only, but on wide graphs of costly
 // tensors the last outweighs all others.
-constexpr std::int64_t kPair = 3, kCompared = 4, kListed = 6, kTensor = 3;
+constexpr std::int64_t kPair = 3, kCompared = 4, kListed = 6, kTensor = 3, kLook = 3;
+constexpr std::int64_t kCandidate = 300;  // work per ideal whose tensors are listed
+constexpr std::int64_t kPlanted = 1500;   // work per ideal in a tree
+constexpr std::int64_t kListedLong =
+    200'000'000;  // work on lists from which on a tree of them pays
+constexpr std::size_t kMostListed = std::size_t{1} << 25U;  // tensors in lists: 512 MiB
 constexpr Picoseconds kClose = 2000;  // a gap below one in so many is closed from the top
 constexpr Picoseconds kFirstStep =
     64;  // from a guess that was too low: by one in so many, then twice that
@@ -56,15 +62,21 @@ struct Layer {
 
 class IdealGraph::Scan {
    public:
-    Scan(IdealGraph& graph, std::int32_t k)
+    Scan(IdealGraph& graph, std::int32_t k, std::int64_t tree_after = -1)
         : g_(graph),
           k_(k),
+          tree_after_(tree_after),
+          lists_(graph.lists_),
           total_(graph.work_.back()),
           missing_(static_cast<std::size_t>(graph.instance_.tensors()), 0) {}
 
-    /// Takes all ideals that a plan of cost <= threshold may pass through; false when stopped.
+    /// Takes all ideals that a plan of cost <= threshold may pass through; false when stopped, or when
+    /// their tensors need too much memory.
     bool collect(Picoseconds threshold, Stop& stop);
-    /// Looks for a plan of cost <= threshold, from the empty ideal or from V.
+    [[nodiscard]] bool too_large() const { return lists_->size() > kMostListed; }
+    /// Begins to look for a plan, from the empty ideal or from V.
+    void begin(bool forward);
+    /// Goes on to look for one of cost <= threshold, which must not exceed those before.
     Answer pass(Picoseconds threshold, bool forward, Stop& stop);
     /// After a pass that found a plan: keeps what it found out, and drops what is of no use below `upper`.
     void keep(bool forward, Picoseconds upper);
@@ -82,18 +94,25 @@ class IdealGraph::Scan {
         return forward ? static_cast<std::int32_t>(all_.size()) - 1 : 0;
     }
     void reach(std::int32_t j, bool forward);
+    void reach_by_tree(std::int32_t j, bool forward, std::int32_t beyond);
+    void plant();
     bool reach_from(Layer& layer, std::int32_t j, bool forward);
     void mark(std::int32_t j, bool on);
     [[nodiscard]] Picoseconds paid_twice(std::int32_t i) const;
 
     IdealGraph& g_;
     const std::int32_t k_;
+    const std::int64_t tree_after_;
+    const std::shared_ptr<LiveLists> lists_;
     const Picoseconds total_;
     Picoseconds threshold_ = 0;
     std::vector<Candidate> all_;          // by increasing work; the empty ideal first, V last
     std::vector<std::int32_t> parent_;    // the candidate one block nearer to the start
     std::vector<std::int32_t> distance_;  // blocks from the start; k + 1 where it is not reached
     std::vector<Layer> layers_;
+    std::unique_ptr<IdealTree> tree_;    // of all_, once their lists have taken long
+    std::int64_t listing_ = 0;           // work of this pass that comparing lists took
+    std::int32_t step_ = 1;              // the candidate in turn, from the start
     std::size_t first_ = 0;              // layers before can reach nothing any more
     std::vector<std::int32_t> missing_;  // of the tensors live at the candidate in turn
     bool marked_ = false;
@@ -106,7 +125,7 @@ bool IdealGraph::Scan::collect(Picoseconds threshold, Stop& stop) {
     all_.clear();
     const auto add = [&](std::int32_t ideal, std::int32_t before, std::int32_t behind) {
         const auto window = g_.window(ideal);
-        g_.lists_->make(ideal, window);
+        lists_->make(ideal, window);
         all_.push_back({ideal, {before, behind}, g_.work_[ideal], g_.live_[ideal], window});
     };
     add(0, 0, 1);
@@ -116,7 +135,8 @@ bool IdealGraph::Scan::collect(Picoseconds threshold, Stop& stop) {
         const auto before = ceil_div(g_.work_[i] + live, unit);
         const auto behind = ceil_div(total_ - g_.work_[i] + live, unit);
         if (before + behind > k_) continue;
-        if (stop()) return false;
+        stop.spend(kCandidate);
+        if (too_large() || stop()) return false;
         add(i, before, behind);
     }
     add(static_cast<std::int32_t>(g_.count() - 1), 1, 0);
@@ -138,14 +158,14 @@ bool contains(const IdealWindow& outer, const IdealWindow& inner) {
 void IdealGraph::Scan::mark(std::int32_t j, bool on) {
     if (marked_ == on) return;
     marked_ = on;
-    for (const auto& live : g_.lists_->of(all_[j].ideal))
+    for (const auto& live : lists_->of(all_[j].ideal))
         missing_[live.tensor] = on ? live.missing : 0;
 }
 
 /// What the marked candidate and i, one within the other, count together but no block between pays.
 Picoseconds IdealGraph::Scan::paid_twice(std::int32_t i) const {
     Picoseconds twice = 0;
-    for (const auto& [tensor, left, cost] : g_.lists_->of(all_[i].ideal))
+    for (const auto& [tensor, left, cost] : lists_->of(all_[i].ideal))
         if (missing_[tensor] > 0) twice += missing_[tensor] == left ? 2 * cost : cost;
     return twice;
 }
@@ -166,12 +186,51 @@ bool IdealGraph::Scan::reach_from(Layer& layer, std::int32_t j, bool forward) {
         if (!(forward ? contains(to.window, from.window) : contains(from.window, to.window)))
             continue;
         mark(j, true);
-        work_ += kListed + kTensor * static_cast<std::int64_t>(g_.lists_->of(all_[i].ideal).size());
+        const auto listed =
+            kListed + kTensor * static_cast<std::int64_t>(lists_->of(all_[i].ideal).size());
+        work_ += listed;
+        listing_ += listed;
         if (work + from.live + to.live - paid_twice(i) > threshold_) continue;
         parent_[j] = i;
         return true;
     }
     return false;
+}
+
+/// From now on looks for what reaches a candidate in a tree of them all.
+void IdealGraph::Scan::plant() {
+    std::vector<IdealTree::Item> items;
+    items.reserve(all_.size());
+    for (const auto& one : all_) items.push_back({one.window, one.work, lists_->of(one.ideal)});
+    tree_ = std::make_unique<IdealTree>(g_.instance_, items, k_ + 1);
+    for (std::size_t j = 0; j < all_.size(); ++j)
+        if (distance_[j] <= k_) tree_->reach(static_cast<std::int32_t>(j), distance_[j]);
+    work_ += kPlanted * static_cast<std::int64_t>(all_.size());
+}
+
+void IdealGraph::Scan::reach_by_tree(std::int32_t j, bool forward, std::int32_t beyond) {
+    const auto& to = all_[j];
+    if (beyond >= k_) return;
+    mark(j, true);
+    const auto looks = tree_->looks;
+    tree_->search(
+        {to.window, to.work, missing_.data(), threshold_, forward}, k_ - beyond,
+        [&](std::int32_t i) {
+            const auto& from = all_[i];
+            ++pairs;
+            work_ += kPair + kCompared;
+            const auto work = std::abs(to.work - from.work);
+            if (work + std::abs(to.live - from.live) > threshold_) return false;
+            if (!(forward ? contains(to.window, from.window) : contains(from.window, to.window)))
+                return false;
+            work_ += kListed + kTensor * static_cast<std::int64_t>(lists_->of(from.ideal).size());
+            if (work + from.live + to.live - paid_twice(i) > threshold_) return false;
+            parent_[j] = i;
+            distance_[j] = distance_[i] + 1;
+            return true;
+        });
+    work_ += kLook * (tree_->looks - looks);
+    if (parent_[j] >= 0) tree_->reach(j, distance_[j]);
 }
 
 /// Tries to reach a candidate with as few blocks as can be.
@@ -180,6 +239,10 @@ void IdealGraph::Scan::reach(std::int32_t j, bool forward) {
     const auto beyond =
         forward ? std::max(to.fewest[kBehind], ceil_div(total_ - to.work + to.live, threshold_))
                 : std::max(to.fewest[kBefore], ceil_div(to.work + to.live, threshold_));
+    if (tree_) {
+        reach_by_tree(j, forward, beyond);
+        return;
+    }
     const auto reached = static_cast<std::int32_t>(layers_.size());
     for (auto used = static_cast<std::int32_t>(first_); used < reached; ++used) {
         if (used + 1 + beyond > k_) return;
@@ -197,21 +260,30 @@ void IdealGraph::Scan::reach(std::int32_t j, bool forward) {
     }
 }
 
-Answer IdealGraph::Scan::pass(Picoseconds threshold, bool forward, Stop& stop) {
-    threshold_ = std::max<Picoseconds>(threshold, 1);
-    const auto candidates = static_cast<std::int32_t>(all_.size());
+void IdealGraph::Scan::begin(bool forward) {
     const auto start = end(!forward);
     parent_.assign(all_.size(), -1);
     distance_.assign(all_.size(), k_ + 1);
     distance_[start] = 0;
     layers_.assign(1, {{start}, 0});
     first_ = 0;
+    tree_.reset();
+    listing_ = 0;
+    step_ = 1;
+}
+
+Answer IdealGraph::Scan::pass(Picoseconds threshold, bool forward, Stop& stop) {
+    threshold_ = std::max<Picoseconds>(threshold, 1);
+    const auto candidates = static_cast<std::int32_t>(all_.size());
     if (threshold < 1) return Answer::no;
-    for (std::int32_t step = 1; step < candidates; ++step) {
+    const auto tree_after =
+        tree_after_ >= 0 ? tree_after_ : std::max(kListedLong, kPlanted * candidates);
+    for (; step_ < candidates; ++step_) {
         if (stop()) return Answer::unknown;
-        const auto j = forward ? step : candidates - 1 - step;
+        const auto j = forward ? step_ : candidates - 1 - step_;
         reach(j, forward);
         mark(j, false);
+        if (!tree_ && listing_ >= tree_after) plant();
         stop.spend(std::exchange(work_, 0));
     }
     return parent_[end(forward)] >= 0 ? Answer::yes : Answer::no;
@@ -261,6 +333,7 @@ Answer IdealGraph::decide_by_scan(std::int32_t k, Picoseconds threshold,
     }
     Scan scan(*this, k);
     if (!scan.collect(threshold, stop)) return Answer::unknown;
+    scan.begin(true);
     const auto answer = scan.pass(threshold, true, stop);
     pairs_ += scan.pairs;
     if (answer == Answer::yes) blocks_of_chain(scan.chain(true), block);
@@ -269,43 +342,80 @@ Answer IdealGraph::decide_by_scan(std::int32_t k, Picoseconds threshold,
 
 IdealGraph::Optimum IdealGraph::optimum(std::int32_t k, Picoseconds lower, Picoseconds guess,
                                         Picoseconds upper, Stop& stop) {
-    prepare_questions();
-    Optimum best{lower, upper, {}};
-    if (work_.back() < upper) {
-        best.upper = work_.back();
-        best.block.assign(static_cast<std::size_t>(instance_.n), 0);
+    return IdealPursuit(*this, k).go_on(lower, guess, upper, stop);
+}
+
+IdealPursuit::IdealPursuit(IdealGraph& graph, std::int32_t k, std::int64_t tree_after)
+    : graph_(graph), k_(k), tree_after_(tree_after) {}
+IdealPursuit::~IdealPursuit() = default;
+
+/// Most often the incumbent is optimal, so it asks just below it, and halves when it was not.
+Picoseconds IdealPursuit::next_threshold() {
+    if (from_top_) return upper_ - 1;
+    if (found_) return lower_ + (upper_ - lower_) / 2;
+    const auto threshold = std::min(upper_ - 1, std::max(guess_, lower_));
+    guess_ = threshold + step_;
+    step_ *= 2;
+    return threshold;
+}
+
+IdealGraph::Optimum IdealPursuit::go_on(Picoseconds lower, Picoseconds guess, Picoseconds upper,
+                                        Stop& stop) {
+    IdealGraph::Optimum best{lower, upper, {}};
+    if (graph_.work_.back() < upper) {
+        best.upper = graph_.work_.back();
+        best.block.assign(static_cast<std::size_t>(graph_.instance_.n), 0);
     }
-    Scan scan(*this, k);
+    if (!started_) {
+        started_ = true;
+        graph_.prepare_questions();
+        scan_ = std::make_unique<IdealGraph::Scan>(graph_, k_, tree_after_);
+        guess_ = guess;
+        from_top_ = guess >= best.upper - 1;
+        step_ = std::max<Picoseconds>(1, guess / kFirstStep);
+    }
+    lower_ = std::max(lower_, lower);
+    upper_ = best.upper;
     std::vector<std::int32_t> chain;
-    bool found = false, forward = true, from_top = guess >= best.upper - 1;
-    auto step = std::max<Picoseconds>(1, guess / kFirstStep);
-    while (best.lower < best.upper) {
-        // Most often the incumbent is optimal, so ask just below it; halve when it was not.
-        auto threshold = best.upper - 1;
-        if (!found && !from_top) {
-            threshold = std::min(threshold, std::max(guess, best.lower));
-            guess = threshold + step;
-            step *= 2;
-        } else if (!from_top) {
-            threshold = best.lower + (best.upper - best.lower) / 2;
+    while (lower_ < upper_) {
+        if (!asking_) {
+            threshold_ = next_threshold();
+            collected_ = collected_ && found_;
+            asking_ = true;
+            if (collected_) scan_->begin(forward_);
         }
-        if (!found && !scan.collect(threshold, stop)) break;
-        const auto answer = scan.pass(threshold, forward, stop);
+        threshold_ = std::min(threshold_, upper_ - 1);
+        if (!collected_) {
+            if (!scan_->collect(threshold_, stop)) {
+                too_large_ = scan_->too_large();
+                break;
+            }
+            collected_ = true;
+            scan_->begin(forward_);
+        }
+        const auto answer = scan_->pass(threshold_, forward_, stop);
         if (answer == Answer::unknown) break;
+        asking_ = false;
         if (answer == Answer::no) {
-            best.lower = threshold + 1;
-            from_top = best.upper - best.lower < best.upper / kClose;
+            lower_ = std::max(lower_, threshold_ + 1);
+            from_top_ = upper_ - lower_ < upper_ / kClose;
             continue;
         }
-        best.upper = scan.cost(forward);
-        chain = scan.chain(forward);
-        found = true;
-        from_top = false;
-        scan.keep(forward, best.upper);
-        forward = !forward;
+        // Thresholds may have sunk while it looked, so the plan need not be better.
+        const auto cost = scan_->cost(forward_);
+        if (cost < upper_) {
+            upper_ = cost;
+            chain = scan_->chain(forward_);
+        }
+        found_ = true;
+        from_top_ = false;
+        scan_->keep(forward_, upper_);
+        forward_ = !forward_;
     }
-    pairs_ += scan.pairs;
-    if (!chain.empty()) blocks_of_chain(chain, best.block);
+    graph_.pairs_ += std::exchange(scan_->pairs, 0);
+    best.lower = std::min(lower_, upper_);
+    best.upper = upper_;
+    if (!chain.empty()) graph_.blocks_of_chain(chain, best.block);
     return best;
 }
 

@@ -19,13 +19,17 @@ namespace stagewright {
 
 class IdealGraph {
    public:
-    /// Lists the ideals; complete() is false when there are more than `max_ideals`, they would need
-    /// more than `max_bytes`, or `stop` said so.
+    /// Lists the ideals as list() does.
     IdealGraph(const Instance& instance, std::int64_t max_ideals, std::int64_t max_bytes,
                Stop& stop);
+    ~IdealGraph();
+
+    /// Goes on with the list where it ended; complete() stays false when there are more than `max_ideals`, they
+    /// would need more than `max_bytes`, or `stop` says so.  The list does not depend on where it was interrupted.
+    void list(std::int64_t max_ideals, std::int64_t max_bytes, Stop& stop);
 
     [[nodiscard]] bool complete() const { return complete_; }
-    /// There are more ideals than were allowed, or they need more memory.
+    /// There are more ideals than were allowed last, or they need more memory.
     [[nodiscard]] bool too_large() const { return too_large_; }
     [[nodiscard]] bool with_memory() const { return instance_.has_memory; }
     [[nodiscard]] std::int64_t count() const { return static_cast<std::int64_t>(work_.size()); }
@@ -53,6 +57,7 @@ class IdealGraph {
 
     /// The least bottleneck of at most k blocks, without memory.  `lower` is a valid lower bound; only plans
     /// below `upper` are looked for, at first near `guess`.  When stopped, lower < upper may be left.
+    /// The same as one step of a new IdealPursuit.
     Optimum optimum(std::int32_t k, Picoseconds lower, Picoseconds guess, Picoseconds upper,
                     Stop& stop);
 
@@ -83,6 +88,7 @@ class IdealGraph {
 
     struct Targets;  // ideals that a block may end at
     class Scan;      // the state of a question by direct tests of pairs
+    friend class IdealPursuit;
 
     Answer decide_by_scan(std::int32_t k, Picoseconds threshold, std::vector<std::int32_t>& block,
                           Stop& stop);
@@ -99,9 +105,15 @@ class IdealGraph {
         return whole_bits_.data() + ideal * words_;
     }
 
+    struct Made;     // one ideal under construction
     struct Listing;  // the state of the enumeration
 
-    void enumerate(std::int64_t max_ideals, std::int64_t max_bytes, Stop& stop);
+    void list_above(std::int64_t ideal, Stop& stop);
+    /// Bytes of what is listed.
+    [[nodiscard]] std::int64_t kept() const {
+        return static_cast<std::int64_t>(8 * (bits_.size() + cover_node_.size()) +
+                                         80 * work_.size());
+    }
     void append(const std::vector<std::uint64_t>& words, std::int32_t first);
     [[nodiscard]] IdealWindow window(std::int64_t ideal) const {
         const auto start = window_start_[ideal];
@@ -114,7 +126,8 @@ class IdealGraph {
     const Instance& instance_;
     std::int64_t words_;
     bool complete_ = false, too_large_ = false;
-    std::vector<std::uint64_t> bits_;  // the windows of all ideals, one behind the other
+    std::unique_ptr<Listing> listing_;  // until it is complete
+    std::vector<std::uint64_t> bits_;   // the windows of all ideals, one behind the other
     std::vector<std::int64_t> window_start_{0};
     std::vector<std::int32_t> first_word_;
     std::vector<Picoseconds> work_;  // work of the ideal
@@ -124,7 +137,7 @@ class IdealGraph {
     std::vector<Node> cover_node_;           // ... and that node
     std::int64_t pairs_ = 0;
     // What questions have in common, made by the first one.
-    std::unique_ptr<LiveLists> lists_;
+    std::shared_ptr<LiveLists> lists_;
     std::vector<std::int32_t> by_work_;      // all ideals but V, by increasing work, then by size
     std::vector<std::uint64_t> whole_bits_;  // with memory: words_ per ideal
     std::vector<Bytes> rest_params_;         // bytes of the parameters used behind the ideal
@@ -133,6 +146,43 @@ class IdealGraph {
     std::unique_ptr<BlockPeaks> peaks_;
     bool certain_ = false;
     std::int64_t doubts_ = 0;
+};
+
+/// The search for the least bottleneck of at most k blocks, without memory, in steps: each goes on where the last
+/// one stopped.
+///
+/// Between two steps plans may have become known, so that less is asked for.  What a pass found stays valid: a
+/// distance d(J) that it has written is at most the fewest blocks of cost <= T that reach J, for every T up to the
+/// threshold of its time.  By induction along a chain of such blocks: each ideal of the chain looked for one that
+/// reaches it when all before it in the chain had, and at a threshold of at least T, so it found one that is reached by no
+/// more blocks than the one before it in the chain.  So "no" holds at the last threshold, the smallest, and a "yes" is a plan whose cost
+/// is looked at; where that is no gain, its distances are lower bounds for the next pass as always.
+///
+/// Beside the ideals it keeps their tensors, at most 512 MiB, and what it knows of each ideal.
+class IdealPursuit {
+   public:
+    /// `graph` must be complete and outlive the pursuit.  After so much work of one pass on the tensors of pairs a
+    /// tree of the ideals takes over (ideal_tree.hpp); by default when that pays.
+    IdealPursuit(IdealGraph& graph, std::int32_t k, std::int64_t tree_after = -1);
+    ~IdealPursuit();
+
+    /// As IdealGraph::optimum.  Neither bound may be weaker than before; `guess` counts in the first step.
+    IdealGraph::Optimum go_on(Picoseconds lower, Picoseconds guess, Picoseconds upper, Stop& stop);
+
+    /// The tensors of the ideals need too much memory: it will not do more.
+    [[nodiscard]] bool too_large() const { return too_large_; }
+
+   private:
+    [[nodiscard]] Picoseconds next_threshold();
+
+    IdealGraph& graph_;
+    std::int32_t k_;
+    std::int64_t tree_after_;
+    std::unique_ptr<IdealGraph::Scan> scan_;
+    Picoseconds lower_ = 0, upper_ = 0, guess_ = 0, step_ = 0;
+    Picoseconds threshold_ = 0;
+    bool started_ = false, asking_ = false, collected_ = false, found_ = false;
+    bool forward_ = true, from_top_ = false, too_large_ = false;
 };
 
 }  // namespace stagewright

@@ -5,12 +5,6 @@
 
 namespace stagewright {
 
-namespace {
-
-constexpr std::size_t kMost = std::size_t{1} << 22U;  // entries kept between questions: 64 MiB
-
-}  // namespace
-
 LiveLists::LiveLists(const Instance& instance) : instance_(instance) {
     spanning_.resize(static_cast<std::size_t>((instance.n + 63) / 64) + 1);
     for (Tensor t = 0; t < instance.tensors(); ++t) {
@@ -20,12 +14,6 @@ LiveLists::LiveLists(const Instance& instance) : instance_(instance) {
         for (auto w = (instance.producer[t] >> 6) + 1; w <= last >> 6; ++w)
             spanning_[w].push_back(t);
     }
-}
-
-void LiveLists::trim() {
-    if (all_.size() <= kMost) return;
-    rows_.clear();
-    all_ = {};
 }
 
 // Tensors made in full words and used up there cannot be live.

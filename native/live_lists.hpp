@@ -45,8 +45,8 @@ class LiveLists {
         return {all_.data() + row.begin, static_cast<std::size_t>(row.size)};
     }
 
-    /// Drops all lists when they take much memory.
-    void trim();
+    /// Tensors in all lists together.
+    [[nodiscard]] std::size_t size() const { return all_.size(); }
 
    private:
     struct Row {

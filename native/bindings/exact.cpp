@@ -77,6 +77,44 @@ void bind_optimum(nb::class_<sw::IdealGraph>& graph) {
         "guess: where to look first. No memory.");
 }
 
+void bind_pursuit(nb::module_& m) {
+    nb::class_<sw::IdealPursuit>(m, "IdealPursuit",
+                                 "The least bottleneck over the ideals of a graph, found in steps.")
+        .def(
+            "__init__",
+            [](sw::IdealPursuit* self, sw::IdealGraph& graph, std::int32_t k,
+               std::int64_t tree_after) {
+                if (!graph.complete())
+                    throw std::invalid_argument("IdealPursuit: the ideals are not complete");
+                if (graph.with_memory())
+                    throw std::invalid_argument(
+                        "IdealPursuit: expected an instance without memory");
+                new (self) sw::IdealPursuit(graph, k, tree_after);
+            },
+            "graph"_a, "k"_a, "tree_after"_a = -1, nb::keep_alive<1, 2>())
+        .def_prop_ro("too_large", &sw::IdealPursuit::too_large)
+        .def(
+            "go_on",
+            [](sw::IdealPursuit& self, std::int64_t lower, std::int64_t guess, std::int64_t upper,
+               double seconds, const Cancel* cancel, std::int64_t work) {
+                sw::IdealGraph::Optimum found;
+                Signals signals(cancel, work);
+                {
+                    nb::gil_scoped_release release;
+                    auto stop = signals.stop(seconds);
+                    found = self.go_on(lower, guess, upper, stop);
+                }
+                return std::make_tuple(found.lower, found.upper, as_array(std::move(found.block)),
+                                       signals.interrupted());
+            },
+            "lower"_a, "guess"_a, "upper"_a, "seconds"_a = 1e9, "cancel"_a = nb::none(),
+            "work"_a = kEndless,
+            "As IdealGraph.optimum, going on where the last step stopped. Neither bound may be "
+            "weaker "
+            "than\n"
+            "before.");
+}
+
 }  // namespace
 
 void bind_exact(nb::module_& m) {
@@ -94,6 +132,17 @@ void bind_exact(nb::module_& m) {
             },
             "instance"_a, "max_ideals"_a, "max_bytes"_a, "seconds"_a = 1e9, "cancel"_a = nb::none(),
             "work"_a = kEndless, nb::keep_alive<1, 2>())
+        .def(
+            "list",
+            [](sw::IdealGraph& self, std::int64_t max_ideals, std::int64_t max_bytes,
+               double seconds, const Cancel* cancel, std::int64_t work) {
+                Signals signals(cancel, work);
+                nb::gil_scoped_release release;
+                auto stop = signals.stop(seconds);
+                self.list(max_ideals, max_bytes, stop);
+            },
+            "max_ideals"_a, "max_bytes"_a, "seconds"_a = 1e9, "cancel"_a = nb::none(),
+            "work"_a = kEndless, "Go on with the list where it ended.")
         .def_prop_ro("complete", &sw::IdealGraph::complete)
         .def_prop_ro("too_large", &sw::IdealGraph::too_large)
         .def_prop_ro("count", &sw::IdealGraph::count)
@@ -140,5 +189,6 @@ void bind_exact(nb::module_& m) {
             "through,\n"
             "or refused with `certain`.");
     bind_optimum(graph);
+    bind_pursuit(m);
     bind_peaks(m);
 }

@@ -24,7 +24,7 @@ from .effort import Effort
 from .exact.as_run import AsRun, search_as_run
 from .exact.must_link import contract_by_cuts
 from .exact.pricing import Pricing
-from .exact.program import ExactLimits, Listing, prove
+from .exact.program import ExactLimits, Listing, Prover
 from .exact.thinning import Thinning
 from .graph import CostGraph
 from .plans import Plan
@@ -104,7 +104,7 @@ class Settings:
     levels: Multilevel = field(default_factory=lambda: Multilevel(cycles=10**9, windows=700))
     max_rounds: int | None = None
     first_round: float = 0.25
-    quick: ExactLimits = field(default_factory=lambda: ExactLimits(max_ideals=300_000))
+    quick: ExactLimits = field(default_factory=ExactLimits)
     exact: ExactLimits = field(default_factory=ExactLimits)
     brief: ExactLimits = field(default_factory=lambda: ExactLimits(max_ideals=10_000))
     quick_work: float = 4.0
@@ -220,7 +220,8 @@ class Portfolio:
         # What an earlier round learned of the same incumbent still holds.
         self._wide: WideBound | None = None
         self._contracted_at: int | None = None  # the threshold of a complete contraction
-        # Work and incumbent of an exact proof that gained nothing.
+        self._prover: Prover | None = None
+        # Work and incumbent of an exact proof that gained nothing and begins anew each time.
         self._in_vain: tuple[int, int] | None = None
         self._thinned_from = 0  # work from which on it may gain something
 
@@ -401,22 +402,19 @@ class Portfolio:
         if upper >= self.shared.too_wide.get((limits, once), upper + 1):
             return Outcome("exact")
         if self._in_vain and effort.work <= self._in_vain[0] and upper > _BETTER * self._in_vain[1]:
-            # It starts from nothing each time, so less work will not do; the others take the time.
+            # Less work will not do; the others take the time.
             return Outcome("exact", more=True)
         start = time.perf_counter()
-        proof = prove(
-            self.pricing,
-            known.best,
-            known.lower,
-            limits,
-            effort,
-            self.settings.seed,
-            self.shared.listing,
-        )
+        if self._prover is None:
+            self._prover = Prover(self.pricing, self.settings.seed, self.shared.listing)
+        proof = self._prover.go_on(known.best, known.lower, limits, effort)
         if not proof.complete and (once or not proof.more):
             self.shared.too_wide[limits, once] = upper
+            if not once:
+                self._prover = None
         gained = proof.lower > known.lower or proof.best.bottleneck < upper
-        in_vain = proof.more and not gained and not effort.over()
+        anew = self.reduced.memory_binds and proof.complete
+        in_vain = anew and proof.more and not gained and not effort.over()
         self._in_vain = (effort.work, upper) if in_vain else None
         seconds = time.perf_counter() - start
         bound = Bound("exact", proof.lower, seconds, "exhaustive")

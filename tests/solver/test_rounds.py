@@ -21,7 +21,7 @@ import pytest
 from stagewright import _native
 from stagewright.effort import Effort
 from stagewright.exact.pricing import Pricing
-from stagewright.exact.program import ExactLimits, Proof
+from stagewright.exact.program import ExactLimits, Proof, Prover
 from stagewright.graph import CostGraph, GraphBuilder
 from stagewright.machine import Machine
 from stagewright.plans import problems_of
@@ -260,18 +260,15 @@ def test_an_exact_proof_that_failed_waits_for_more_work(monkeypatch: pytest.Monk
     asked: list[int] = []
 
     def failing(
-        pricing: Pricing,
-        incumbent: Found,
-        lower: int,
-        limits: ExactLimits,
-        effort: Effort,
-        *_: object,
+        self: Prover, incumbent: Found, lower: int, limits: ExactLimits, effort: Effort
     ) -> Proof:
         asked.append(effort.work)
         return Proof(incumbent, 0, 10, 10, complete=True, more=True)
 
-    monkeypatch.setattr("stagewright.portfolio.prove", failing)
-    graph, machine = wide_graph(30, 1), Machine(4)
+    monkeypatch.setattr("stagewright.portfolio.Prover.go_on", failing)
+    # Where memory binds, each question begins anew.
+    graph = wide_graph(30, 1, nbytes=True)
+    machine = Machine(4, bandwidth=10**12, memory=10_000)
     problem = compile_problem(graph, machine)
     pricing = Pricing(graph, machine, reduce_problem(problem))
     portfolio = Portfolio(graph, problem, pricing, Settings())

@@ -26,11 +26,12 @@ from ..search.orders import Found, OrderSearch, one_stage, search_orders
 from .must_link import contract_at
 from .pricing import Pricing
 
-__all__ = ["ExactLimits", "Listing", "Proof", "list_ideals", "prove"]
+__all__ = ["ExactLimits", "Listing", "Proof", "Prover", "list_ideals", "prove"]
 
 _MANY = 5_000  # ideals from which on a question takes longer than a search
 # Shares of the work: for listing the ideals, for a better incumbent, for each question.
 _LISTING, _SEARCH, _QUESTION = 0.25, 0.05, 0.5
+_BETTER = 0.98  # of an incumbent: below it a list that is not complete begins anew
 _CLOSE = 2_000  # a gap below one in so many is closed from the top
 
 
@@ -92,10 +93,111 @@ def list_ideals(problem: Problem, limits: ExactLimits, effort: Effort) -> Listin
     ideals = _native.IdealGraph(
         problem.instance, limits.max_ideals, limits.max_bytes, **effort.native()
     )
+    _count_peaks(problem, ideals, limits)
+    return Listing(problem, ideals)
+
+
+def _count_peaks(problem: Problem, ideals: _native.IdealGraph, limits: ExactLimits) -> None:
     if ideals.complete and problem.flow is not None:
         rows = Ragged.of(problem.members)
         ideals.count_peaks(problem.flow.native, rows.offsets, rows.values, limits.order_states)
-    return Listing(problem, ideals)
+
+
+class Prover:
+    """The program over ideals for one problem; each step goes on where the last one stopped.
+
+    Between steps the incumbent may sink and the lower bound rise.  What was contracted and listed for a dearer
+    incumbent holds for a better one, and so does what was found out (native/ideals.hpp).  Kept are the
+    ideals, at most `ExactLimits.max_bytes`, and beside them 512 MiB for their tensors.
+
+    Parameters
+    ----------
+    pricing
+        True costs of plans of the problem.
+    seed
+        Of the search for a better incumbent before the first question.
+    listing
+        All ideals of the problem, for any number of stages, where they are known.
+    """
+
+    def __init__(self, pricing: Pricing, seed: int = 0, listing: Listing | None = None) -> None:
+        self.pricing, self.seed = pricing, seed
+        self._given = listing
+        self._listing: Listing | None = None
+        self._threshold = 0  # what the listing was contracted at
+        self._pursuit: _native.IdealPursuit | None = None
+        self._searched = False
+
+    def go_on(self, incumbent: Found, lower: int, limits: ExactLimits, effort: Effort) -> Proof:
+        """Improve `incumbent` until it is optimal or `effort` is spent; `lower` is any valid lower bound.
+
+        `incumbent` is a plan of the problem, with its true cost.
+        """
+        pricing, problem = self.pricing, self.pricing.problem
+        # Only plans better than the incumbent matter from here on, so what they keep together
+        # is contracted.
+        threshold = min(incumbent.bottleneck, problem.refusal) - 1
+        listing = self._list(threshold, limits, effort)
+        if listing is None:
+            # Every better plan would be one block: then it is that block or there is none.
+            whole = one_stage(problem)
+            best = min(incumbent, pricing.true_cost(whole), key=lambda found: found.bottleneck)
+            shown = min(best.bottleneck, pricing.least_cost_of_one_stage())
+            return Proof(best, shown, 2, 1, complete=True)
+        ideals = listing.ideals
+        if not ideals.complete:
+            more = not ideals.too_large
+            return Proof(incumbent, 0, ideals.count, ideals.pairs, complete=False, more=more)
+        interrupted = False
+        if ideals.count > _MANY and not self._searched:
+            # Every question is dear from here on; a better incumbent saves several.
+            moves = OrderSearch(restarts=12, local_moves=ideals.count // 20, seed=self.seed)
+            found = search_orders(problem, lower, incumbent, moves, effort=effort.share(_SEARCH))
+            interrupted = found.interrupted
+            found = pricing.true_cost(found)
+            incumbent = min(incumbent, found, key=lambda plan: plan.bottleneck)
+        questions = _Questions(pricing, listing.problem, ideals, incumbent, effort, interrupted)
+        if problem.memory_binds:
+            shown = questions.narrow(lower, certain=False)
+            if questions.doubted:
+                questions.narrow(max(lower, shown), certain=True)
+        else:
+            self._searched = True
+            if self._pursuit is None:
+                self._pursuit = _native.IdealPursuit(ideals, pricing.machine.stages)
+            shown = questions.close(self._pursuit, lower)
+        return Proof(
+            questions.best,
+            shown,
+            ideals.count,
+            ideals.pairs,
+            complete=True,
+            interrupted=questions.interrupted,
+            more=questions.more,
+        )
+
+    def _list(self, threshold: int, limits: ExactLimits, effort: Effort) -> Listing | None:
+        """Go on with the list of ideals; None where plans within `threshold` have one block."""
+        problem = self.pricing.problem
+        if self._given is not None and self._listing is None:
+            self._listing = self._given
+        listing = self._listing
+        if listing is not None and not listing.ideals.complete:
+            if threshold < _BETTER * self._threshold:
+                # So much more may be contracted that the list is worth beginning anew.
+                listing = None
+            else:
+                share = effort.share(_LISTING).native()
+                listing.ideals.list(limits.max_ideals, limits.max_bytes, **share)
+                _count_peaks(listing.problem, listing.ideals, limits)
+        if listing is None:
+            small = contract_at(problem, threshold, effort)
+            if small.num_nodes == 1:
+                return None
+            listing = list_ideals(small, limits, effort.share(_LISTING))
+            self._threshold = threshold
+        self._listing = listing
+        return listing
 
 
 def prove(
@@ -107,50 +209,8 @@ def prove(
     seed: int = 0,
     listing: Listing | None = None,
 ) -> Proof:
-    """Improve `incumbent` until it is optimal or `effort` is spent; `lower` is any valid lower bound.
-
-    `incumbent` is a plan of the reduced problem of `pricing`, with its true cost; `listing` holds all ideals
-    of that problem, for any number of stages, where they are known.
-    """
-    problem = pricing.problem
-    # Only plans better than the incumbent matter from here on, so what they keep together
-    # is contracted.
-    threshold = min(incumbent.bottleneck, problem.refusal) - 1
-    small = contract_at(problem, threshold, effort) if listing is None else listing.problem
-    if small.num_nodes == 1:
-        # Every better plan would be one block: then it is that block or there is none.
-        whole = one_stage(problem)
-        best = min(incumbent, pricing.true_cost(whole), key=lambda found: found.bottleneck)
-        shown = min(best.bottleneck, pricing.least_cost_of_one_stage())
-        return Proof(best, shown, 2, 1, complete=True)
-    ideals = (listing or list_ideals(small, limits, effort.share(_LISTING))).ideals
-    if not ideals.complete:
-        more = not ideals.too_large
-        return Proof(incumbent, 0, ideals.count, ideals.pairs, complete=False, more=more)
-    interrupted = False
-    if ideals.count > _MANY:
-        # Every question is dear from here on; a better incumbent saves several.
-        moves = OrderSearch(restarts=12, local_moves=ideals.count // 20, seed=seed)
-        found = search_orders(problem, lower, incumbent, moves, effort=effort.share(_SEARCH))
-        interrupted = found.interrupted
-        found = pricing.true_cost(found)
-        incumbent = min(incumbent, found, key=lambda plan: plan.bottleneck)
-    questions = _Questions(pricing, small, ideals, incumbent, effort, interrupted)
-    if problem.memory_binds:
-        shown = questions.narrow(lower, certain=False)
-        if questions.doubted:
-            questions.narrow(max(lower, shown), certain=True)
-    else:
-        shown = questions.close(lower)
-    return Proof(
-        questions.best,
-        shown,
-        ideals.count,
-        ideals.pairs,
-        complete=True,
-        interrupted=questions.interrupted,
-        more=questions.more,
-    )
+    """Take one step of a new :class:`Prover`."""
+    return Prover(pricing, seed, listing).go_on(incumbent, lower, limits, effort)
 
 
 @dataclass(eq=False)
@@ -166,15 +226,15 @@ class _Questions:
     doubted: bool = False
     more: bool = False
 
-    def close(self, lower: int) -> int:
+    def close(self, pursuit: _native.IdealPursuit, lower: int) -> int:
         """Find the optimum where memory does not bind; return the value below which no plan was found, 0 for none."""
         upper = self.best.bottleneck
         if self.interrupted or lower >= upper:
             return 0
-        shown, value, block, self.interrupted = self.ideals.optimum(
-            self.pricing.machine.stages, lower, upper - 1, upper, **self.effort.native()
+        shown, value, block, self.interrupted = pursuit.go_on(
+            lower, upper - 1, upper, **self.effort.native()
         )
-        self.more = shown < value
+        self.more = shown < value and not pursuit.too_large
         if len(block):
             self._take(block)
         return shown if shown > lower else 0

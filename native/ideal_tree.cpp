@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ideal_tree.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <limits>
+#include <numeric>
+
+namespace stagewright {
+
+namespace {
+
+constexpr std::int32_t kLeaf = 4;      // items that are not divided further
+constexpr std::int32_t kSample = 128;  // of them decide where a part is divided
+constexpr std::uint8_t kMixed = 255;   // no common number of missing consumers, or too large a one
+
+}  // namespace
+
+IdealTree::IdealTree(const Instance& instance, std::span<const Item> items,
+                     std::int32_t out_of_reach)
+    : g_(instance),
+      words_((instance.n + 63) / 64),
+      order_(items.size()),
+      leaf_(items.size()),
+      blocks_(items.size(), out_of_reach) {
+    std::iota(order_.begin(), order_.end(), 0);
+    parts_.push_back({0, static_cast<std::int32_t>(items.size()), -1, -1, 0, 0});
+    for (std::size_t part = 0; part < parts_.size(); ++part) {
+        bound(static_cast<std::int32_t>(part), items);
+        split(static_cast<std::int32_t>(part), items);
+    }
+    list(0, agree(0, items), nullptr);
+    fewest_.assign(parts_.size(), out_of_reach);
+}
+
+void IdealTree::bound(std::int32_t part, std::span<const Item> items) {
+    auto& p = parts_[part];
+    const auto base = common_.size();
+    common_.resize(base + static_cast<std::size_t>(words_), ~std::uint64_t{0});
+    any_.resize(base + static_cast<std::size_t>(words_), 0);
+    p.least_work = std::numeric_limits<Picoseconds>::max();
+    p.most_work = 0;
+    for (auto at = p.begin; at < p.end; ++at) {
+        const auto& item = items[order_[at]];
+        p.least_work = std::min(p.least_work, item.work);
+        p.most_work = std::max(p.most_work, item.work);
+        const auto& w = item.window;
+        for (std::int32_t i = 0; i < words_; ++i) {
+            const auto word = i < w.first ? ~std::uint64_t{0}
+                              : i < w.end ? w.words[i - w.first]
+                                          : std::uint64_t{0};
+            common_[base + i] &= word;
+            any_[base + i] |= word;
+        }
+    }
+}
+
+/// The node of the graph that divides the items of the part most evenly.
+Node IdealTree::divider(std::int32_t part, std::span<const Item> items) const {
+    const auto& p = parts_[part];
+    const auto base = static_cast<std::size_t>(part) * words_;
+    const auto size = p.end - p.begin;
+    const auto sample = std::min(size, kSample);
+    Node best = -1;
+    auto best_distance = std::numeric_limits<std::int32_t>::max();
+    for (std::int32_t i = 0; i < words_; ++i)
+        for (auto open = any_[base + i] & ~common_[base + i]; open != 0; open &= open - 1) {
+            const auto v = static_cast<Node>(64 * i + std::countr_zero(open));
+            std::int32_t with = 0;
+            for (std::int32_t s = 0; s < sample; ++s) {
+                const auto at = p.begin + static_cast<std::int64_t>(s) * size / sample;
+                with += items[order_[at]].window.has(v) ? 1 : 0;
+            }
+            const auto distance = std::abs(2 * with - sample);
+            if (distance < best_distance) {
+                best_distance = distance;
+                best = v;
+            }
+        }
+    return best;
+}
+
+void IdealTree::split(std::int32_t part, std::span<const Item> items) {
+    const auto [begin, end] = std::pair(parts_[part].begin, parts_[part].end);
+    if (end - begin <= kLeaf) {
+        for (auto at = begin; at < end; ++at) leaf_[order_[at]] = part;
+        return;
+    }
+    const auto v = divider(part, items);  // some item holds it and some does not
+    const auto middle = static_cast<std::int32_t>(
+        std::stable_partition(order_.begin() + begin, order_.begin() + end,
+                              [&](auto item) { return !items[item].window.has(v); }) -
+        order_.begin());
+    parts_[part].child = static_cast<std::int32_t>(parts_.size());
+    parts_.push_back({begin, middle, part, -1, 0, 0});
+    parts_.push_back({middle, end, part, -1, 0, 0});
+}
+
+/// Lists the tensors on which the items of a part agree and those of its parent do not.
+void IdealTree::list(std::int32_t part, const std::vector<std::uint8_t>& mine,
+                     const std::uint8_t* outer) {
+    auto& p = parts_[part];
+    p.agreed_begin = static_cast<std::int64_t>(agreed_.size());
+    for (std::size_t t = 0; t < mine.size(); ++t)
+        if (mine[t] != kMixed && (outer == nullptr || outer[t] == kMixed) && g_.cost[t] > 0)
+            agreed_.push_back({static_cast<Tensor>(t), mine[t], g_.cost[t]});
+    p.agreed_end = static_cast<std::int64_t>(agreed_.size());
+}
+
+// The parts are as deep as the graph has nodes, at most.
+std::vector<std::uint8_t> IdealTree::agree(std::int32_t part, std::span<const Item> items) {
+    const auto p = parts_[part];
+    const auto tensors = static_cast<std::size_t>(g_.tensors());
+    std::vector<std::uint8_t> mine(tensors, 0);
+    if (p.child >= 0) {
+        const auto left = agree(p.child, items), right = agree(p.child + 1, items);
+        for (std::size_t t = 0; t < tensors; ++t) mine[t] = left[t] == right[t] ? left[t] : kMixed;
+        list(p.child, left, mine.data());
+        list(p.child + 1, right, mine.data());
+        return mine;
+    }
+    std::vector<std::uint8_t> one(tensors, 0);
+    for (auto at = p.begin; at < p.end; ++at) {
+        std::fill(one.begin(), one.end(), 0);
+        for (const auto& l : items[order_[at]].live)
+            one[l.tensor] = static_cast<std::uint8_t>(std::min<std::int32_t>(l.missing, kMixed));
+        if (at == p.begin) mine = one;
+        for (std::size_t t = 0; t < tensors; ++t) mine[t] = mine[t] == one[t] ? mine[t] : kMixed;
+    }
+    return mine;
+}
+
+bool IdealTree::nested(std::int32_t part, const Query& query) const {
+    const auto base = static_cast<std::size_t>(part) * words_;
+    const auto& w = query.window;
+    if (query.inside) {
+        // Every item holds these nodes, so the ideal in question must.
+        for (auto i = w.first; i < words_; ++i) {
+            const auto word = i < w.end ? w.words[i - w.first] : std::uint64_t{0};
+            if (common_[base + i] & ~word) return false;
+        }
+        return true;
+    }
+    for (std::int32_t i = 0; i < w.end; ++i) {
+        const auto word = i < w.first ? ~std::uint64_t{0} : w.words[i - w.first];
+        if (word & ~any_[base + i]) return false;
+    }
+    return true;
+}
+
+void IdealTree::reach(std::int32_t item, std::int32_t blocks) {
+    blocks_[item] = blocks;
+    for (auto part = leaf_[item]; part >= 0 && fewest_[part] > blocks; part = parts_[part].parent)
+        fewest_[part] = blocks;
+}
+
+}  // namespace stagewright
