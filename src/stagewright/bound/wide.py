@@ -10,13 +10,21 @@ from ..problem import Problem
 from .cover import CoverBound
 from .skeleton import Relaxed, SkeletonBound
 
-__all__ = ["WideBound"]
+__all__ = ["WideBound", "has_small_blocks"]
 
 # Of the time and the work for the covering bound: it gained nothing, something, more than the skeleton.
-_NOTHING, _SOME, _MORE = 0.25, 0.5, 0.75
-_SMALL_BLOCK = (
-    30  # nodes of a block up to which the covering bound gets more in the end, however it begins
-)
+_SHARES = 0.25, 0.5, 0.75
+_SHARES_SMALL = (
+    0.5,
+    0.75,
+    0.9,
+)  # where blocks are small: it gains more in the end, however it begins
+_SMALL_BLOCK = 30  # nodes of a block
+
+
+def has_small_blocks(problem: Problem) -> bool:
+    """Whether stages hold few nodes, so that the covering bound pays for the time it is given."""
+    return problem.num_nodes <= _SMALL_BLOCK * problem.machine.stages
 
 
 class WideBound:
@@ -29,17 +37,21 @@ class WideBound:
     problem
         Reduced, or contracted at `upper`: then only plans below `upper` need to have survived.
     before
-        The bounds of the problem that this one was contracted from: they begin with its shares of the time.
+        The bounds of the problem that this one was contracted from: they begin with its shares of the time, and go on
+        with its blocks if nothing was contracted.
     """
 
     def __init__(self, problem: Problem, before: WideBound | None = None) -> None:
-        self._cover = CoverBound(problem)
+        self._problem = problem
+        # What it knows holds at every threshold.
+        same = before is not None and before._problem is problem
+        self._cover: CoverBound = before._cover if before and same else CoverBound(problem)
         self._skeleton = SkeletonBound(problem)
-        small = problem.num_nodes <= _SMALL_BLOCK * problem.machine.stages
-        self._least: float = _SOME if small else _NOTHING
+        self._shares = _SHARES_SMALL if has_small_blocks(problem) else _SHARES
         self._share: float = 0.0
         if self._cover.fits:
-            self._share = (before._share if before else 0.0) or (_MORE if small else _SOME)
+            first = self._shares[2] if has_small_blocks(problem) else self._shares[1]
+            self._share = (before._share if before else 0.0) or first
 
     def bound(
         self,
@@ -66,7 +78,7 @@ class WideBound:
         )
         gain, further = covered.bound.value - lower, relaxed.bound.value - covered.bound.value
         if self._cover.fits and (gain or further):
-            self._share = _MORE if gain > further else _SOME if gain else self._least
+            self._share = self._shares[2 if gain > further else 1 if gain else 0]
         if relaxed.bound.value > covered.bound.value or covered.bound.value <= lower:
             return relaxed
         return Relaxed(covered.bound, relaxed.block, relaxed.interrupted, relaxed.more)
