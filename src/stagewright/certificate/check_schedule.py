@@ -254,6 +254,17 @@ class Kept:
         return self.size(saved), self.size(come & self.forward), self.size(come & ~self.forward)
 
 
+def saved_by(graph: Any, fleet: Any, problem: Any) -> tuple[list[set[int]], list[int]]:
+    """Return per class the tensors that it saves for its backward nodes, and the bytes of each tensor."""
+    home = {v: c for c, nodes in enumerate(problem.members) for v in nodes}
+    rows: list[set[int]] = [set() for _ in problem.members]
+    for t, (producer, consumers, _, _) in enumerate(graph.tensors):
+        for v in consumers:
+            if fleet.backward[v] and not fleet.backward[producer]:
+                rows[home[v]].add(t)
+    return rows, [size or 0 for _, _, size, _ in graph.tensors]
+
+
 def charge(search: Any, nodes: list[int], compute: dict[int, int]) -> dict[int, int]:
     """Add to what a block computes what it streams and what adding gradients up takes; where it fits.
 

@@ -27,67 +27,21 @@ class LimitReached(Exception):  # noqa: N818  # not an error: the answer stays o
     """A proof needs more than it may spend."""
 
 
-class Devices:
-    """Which devices are in use: states as bits of an int, and what one more stage leads to.
-
-    Per state stand the most least work of the devices it has used, and of those it has left, and whether some of
-    them transfer for free.
-    """
-
-    def __init__(self, fleet: Any, room: list[int] | list[Fraction]) -> None:
-        free = [seat[1].free and seat[2].free for seat in fleet.seats]
-        self.steps: list[
-            tuple[int, int, int]
-        ] = []  # seat, states from which, shift (0: to a place)
-        self.used: list[tuple[int | Fraction, bool]] = []
-        self.left: list[tuple[int | Fraction, bool]] = []
-        if fleet.order is not None:
-            places = range(len(fleet.order))
-            self.steps = [(place, (2 << place) - 1, 0) for place in places]
-            row = [(room[fleet.order[place]], free[place]) for place in places]
-            for place in range(len(row) + 1):
-                for side, part in ((self.used, row[:place]), (self.left, row[place:])):
-                    side.append((sum(r for r, _ in part), any(f for _, f in part)))
-            return
-        sizes = [kind.count + 1 for kind in fleet.kinds]
-        masks = [0] * len(sizes)
-        for state, used in enumerate(product(*map(range, sizes))):
-            rest = [size - 1 - u for size, u in zip(sizes, used, strict=True)]
-            for side, counts in ((self.used, used), (self.left, rest)):
-                taken = sum(c * r for c, r in zip(counts, room, strict=True))
-                gratis = any(c and k.link.free for c, k in zip(counts, fleet.kinds, strict=True))
-                side.append((taken, gratis))
-            for q, count in enumerate(rest):
-                masks[q] |= (count > 0) << state
-        if fleet.schedule is not None:
-            self.steps = list(tools.beside("check_schedule.py")["steps_of"](fleet))
-            return
-        shift = 1
-        for q in range(len(sizes) - 1, -1, -1):
-            self.steps.append((q, masks[q], shift))
-            shift *= sizes[q]
-
-    def able(self, before: int, behind: int, crossing: int) -> int:
-        """Return the states whose devices can do the least work on both sides, and what crosses."""
-        states = 0
-        for state, (used, left) in enumerate(zip(self.used, self.left, strict=True)):
-            if before + (0 if used[1] else crossing) <= used[0] and (
-                behind + (0 if left[1] else crossing) <= left[0]
-            ):
-                states |= 1 << state
-        return states
-
-
 @dataclass
 class Cut:
-    """An ideal that a plan may pass through: its classes as bits, work and classes that a seat cannot run."""
+    """An ideal that a plan may pass through: its classes as bits, and sums over them.
+
+    A lane is what seats have in common that differ in what they hold alone: work and prices.
+    """
 
     classes: int
     states: int
-    work: list[int]
-    unable: list[int]
+    work: list[int]  # per lane
+    unable: list[int]  # per lane: classes that it cannot run
     live: int  # tensors with classes inside and outside, as bits
-    floor: list[int]  # per seat: what they cost at their cheaper ends
+    floor: list[int]  # per lane: what they cost at their cheaper ends
+    params: int  # bytes of parameters that one class alone uses
+    saved: int  # bytes of tensors that one class alone saves for its backward nodes
 
 
 class Search:
@@ -99,7 +53,7 @@ class Search:
         self.problem, self.graph, self.fleet, self.limit = problem, graph, fleet, limit
         self.kept: Any = None  # what classes keep between their passes, once that is asked for
         self.sizes = [size for size, _ in graph.params]
-        self.steps_left = 400_000 if allowed is None else 10**12
+        self.steps_left = 4_000_000 if allowed is None else 10**12
         self.deadline = time.monotonic() + (1e9 if allowed is None else allowed)
         self.least = problem.least()
         self.limited = any(problem.held) or any(problem.params)
@@ -109,14 +63,33 @@ class Search:
             for w in row:
                 self.before[w] |= 1 << v
         self.pins = [(1 << made, sum(1 << v for v in read)) for made, read, _, _ in problem.tensors]
-        self.touching = [
-            [t for t, (made, read) in enumerate(self.pins) if (made | read) >> v & 1]
-            for v in range(n)
+        self.all_pins = [made | read for made, read in self.pins]
+        self.touching: list[list[int]] = [[] for _ in range(n)]
+        for t, (made, read, _, _) in enumerate(problem.tensors):
+            for v in {made, *read}:
+                self.touching[v].append(t)
+        seats = range(len(fleet.seats))
+        prices = [
+            tuple((row_in[s], row_out[s]) for _, _, row_in, row_out in problem.tensors)
+            for s in seats
         ]
-        self.cheaper = [
-            [min(row_in[s], row_out[s]) for _, _, row_in, row_out in problem.tensors]
-            for s in range(len(fleet.seats))
+        lanes: dict[Any, int] = {}
+        self.lane = [
+            lanes.setdefault((tuple(problem.work[s]), prices[s]), len(lanes)) for s in seats
         ]
+        self.seat = [self.lane.index(lane) for lane in range(len(lanes))]  # one of each lane
+        self.prices = [prices[s] for s in self.seat]
+        self.cheaper = [[min(pair) for pair in row] for row in self.prices]
+        # Where both ends of each tensor cost the same, it does not matter which one a block has.
+        self.even = all(a == b for row in self.prices for a, b in row)
+        self.charge: Any = None
+        if fleet.schedule is not None:
+            self.charge = tools.beside("check_schedule.py")["charge"]
+        self.own_params = self.owned([set(row) for row in problem.params], self.sizes)
+        self.own_saved = [0] * n
+        if fleet.schedule is not None and self.limited:
+            saved, sizes = tools.beside("check_schedule.py")["saved_by"](graph, fleet, problem)
+            self.own_saved = self.owned(saved, sizes)
         self.price_devices()
 
     def price_devices(self) -> None:
@@ -138,62 +111,92 @@ class Search:
         ]
         room = [(self.limit - 1) * r for r in share]
         # What stages on several devices hold is not rounded down on each of them.
-        self.devices = Devices(fleet, room if max(many) > 1 else [int(r) for r in room])
+        states = tools.beside("check_states.py")["Devices"]
+        self.devices = states(fleet, room if max(many) > 1 else [int(r) for r in room])
 
-    def spend(self) -> None:
-        """Count a step; LimitReached when it was one too many."""
-        self.steps_left -= 1
+    @staticmethod
+    def owned(rows: list[set[int]], sizes: list[int]) -> list[int]:
+        """Return per class the bytes of what it alone has."""
+        users: dict[int, int] = {}
+        for row in rows:
+            for item in row:
+                users[item] = users.get(item, 0) + 1
+        return [sum(sizes[item] for item in row if users[item] == 1) for row in rows]
+
+    def spend(self, steps: int = 1) -> None:
+        """Count steps of about a microsecond; LimitReached when there were too many."""
+        before = self.steps_left
+        self.steps_left -= steps
         if self.steps_left < 0:
             raise LimitReached("too many steps")
-        if not self.steps_left & 1023 and time.monotonic() > self.deadline:
+        if before >> 10 != self.steps_left >> 10 and time.monotonic() > self.deadline:
             raise LimitReached("out of time")
 
     def cuts(self) -> tuple[list[Cut], int]:
         """Return the ideals that a plan may pass through, smaller ones first, and how many there are in all."""
-        n, total = len(self.problem.after), sum(self.least)
-        found = []
-        # Per ideal the least work, what crosses it, and for each seat work and classes unable.
-        zeros = [0] * len(self.problem.work)
-        layer = {0: (0, 0, zeros, zeros)}
-        count = 0
+        total, found, count = sum(self.least), [], 0
+        work = [self.problem.work[s] for s in self.seat]
+        after = [sum(1 << w for w in row) for row in self.problem.after]
+        ready = sum(1 << v for v, row in enumerate(self.before) if not row)
+        # Per ideal the least work, what crosses it, and an ideal with the class that makes it.
+        zeros = [0] * len(work)
+        layer: dict[int, tuple[int, int, int, Cut]] = {
+            0: (0, 0, ready, Cut(0, 1, zeros, zeros, 0, zeros, 0, 0))
+        }
         while layer:
-            larger: dict[int, tuple[int, int, list[int], list[int]]] = {}
-            for ideal, (done, crossing, work, unable) in layer.items():
+            larger: dict[int, tuple[int, int, int, Cut]] = {}
+            for ideal, (done, crossing, ready, cut) in layer.items():
                 count += 1
-                states = self.devices.able(done, total - done, crossing)
-                if states:
-                    live = self.live(ideal)
-                    floor = [sum(row[t] for t in bits(live)) for row in self.cheaper]
-                    found.append(Cut(ideal, states, work, unable, live, floor))
-                for v in range(n):
-                    if ideal >> v & 1 or self.before[v] & ~ideal:
-                        continue
-                    self.spend()
+                cut.states = self.devices.able(done, total - done, crossing)
+                if cut.states:
+                    found.append(cut)
+                self.spend(10)
+                for v in bits(ready):
                     more = ideal | 1 << v
-                    if more not in larger:
-                        row = [works[v] for works in self.problem.work]
-                        larger[more] = (
-                            done + self.least[v],
-                            crossing + self.change(ideal, more, v),
-                            [w + (x or 0) for w, x in zip(work, row, strict=True)],
-                            [u + (x is None) for u, x in zip(unable, row, strict=True)],
-                        )
+                    if more in larger:
+                        continue
+                    self.spend(20)
+                    row = [works[v] for works in work]
+                    live, floor = self.live(cut, more, v)
+                    rest = ready & ~(1 << v)
+                    for w in bits(after[v]):
+                        if not self.before[w] & ~more:
+                            rest |= 1 << w
+                    larger[more] = (
+                        done + self.least[v],
+                        crossing + self.change(ideal, more, v),
+                        rest,
+                        Cut(
+                            more,
+                            0,
+                            [w + (x or 0) for w, x in zip(cut.work, row, strict=True)],
+                            [u + (x is None) for u, x in zip(cut.unable, row, strict=True)],
+                            live,
+                            floor,
+                            cut.params + self.own_params[v],
+                            cut.saved + self.own_saved[v],
+                        ),
+                    )
             layer = larger
         return found, count
 
-    def live(self, ideal: int) -> int:
-        """Return the tensors with classes inside and outside an ideal."""
-        return sum(
-            1 << t
-            for t, (made, read) in enumerate(self.pins)
-            if (made | read) & ideal and (made | read) & ~ideal
-        )
+    def live(self, cut: Cut, more: int, v: int) -> tuple[int, list[int]]:
+        """Return the tensors with classes inside and outside of `more`, and what they cost; v is not in the cut."""
+        live, floor = cut.live, list(cut.floor)
+        for t in self.touching[v]:
+            pins = self.all_pins[t]
+            crosses = pins & ~more != 0
+            if crosses != (live >> t & 1):
+                live ^= 1 << t
+                for lane, row in enumerate(self.cheaper):
+                    floor[lane] += row[t] if crosses else -row[t]
+        return live, floor
 
     def change(self, ideal: int, more: int, v: int) -> int:
         """Return by how much more crosses `more` than `ideal`, which is without class v."""
         change = 0
         for t in self.touching[v]:
-            pins = self.pins[t][0] | self.pins[t][1]
+            pins = self.all_pins[t]
             change += self.crossing[t] * (bool(pins & ~more) - bool(pins & ideal))
         return change
 
@@ -206,12 +209,16 @@ class Search:
         cuts, count = self.cuts()
         if not cuts or cuts[0].classes:
             return False, count
-        reached: list[dict[int, int]] = [{} for _ in cuts]  # per state the least sum
-        reached[0][0] = 0
         whole = (1 << len(self.problem.after)) - 1
+        if cuts[-1].classes != whole:
+            return False, count
+        if total is None:
+            return bool(self.reached(cuts) & ends), count
+        sums: list[dict[int, int]] = [{} for _ in cuts]  # per state the least sum
+        sums[0][0] = 0
         for i, start in enumerate(cuts):
-            sums = reached[i]
-            states = sum(1 << state for state in sums) & start.states
+            here = sums[i]
+            states = sum(1 << state for state in here) & start.states
             steps = [step for step in self.devices.steps if states & step[1]]
             for j in range(i + 1, len(cuts) if steps else 0):
                 end = cuts[j]
@@ -222,9 +229,45 @@ class Search:
                 for seat, mask, shift in steps:
                     cost = costs.get(seat, self.limit)
                     if cost < self.limit:
-                        self.offer(reached[j], sums, states & mask, shift or -2 - seat, cost, total)
-        last = [sums for cut, sums in zip(cuts, reached, strict=True) if cut.classes == whole]
-        return any(ends >> state & 1 for sums in last for state in sums), count
+                        self.offer(sums[j], here, states & mask, shift or -2 - seat, cost, total)
+        return any(ends >> state & 1 for state in sums[-1]), count
+
+    def reached(self, cuts: list[Cut]) -> int:
+        """Return the states in which devices can be once everything is done, the worse ones included.
+
+        A state that has used at least what another one has is left out: whatever follows, the other one can do
+        it as well.
+        """
+        worse = self.devices.worse
+        states, covered = [0] * len(cuts), [0] * len(cuts)
+        states[0] = 1
+        classes = [cut.classes for cut in cuts]
+        for i, start in enumerate(cuts):
+            here = states[i] & start.states
+            offers = []
+            for seat, mask, shift in self.devices.steps:
+                if here & mask:
+                    offers.append((seat, (here & mask) << shift if shift else 1 << seat + 1))
+            wanted = 0
+            for _, to in offers:
+                wanted |= to
+            if not wanted:
+                continue
+            inside = start.classes
+            self.spend((len(cuts) - i) // 8 + 1)
+            for j in range(i + 1, len(cuts)):
+                if not wanted & ~covered[j] or inside & ~classes[j]:
+                    continue
+                open_ = ~covered[j]
+                self.spend(2)
+                costs = self.costs(start, cuts[j], {seat for seat, to in offers if to & open_})
+                for seat in costs:
+                    for own, to in offers:
+                        if own == seat and costs[seat] < self.limit:
+                            for state in bits(to & ~covered[j]):
+                                covered[j] |= worse[state]
+                                states[j] = states[j] & ~worse[state] | 1 << state
+        return covered[-1]
 
     def offer(
         self,
@@ -244,48 +287,87 @@ class Search:
 
     def costs(self, start: Cut, end: Cut, seats: set[int]) -> dict[int, int]:
         """Return what the block between two ideals costs on the seats that can run it."""
-        problem, block = self.problem, end.classes & ~start.classes
-        compute = {
-            s: end.work[s] - start.work[s]
-            for s in seats
-            if end.unable[s] == start.unable[s] and end.work[s] - start.work[s] < self.limit
-        }
-        # What crosses one of the two ideals alone is cut by the block between them.
-        if not self.fleet.overlap:
-            certain = list(bits(start.live ^ end.live)) if compute else []
-            for s in list(compute):
-                if (
-                    compute[s] + abs(end.floor[s] - start.floor[s]) >= self.limit
-                    or compute[s] + sum(self.cheaper[s][t] for t in certain) >= self.limit
-                ):
-                    del compute[s]
-        if not compute:
-            return compute
-        nodes, sync = list(bits(block)), dict[int, int]()
-        if self.fleet.schedule is not None:
-            sync = tools.beside("check_schedule.py")["charge"](self, nodes, compute)
-        elif self.limited:
-            params = {p for v in nodes for p in problem.params[v]}
-            held = sum(self.sizes[p] for p in params) + max(problem.held[v] for v in nodes)
-            for s in list(compute):
-                kind = self.fleet.kinds[self.fleet.seats[s][0]]
-                compute[s] += kind.spilled(held)
-                if kind.limit is not None and held > kind.limit:
-                    del compute[s]
-        received, sent = dict.fromkeys(compute, 0), dict.fromkeys(compute, 0)
-        for t in {t for v in nodes for t in self.touching[v]}:
+        limit, overlap = self.limit, self.fleet.overlap
+        lanes: dict[int, int] = {}
+        for lane in {self.lane[s] for s in seats}:
+            work = end.work[lane] - start.work[lane]
+            least = work if overlap else work + abs(end.floor[lane] - start.floor[lane])
+            # What crosses one of the two ideals alone is cut by the block between them.
+            if least < limit and end.unable[lane] == start.unable[lane]:
+                lanes[lane] = work
+        if not lanes:
+            return {}
+        # And so is what crosses both, if the block has a part in it.
+        block, both = end.classes & ~start.classes, start.live & end.live
+        self.spend(2)
+        if self.even and not overlap:
+            apart: list[int] = []
+            also: list[int] = []
+            for t in bits(both):
+                (also if self.all_pins[t] & block else apart).append(t)
+            for lane in list(lanes):
+                row = self.cheaper[lane]
+                lanes[lane] += start.floor[lane] + end.floor[lane]
+                lanes[lane] -= sum([row[t] for t in also]) + 2 * sum([row[t] for t in apart])
+                if lanes[lane] >= limit:
+                    del lanes[lane]
+            moved = dict.fromkeys(lanes, (0, 0))
+        else:
+            moved = self.moved(block, start.live | end.live, lanes)
+            if not overlap:
+                lanes = {q: w for q, w in lanes.items() if w + sum(moved[q]) < limit}
+        compute = {s: lanes[q] for s in seats if (q := self.lane[s]) in lanes}
+        sync = self.hold(start, end, block, compute)
+        if overlap:
+            return {s: max(c, *moved[self.lane[s]], sync.get(s, 0)) for s, c in compute.items()}
+        return {s: c + sum(moved[self.lane[s]]) for s, c in compute.items()}
+
+    def moved(self, block: int, live: int, lanes: Any) -> dict[int, tuple[int, int]]:
+        """Return what a block receives and sends in each lane, of the tensors that cross one of its ends."""
+        received, sent = [], []
+        for t in bits(live):
             made, read = self.pins[t]
-            _, _, prices_in, prices_out = problem.tensors[t]
             if block & made:
                 if read & ~block:
-                    for s in compute:
-                        sent[s] += prices_out[s]
+                    sent.append(t)
             elif read & block:
-                for s in compute:
-                    received[s] += prices_in[s]
-        if self.fleet.overlap:
-            return {s: max(c, received[s], sent[s], sync.get(s, 0)) for s, c in compute.items()}
-        return {s: c + received[s] + sent[s] for s, c in compute.items()}
+                received.append(t)
+        found = {}
+        for lane in lanes:
+            row = self.prices[lane]
+            found[lane] = sum([row[t][0] for t in received]), sum([row[t][1] for t in sent])
+        return found
+
+    def hold(self, start: Cut, end: Cut, block: int, compute: dict[int, int]) -> dict[int, int]:
+        """Add to what a block computes what it streams, and so on, where it fits; return what adds gradients up."""
+        schedule = self.fleet.schedule
+        if not compute or (schedule is None and not self.limited):
+            return {}
+        # What its classes have alone is a lower bound of what it holds.
+        params, saved = end.params - start.params, end.saved - start.saved
+        factor = 1 if schedule is None else schedule.factor
+        for s in list(compute):
+            limit, kept = self.fleet.kinds[self.fleet.seats[s][0]].limit, 1
+            if schedule is not None and not schedule.modes[s][1]:
+                kept += schedule.modes[s][2]
+            if limit is not None and factor * params + kept * saved > limit:
+                del compute[s]
+        if not compute:
+            return {}
+        nodes = list(bits(block))
+        self.spend(4 + len(nodes) // 2)
+        if schedule is not None:
+            sync: dict[int, int] = self.charge(self, nodes, compute)
+            return sync
+        problem = self.problem
+        users = {p for v in nodes for p in problem.params[v]}
+        held = sum(self.sizes[p] for p in users) + max(problem.held[v] for v in nodes)
+        for s in list(compute):
+            kind = self.fleet.kinds[self.fleet.seats[s][0]]
+            compute[s] += kind.spilled(held)
+            if kind.limit is not None and held > kind.limit:
+                del compute[s]
+        return {}
 
 
 def bits(number: int) -> Iterator[int]:
