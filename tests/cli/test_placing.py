@@ -186,6 +186,26 @@ def test_what_plans_of_training_cannot_do(
     assert main(["export", out, "--to", "csv", "-o", str(tmp_path / "x.csv")]) == 0
 
 
+def test_a_plan_of_another_model_is_named_with_a_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onnx = pytest.importorskip("onnx", reason="needs onnx")
+    plans = []
+    for name, node in (("one", "a"), ("two", "b")):
+        text = f'<ir_version: 8, opset_import: ["" : 17]> m (float[4] x) => (float[4] y) {{ [{node}] y = Exp(x) }}'
+        onnx.save(onnx.parser.parse_model(text), tmp_path / f"{name}.onnx")
+        plans.append(str(tmp_path / f"{name}.json"))
+        model = str(tmp_path / f"{name}.onnx")
+        command = ["plan", model, "--stages", "1", "--device", "l4", "-o", plans[-1]]
+        assert main(command) == 0
+    capsys.readouterr()
+    command = ["split", str(tmp_path / "one.onnx"), plans[1], "-o", str(tmp_path / "s")]
+    assert main(command) in (1, 2)
+    said = capsys.readouterr().err
+    assert f"{plans[1]}: stages[0].nodes: expected nodes of graph 'm', got 'b'" in said
+    assert "give the one that its source.model names" in said
+
+
 def test_the_devices_of_a_workload(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file that names its devices needs no --machine; --stages asks for identical ones instead."""
     model, out = tmp_path / "w.json", str(tmp_path / "plan.json")
@@ -264,4 +284,7 @@ def test_training_by_a_schedule(
     assert main(["check", graph, out]) == 1
     machine.write_text(TRAINING.replace("gpipe", "zb") + '[[device]]\nkind = "device"\n')
     assert main(["plan", graph, "--mode", "training", "--machine", str(machine)]) == 2
-    assert "training: schedule: expected gpipe or 1f1b, got 'zb'" in capsys.readouterr().err
+    assert (
+        "training: schedule: expected gpipe, 1f1b or interleaved, got 'zb'"
+        in capsys.readouterr().err
+    )

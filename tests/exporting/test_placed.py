@@ -76,12 +76,16 @@ def test_counts_of_layers_are_the_best_for_the_devices(seed: int) -> None:
     assert found.to_json()["devices"] == [dict(row) for row in found.devices]
 
 
+def whole_layers(works: list[int], nbytes: int = 0) -> CostGraph:
+    """Return layers that are not cut apart."""
+    graph = row_of_layers(works, nbytes)
+    homes = np.arange(graph.num_nodes, dtype=np.int32) // 2
+    return graph.replace(group=homes, group_names=tuple(f"layer {i}" for i in range(len(works))))
+
+
 def shared(works: list[int]) -> PlacedResult:
     """Return a plan of layers for two devices that run several stages; layers share a device."""
-    graph = row_of_layers([w * 10**6 for w in works])
-    homes = np.arange(graph.num_nodes, dtype=np.int32) // 2
-    names = tuple(f"layer {i}" for i in range(len(works)))
-    graph = graph.replace(group=homes, group_names=names)
+    graph = whole_layers([w * 10**6 for w in works])
     fleet = Fleet((Kind("gpu", 2, Link(free=True)),), shared=True)
     result = sw.place(graph, fleet, time_limit=20)
     assert result.status == "optimal"
@@ -194,6 +198,31 @@ def test_training_costs_of_layers_are_those_of_the_same_plan() -> None:
     assert found.value["pipeline_model_parallel_layout"] == "Et*2|t*2,L"
     assert found.loss.loss == 0.0
     assert found.loss.bottleneck == result.solution.bottleneck
+
+
+def test_interleaved_chunks_are_virtual_stages_of_megatron() -> None:
+    """Four layers as two chunks on each of two devices; what else takes one stage per device refuses."""
+    graph = whole_layers([12 * 10**6] * 4, 1000)
+    fleet = Fleet((Kind("only", 2, Link(10**9)),))
+    schedule = {"name": "interleaved", "chunks": 2, "microbatches": 4}
+    result = sw.place(graph, fleet, mode="training", schedule=schedule, time_limit=10)
+    document = result.to_json()
+    joint = result.workload.graph
+    assert fleet_of(document) == replace(
+        fleet, schedule=Schedule(chunks=2, microbatches=4, name="interleaved", optimizer="4")
+    )
+    found = placed_plan_of(document, joint, fleet_of(document))
+    assert (found.stages, found.devices) == (
+        result.solution.plan.stages,
+        result.solution.plan.devices,
+    )
+    export = sw.export(result, "megatron")
+    assert export.value["pipeline_model_parallel_layout"] == "Et|t|t|t,L"
+    assert export.value["virtual_pipeline_model_parallel_size"] == 2
+    assert export.loss.bottleneck == result.solution.bottleneck == export.loss.lower_bound
+    assert [row["number"] for row in export.devices] == [0, 1, 0, 1]
+    with pytest.raises(InputError, match=r"stages 0, 2 on device 0\. Plan with another"):
+        sw.export(result, "deepspeed")
 
 
 def test_replicas_have_no_place_in_exports() -> None:

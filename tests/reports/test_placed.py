@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -164,6 +166,29 @@ def test_the_graph_of_training_has_both_passes_of_each_stage() -> None:
 def test_a_stage_that_only_runs_backward_is_one_part() -> None:
     tree = outline(["a", "b", "c"], [[0], [1, 2]], [False, True, True])
     assert tree.labels == ["Stage 0, forward", "Stage 1, backward"]
+
+
+@pytest.mark.parametrize(
+    ("objective", "verdict"),
+    [
+        ({"objective": "latency"}, "Least latency, proven"),
+        ({"objective": "cost", "period_limit": "1s"}, "Least cost within the limits, proven"),
+        ({"latency_limit": "1s"}, "Least period within the limits, proven"),
+    ],
+)
+def test_words_of_other_objectives(objective: dict[str, Any], verdict: str) -> None:
+    """The bounds of a plan file are those of the period; the verdict is about what was asked for."""
+    found = placed(3, fixed=False)
+    result = sw.place(found.workload, found.fleet, time_limit=5, **objective)
+    view = read_plan_view(result.to_json())
+    assert view.goal is not None
+    assert words.verdict(view) == verdict
+    assert words.explanation(view).startswith(f"What counts is the {view.goal.minimise}.")
+    worse = replace(view, goal=replace(view.goal, value=view.goal.value + 1))
+    assert "of the best possible (proven)" in words.verdict(worse)
+    assert words.verdict(replace(view, goal=replace(view.goal, lower=0))).startswith("Valid")
+    page = result.plot().html
+    assert f">{verdict}</h1>" in page
 
 
 def test_figures_of_a_placed_result() -> None:

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..errors import InputError
 from ..graph import CostGraph
-from ..placement.method import solve_placed
+from ..placement.interleaved_method import solve_interleaved
+from ..placement.method import PlacedSolution, solve_placed
 from ..placement.sharing import evaluate_shared, loads_of, problems_of_shared
 from ..placement.sharing_method import solve_shared
 from ..placement.workload import PlacedPlan, Workload, evaluate
@@ -33,7 +34,9 @@ def best_of(job: Job, graph: CostGraph) -> Found:
     if job.fleet is None:
         equal = solve(graph, job.machine, Settings(time_limit=job.time_limit))
         return Found(equal.plan, (), equal.lower_bound)
-    method = solve_shared if job.fleet.shared else solve_placed
+    method: Callable[..., PlacedSolution] = solve_shared if job.fleet.shared else solve_placed
+    if job.fleet.interleaved:
+        method = solve_interleaved
     placed = method(_workload(job, graph), job.fleet, time_limit=job.time_limit)
     return Found(Plan(placed.plan.stages), placed.plan.devices, placed.lower_bound)
 
@@ -84,6 +87,8 @@ def one_stage_each(job: Job, consumer: str, devices: Sequence[int]) -> None:
                 f"plan for {consumer}",
                 "one stage per device",
                 f"stages {', '.join(map(str, stages))} on device {device}",
-                "Plan without shared devices, or export for accelerate, json, megatron, onnx, "
+                "Plan with another --schedule, or export for megatron or json."
+                if any(job.backward)
+                else "Plan without shared devices, or export for accelerate, json, megatron, onnx, "
                 "onnxruntime or triton.",
             )

@@ -36,7 +36,7 @@ def _stages(run: RunView) -> Html:
     times = [t for s in run.stages for t in (s.compute, s.predicted_work) if t]
     full = max(times, default=0)
     slowest = max((s.compute or 0 for s in run.stages), default=0)
-    rows = [[str(s.number), _bars(s, full), *_numbers(s)] for s in run.stages]
+    rows = [[_name(s), _bars(s, full), *_numbers(s)] for s in run.stages]
     keys = [("value", "measured work (upper bar)"), ("receive", "predicted work (lower bar)")]
     numbers = table(
         "Stages, medians",
@@ -55,6 +55,11 @@ def _stages(run: RunView) -> Html:
         marked=[i for i, s in enumerate(run.stages) if slowest and s.compute == slowest],
     )
     return join([legend(keys), numbers])
+
+
+def _name(stage: RunStageView) -> str:
+    """Return the number of a stage, and the worker where workers run several."""
+    return str(stage.number) if stage.worker is None else f"{stage.number}, worker {stage.worker}"
 
 
 def _bars(stage: RunStageView, full: int) -> Html:

@@ -63,7 +63,10 @@ def legend(items: list[tuple[str, str]]) -> Html:
 def header(plan: PlanView, title: str) -> Html:
     """Return the verdict in plain words and the key figures."""
     upper, proven = plan.bottleneck, plan.proven
-    status = "optimal" if proven == upper else "bounded" if proven else "feasible"
+    if plan.goal is None:
+        status = "optimal" if proven == upper else "bounded" if proven else "feasible"
+    else:
+        status = "optimal" if plan.goal.value == plan.goal.lower else "bounded"
     gap = words.gap_text(upper, proven) if proven or not upper else "unknown"
     return join(
         [

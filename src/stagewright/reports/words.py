@@ -12,7 +12,7 @@ from typing import Final
 
 from ..units import PS_PER_SECOND, format_time
 from .run_view import RunView
-from .view import PlanView, StageView
+from .view import GoalView, PlanView, StageView
 
 __all__ = [
     "EVIDENCE",
@@ -122,6 +122,8 @@ def span(stage: StageView) -> tuple[str, str]:
 
 def verdict(plan: PlanView) -> str:
     """Say how good the plan is, and how that is known."""
+    if plan.goal is not None:
+        return _verdict_of_goal(plan.goal)
     upper, proven = plan.bottleneck, plan.proven
     if proven == upper:
         return "Proven optimal"
@@ -138,6 +140,17 @@ def verdict(plan: PlanView) -> str:
     else:
         words = f"Within {gap_text(upper, proven)} of the best possible (proven)"
     return f"{words}, {claim}" if claim else words
+
+
+def _verdict_of_goal(found: GoalView) -> str:
+    """Say how good the plan is at what it minimises, within its limits."""
+    what = found.minimise
+    if found.value == found.lower:
+        limited = what in ("period", "cost")
+        return f"Least {what}{' within the limits' if limited else ''}, proven"
+    if not found.lower:
+        return "Valid, with nothing proven about better plans"
+    return f"{what.capitalize()} within {gap_text(found.value, found.lower)} of the best possible (proven)"
 
 
 def headline(plan: PlanView) -> str:
@@ -171,6 +184,10 @@ def goal(plan: PlanView) -> str:
 
 def explanation(plan: PlanView) -> str:
     """Say what the verdict means."""
+    if plan.goal is not None:
+        least = goal(plan).partition("(")[2].removesuffix(")")
+        value = goal(plan).partition(" (")[0].lower()
+        return f"What counts is the {plan.goal.minimise}. The plan has {value}: {least}."
     pace = f"no other plan for this graph and machine has a bottleneck below {format_time(plan.proven)}"
     if plan.proven == plan.bottleneck:
         return f"It is proven that {pace}, which is what this one has."
