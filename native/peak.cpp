@@ -206,15 +206,53 @@ void PeakSearch::push_choices(Bytes bottleneck) {
     }
 }
 
+/// Goes on from a state, by the node that takes least or by the one that was ready last; returns the peak, or more than
+/// `most`.  What was run is the end of the trail.
+Bytes PeakSearch::finish(std::int32_t state, bool by_price, Bytes bottleneck, Bytes most,
+                         Stop& stop) {
+    restore(state);
+    if (!by_price)
+        std::reverse(ready_.begin(), ready_.end());  // the first of the stage comes first
+    while (ran_ < others_) {
+        stop.spend(kState);
+        if (stop()) return std::numeric_limits<Bytes>::max();
+        if (by_price) take_free_steps(bottleneck);
+        if (ran_ == others_) break;
+        const auto price = [&](Node v) {
+            return std::max(bottleneck, alive_ + sources_of(v) + out_[v]);
+        };
+        auto next = ready_.back();
+        if (by_price)
+            next = *std::min_element(ready_.begin(), ready_.end(), [&](Node a, Node b) {
+                const auto x = price(a), y = price(b);
+                if (x != y) return x < y;
+                const auto grows = growth(a), other = growth(b);
+                return grows < other || (grows == other && a < b);
+            });
+        bottleneck = price(next);
+        if (bottleneck > most) return bottleneck;
+        run_with_sources(next);
+    }
+    for (const auto v : stage_)
+        if (source_[v] && !has_run(v)) run(v);
+    return bottleneck;
+}
+
 PeakSearch::Result PeakSearch::search(std::span<const Node> stage, Bytes enough, Bytes most,
                                       std::int64_t max_states, Stop& stop) {
     Result result;
     open_stage(stage);
-    // All tensors that leave are alive at the end, all that are received at the start.
+    // All tensors that leave are alive at the end, all that are received at the start, and what a node reads and writes
+    // while it runs.
     Bytes leaving = 0;
-    for (const auto v : stage)
+    Bytes largest = 0;
+    for (const auto v : stage) {
+        auto own = out_[v];
+        for (const auto t : flow_.reads[v]) own += flow_.bytes[t];
+        largest = std::max(largest, own);
         for (const auto t : flow_.writes[v]) leaving += stays_[t] ? flow_.bytes[t] : 0;
-    auto bottleneck = std::max({enough, leaving, received_bytes_});
+    }
+    auto bottleneck = std::max({enough, leaving, received_bytes_, largest});
     states_.clear();
     state_bits_.clear();
     table_.clear();
@@ -253,7 +291,24 @@ PeakSearch::Result PeakSearch::search(std::span<const Node> stage, Bytes enough,
     }
     if (bottleneck > most) result.answer = Answer::no;
     result.lower = bottleneck;
-    if (result.answer == Answer::yes) {
+    bool found = result.answer == Answer::yes;
+    if (result.answer == Answer::unknown && !states_.empty()) {
+        const auto last = static_cast<std::int32_t>(states_.size()) - 1;
+        const auto begin = trail_.size();
+        const auto near = finish(last, true, bottleneck, most, stop);
+        trail_.resize(begin);
+        const auto deep = finish(-1, false, bottleneck, most, stop);
+        trail_.resize(begin);
+        const auto peak = std::min(near, deep);
+        found = peak <= most && peak < std::numeric_limits<Bytes>::max();
+        if (found) {
+            const auto from = near <= deep ? last : -1;
+            finish(from, near <= deep, bottleneck, most, stop);
+            add_state(from, begin);
+            if (peak == bottleneck) result.answer = Answer::yes;
+        }
+    }
+    if (found) {
         std::vector<std::int32_t> chain;
         for (auto s = live_state_; s >= 0; s = states_[s].parent) chain.push_back(s);
         for (auto it = chain.rbegin(); it != chain.rend(); ++it)

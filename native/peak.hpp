@@ -13,6 +13,10 @@
 // Sources on demand.  A node that reads nothing only adds bytes.  Delaying it until just before its
 // first reader in the stage (or to the very end) never hurts: it then takes less than that reader's own
 // run does (or no more than the tensors that leave, all alive at the end of every order).
+//
+// What to begin with.  No peak is below what the tensors of one node take, so the search begins there, deep first.  Where
+// the states become too many, two quick ways to the end may give an order: the node that takes least next, and
+// the node that became ready last, which runs one branch after the other.
 #pragma once
 
 #include <cstdint>
@@ -48,7 +52,7 @@ class PeakSearch {
     struct Result {
         Answer answer = Answer::unknown;  // is there an order of peak <= `most`?
         Bytes lower = 0;                  // no order has a lower peak (unless that is <= `enough`)
-        std::vector<Node> order;          // on yes
+        std::vector<Node> order;  // on yes; on unknown one within `most`, if there is one at hand
     };
 
     /// Looks for an order of the least peak; peaks <= `enough` are as good as each other.  `stage` must
@@ -75,6 +79,7 @@ class PeakSearch {
     [[nodiscard]] bool is_new_state();
     void add_state(std::int32_t parent, std::size_t trail_begin);
     void push_choices(Bytes bottleneck);
+    Bytes finish(std::int32_t state, bool by_price, Bytes bottleneck, Bytes most, Stop& stop);
     [[nodiscard]] Bytes sources_of(Node v) const;
     [[nodiscard]] Bytes growth(Node v) const;
     [[nodiscard]] bool inside(Node v) const { return local_[v] >= 0; }

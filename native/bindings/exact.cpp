@@ -45,7 +45,8 @@ void bind_peaks(nb::module_& m) {
         "seconds"_a = 1e9, "cancel"_a = nb::none(), "work"_a = kEndless,
         "An order of least peak of a convex stage; peaks <= `enough` are equally good: (lower "
         "bound of the\n"
-        "peak unless that is <= `enough`, order, empty if none was found, interrupted).");
+        "peak unless that is <= `enough`, order, empty if none within `most` was found, "
+        "interrupted).  With more states than `max_states` the order need not be the best.");
 }
 
 void bind_optimum(nb::class_<sw::IdealGraph>& graph) {

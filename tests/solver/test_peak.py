@@ -12,7 +12,7 @@ from tests.solver import brute
 from tests.solver.random_graphs import random_case
 
 from stagewright import _native
-from stagewright.graph import CostGraph
+from stagewright.graph import CostGraph, GraphBuilder
 from stagewright.machine import Machine
 from stagewright.plans import stage_cost
 from stagewright.problem import Flow
@@ -54,6 +54,32 @@ def test_least_peak(seed: int) -> None:
             assert (len(order) > 0) == (most >= least)
         lower, order, _ = _native.order_stage(flow, stage, enough=least + 2)
         assert stage_cost(graph, machine, order.tolist()).peak_bytes <= lower == least + 2
-        # Giving up early leaves a valid bound.
-        lower, _, _ = _native.order_stage(flow, stage, max_states=1)
-        assert lower <= least
+        # Giving up early leaves a valid bound, and an order within the limit or none.
+        for most in (least, least + 2):
+            lower, order, _ = _native.order_stage(flow, stage, most=most, max_states=1)
+            assert lower <= least
+            if len(order):
+                assert sorted(order.tolist()) == sorted(nodes)
+                assert least <= stage_cost(graph, machine, order.tolist()).peak_bytes <= most
+
+
+def test_branches_run_one_after_the_other_where_states_are_too_many() -> None:
+    """Each branch makes a large tensor that a copy takes at once; to run all branches first holds them all."""
+    builder = GraphBuilder("branches")
+    before = None
+    count = 24
+    root = builder.add_node("root", work=1)
+    heads = [builder.add_node(f"head{i}", work=1) for i in range(count)]
+    joins = [builder.add_node(f"join{i}", work=1) for i in range(count)]
+    for head, join in zip(heads, joins, strict=True):
+        builder.add_tensor(head, [join], nbytes=10)
+        if before is not None:
+            builder.add_tensor(before, [join], nbytes=100)
+        before = join
+    builder.add_tensor(root, heads, nbytes=1)
+    graph = builder.build()
+    stage = np.array([*heads, *joins], np.int32)
+    machine = Machine(1, bandwidth=1)
+    assert stage_cost(graph, machine, stage.tolist()).peak_bytes > 300
+    lower, order, _ = _native.order_stage(Flow.of(graph).native, stage, max_states=2)
+    assert (lower, stage_cost(graph, machine, order.tolist()).peak_bytes) == (210, 211)
