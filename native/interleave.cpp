@@ -17,6 +17,7 @@ namespace stagewright {
 namespace {
 
 constexpr std::int64_t kStep = 25, kOffer = 10;
+constexpr Bytes kNoLimit = Bytes{1} << 61;
 constexpr std::size_t kMostBytes = std::size_t{1} << 30;
 
 class Rounds {
@@ -224,6 +225,7 @@ class Rounds {
                     small = small && (loads[device * parts_ + r] += cost.part[r]) < question_.below;
                 auto& held = loads[devices_ * parts_ + device];
                 held += cost.fixed + rounds_.resting[state] * cost.unit;
+                if (rounds_.runs[state]) held += std::max<Bytes>(0, cost.running - cost.unit);
                 if (small && held <= rounds_.limit[device] &&
                     open(loads.data(), state + 1, arc_to_[a]))
                     offer(arc_to_[a], loads, {label, k, ideal}, state + 1);
@@ -260,9 +262,11 @@ class Rounds {
         here.push_back(add(loads, came));
     }
 
-    /// How far the busiest device is ahead of an even share for the chunks that it has; ties by the sum.
+    /// How far the busiest device is ahead of an even share for the chunks that it has, and the same of what the
+    /// fullest holds of its limit; ties by the sum of loads.
     [[nodiscard]] double score(const std::int64_t* loads, std::int32_t state) const {
-        double worst = 0, all = 0;
+        double worst = 0, fullest = 0, all = 0;
+        const auto below = static_cast<double>(question_.below);
         for (std::size_t d = 0; d < devices_; ++d) {
             // Stages are dealt in rounds, so each device has as many chunks, or one more.
             std::int64_t chunks = 0;
@@ -274,9 +278,14 @@ class Rounds {
             for (std::size_t r = 0; r < parts_; ++r)
                 load = std::max(load, static_cast<double>(loads[owner * parts_ + r]));
             all += load;
-            if (chunks > 0) worst = std::max(worst, load / static_cast<double>(chunks));
+            if (chunks == 0) continue;
+            worst = std::max(worst, load / static_cast<double>(chunks));
+            if (rounds_.limit[owner] >= kNoLimit) continue;
+            const auto held = static_cast<double>(loads[devices_ * parts_ + owner]);
+            const auto limit = static_cast<double>(std::max<Bytes>(1, rounds_.limit[owner]));
+            fullest = std::max(fullest, held / (limit * static_cast<double>(chunks)));
         }
-        return worst + 1e-3 * all / static_cast<double>(devices_);
+        return worst / below + fullest + 1e-3 * all / (below * static_cast<double>(devices_));
     }
 
     void finish(InterleavingPlan& plan) const {
@@ -335,7 +344,7 @@ InterleavingPlan best_interleaving(const Placement& placement, const Interleavin
     const auto devices = static_cast<std::size_t>(std::max(0, interleaving.devices));
     require(devices > 0 && interleaving.limit.size() == devices, "a limit per device expected");
     require(interleaving.owner.size() == stages && interleaving.resting.size() == stages &&
-                stages >= devices,
+                interleaving.runs.size() == stages && stages >= devices,
             "an owner per stage, and no fewer stages than devices expected");
     for (std::size_t t = 0; t < stages; ++t)
         require(interleaving.owner[t] == interleaving.owner[t % devices] &&

@@ -14,6 +14,7 @@ struct Interleaving {
     std::int32_t devices = 1;
     std::vector<std::int32_t> owner;    // per transition's start: the device of that stage
     std::vector<std::int32_t> resting;  // ... and the microbatches that it holds when most are held
+    std::vector<char> runs;             // ... and whether it runs that stage at such a moment
     std::vector<Bytes> limit;           // per device: more is refused
 };
 

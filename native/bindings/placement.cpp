@@ -133,11 +133,15 @@ void bind_placement(nb::module_& m) {
         .def(
             "interleave",
             [](sw::Placement& self, const sw::IdealGraph& ideals, std::int32_t devices,
-               const Int32Array& owner, const Int32Array& resting, const Int64Array& limit,
-               std::int64_t below, std::int64_t width, std::int64_t most_labels, double seconds,
-               const Cancel* cancel, std::int64_t work) {
+               const Int32Array& owner, const Int32Array& resting, const Int32Array& runs,
+               const Int64Array& limit, std::int64_t below, std::int64_t width,
+               std::int64_t most_labels, double seconds, const Cancel* cancel, std::int64_t work) {
                 sw::check_placement(self);
-                const sw::Interleaving rounds{devices, as_vector(owner), as_vector(resting),
+                const auto now = as_span(runs);
+                const sw::Interleaving rounds{devices,
+                                              as_vector(owner),
+                                              as_vector(resting),
+                                              {now.begin(), now.end()},
                                               as_vector(limit)};
                 const sw::InterleavingQuestion question{below, width, most_labels};
                 sw::InterleavingPlan plan;
@@ -154,15 +158,15 @@ void bind_placement(nb::module_& m) {
                                        plan.labels, signals.interrupted());
             },
             "ideals"_a, "devices"_a, "owner"_a.noconvert(), "resting"_a.noconvert(),
-            "limit"_a.noconvert(), "below"_a, "width"_a, "most_labels"_a, "seconds"_a = 1e9,
-            "cancel"_a = nb::none(), "work"_a = kEndless,
+            "runs"_a.noconvert(), "limit"_a.noconvert(), "below"_a, "width"_a, "most_labels"_a,
+            "seconds"_a = 1e9, "cancel"_a = nb::none(), "work"_a = kEndless,
             "A plan whose devices take turns and all stay < `below` ps: ('yes' | 'no' | "
             "'unknown', load of\n"
             "the busiest ps, block of each node, transition of each block, whether no label was "
             "left out, labels,\n"
-            "interrupted). owner, resting: int32[states - 1], device of each stage and "
-            "microbatches "
-            "that rest there.\n"
+            "interrupted). owner, resting, runs: int32[states - 1], device of each stage, "
+            "microbatches that rest\n"
+            "there, and whether it runs while they do. "
             "limit: int64[devices] bytes. width: labels per stage and ideal.")
         .def(
             "share",

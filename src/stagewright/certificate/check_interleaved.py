@@ -290,7 +290,9 @@ class Search:
             params, unit = block.bytes[self.alike[s]]
             limit, kept = self.limits[rank], self.fleet.schedule.modes[s][2]
             if limit is None or params + kept * unit + block.running <= limit:
-                yield parts, params + rests * unit
+                # The first backward pass, that of the last chunk, begins while all that rests is held.
+                more = max(0, block.running - unit) if stage // self.p == self.v - 1 else 0
+                yield parts, params + rests * unit + more
 
     def least_left(self, blocks: list[list[tuple[int, Block]]]) -> list[list[Load | None]]:
         """Return per number of stages left and ideal the least that these take together, each part by itself."""

@@ -40,8 +40,12 @@ __all__ = ["period_of", "solve_interleaved"]
 
 _WIDTHS: Final = (4, 32, 256, 2048, 2**40)
 _MOST_LABELS: Final = 2_000_000
-_MOST_IDEALS: Final = 6_000
-_ATTEMPTS: Final = 4
+_MOST_IDEALS: Final = 30_000
+_EXACT_IDEALS: Final = 3_000
+"""Ideals that are listed in full, and among which thresholds are narrowed down to a picosecond."""
+
+_GRAIN: Final = 4096
+_ATTEMPTS: Final = 8
 _NO_LIMIT: Final = 2**62
 
 
@@ -100,11 +104,12 @@ def solve_interleaved(
             f"that can be cut apart; '{names[0]}' and the others have {run.task.size}"
         )
     listed = Listed(run.task, run.effort.until(time.perf_counter() + time_limit / 3))
-    if listed.complete and listed.count <= _MOST_IDEALS:
+    whole = listed.complete and listed.count <= _MOST_IDEALS
+    if not whole or listed.count > _EXACT_IDEALS:
+        run.search_orders(longest=time_limit / 3 if whole else time_limit)
+    if whole:
         run.ideals = listed.count
         run.search(listed, proof=True)
-    else:
-        run.search_orders()
     return run.finish()
 
 
@@ -161,7 +166,8 @@ class _Run:
         least = self.lower
         for width in _WIDTHS:
             high = self.upper
-            while least < high and self.open():
+            grain = 0 if listed.count <= _EXACT_IDEALS else least // _GRAIN
+            while least + grain < high and self.open():
                 middle = (least + high + 1) // 2
                 answer = self._ask(listed, middle, width)
                 if answer.said == "no":
@@ -191,7 +197,7 @@ class _Run:
             excess = self._judge(answer.plan)
             if not excess:
                 return answer._replace(complete=answer.complete and not margin)
-            margin += excess
+            margin = max(2 * margin, margin + excess)
         return _Answer("unknown", None, complete=False)
 
     def _program(self, listed: Listed, below: int, width: int, margin: int) -> _Answer:
@@ -209,6 +215,8 @@ class _Run:
             self.fleet.stages,
             np.array(self.owner, np.int32),
             np.array(self.resting, np.int32),
+            # A device begins its first backward pass, that of its last chunk, while all it holds rests.
+            (np.arange(self.stages) < self.fleet.stages).astype(np.int32),
             np.array(limits, np.int64),
             below,
             width,
@@ -261,10 +269,11 @@ class _Run:
         ]
         return max(1, *over, 0)
 
-    def search_orders(self) -> None:
+    def search_orders(self, longest: float) -> None:
         """Search along orders of the classes: that of a plan of as many stages, wider each time."""
+        end = time.perf_counter() + longest
         order, width = self._first_order(), 1
-        while self.open() and width < self.task.size:
+        while self.open() and width < self.task.size and time.perf_counter() < end:
             listed = Listed(
                 self.task,
                 self.effort if self.best else Effort.within(3600),
