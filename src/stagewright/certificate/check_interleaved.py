@@ -12,6 +12,8 @@ backward passes chunk v - 1 - c has as many.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 NUMBERS = ("microbatches", "state_factor", "replicas", "chunks")
@@ -187,6 +189,19 @@ def check_interleaved(
 # --- the search -----------------------------------------------------------------------------------
 
 
+class LimitReached(Exception):  # noqa: N818  # not an error: the answer stays open
+    """A proof needs more than it may spend."""
+
+
+@dataclass
+class Cut:
+    """An ideal: its classes as bits, and per seat their work and how many of them it cannot run."""
+
+    classes: int
+    work: dict[int, int]
+    unable: dict[int, int]
+
+
 class Block:
     """What the block between two ideals takes and holds, per kind and choice to recompute."""
 
@@ -233,16 +248,20 @@ class Search:
     """
 
     def __init__(
-        self, parts: Any, graph: Any, fleet: Any, problem: Any, limit: int, allowed: float | None
+        self, graph: Any, fleet: Any, problem: Any, limit: int, allowed: float | None
     ) -> None:
-        schedule = tools.beside("check_schedule.py")
-        self.ideals = parts["Search"].__new__(parts["Search"])
-        self.ideals.price_devices = lambda: None
-        self.ideals.__init__(problem, graph, fleet, limit, allowed)
-        self.ideals.crossing = [0] * len(problem.tensors)
-        self.ideals.devices = type("All", (), {"able": lambda *_: 1})()
-        self.ideals.kept = schedule["Kept"](graph, fleet, problem.members)
-        self.fleet, self.limit = fleet, limit
+        self.problem, self.graph, self.limit = problem, graph, limit
+        self.sizes = [size for size, _ in graph.params]
+        self.limited = any(problem.held) or any(problem.params)
+        self.kept = tools.beside("check_schedule.py")["Kept"](graph, fleet, problem.members)
+        self.steps_left = 400_000 if allowed is None else 10**12
+        self.deadline = monotonic() + (1e9 if allowed is None else allowed)
+        self.pins = [(1 << made, sum(1 << v for v in read)) for made, read, _, _ in problem.tensors]
+        self.touching = [
+            [t for t, (made, read) in enumerate(self.pins) if (made | read) >> v & 1]
+            for v in range(len(problem.after))
+        ]
+        self.fleet = fleet
         self.p, self.v = fleet.stages, fleet.schedule.chunks
         self.many = self.p * self.v
         self.each = len(fleet.seats) // self.many
@@ -258,17 +277,49 @@ class Search:
         """Return the seats of a stage."""
         return range(stage * self.each, (stage + 1) * self.each)
 
+    def spend(self) -> None:
+        """Count a step; LimitReached when it was one too many."""
+        self.steps_left -= 1
+        if self.steps_left < 0:
+            raise LimitReached("too many steps")
+        if not self.steps_left & 255 and monotonic() > self.deadline:
+            raise LimitReached("out of time")
+
+    def cuts(self, seats: list[int]) -> list[Cut]:
+        """Return all ideals, smaller ones first, with what their classes take at each of some seats."""
+        n, found = len(self.problem.after), list[Cut]()
+        before = [0] * n
+        for v, row in enumerate(self.problem.after):
+            for w in row:
+                before[w] |= 1 << v
+        layer = {0: Cut(0, dict.fromkeys(seats, 0), dict.fromkeys(seats, 0))}
+        while layer:
+            found += layer.values()
+            larger: dict[int, Cut] = {}
+            for ideal, cut in layer.items():
+                for v in range(n):
+                    more = ideal | 1 << v
+                    if ideal >> v & 1 or before[v] & ~ideal or more in larger:
+                        continue
+                    self.spend()
+                    row = {s: self.problem.work[s][v] for s in seats}
+                    work = {s: w + (row[s] or 0) for s, w in cut.work.items()}
+                    unable = {s: u + (row[s] is None) for s, u in cut.unable.items()}
+                    larger[more] = Cut(more, work, unable)
+            layer = larger
+        return found
+
     def found(self) -> tuple[bool, int]:
         """Return whether there is such a plan, and the number of ideals."""
-        cuts, count = self.ideals.cuts()
         seats = sorted(set(self.alike))
+        cuts = self.cuts(seats)
         blocks: list[list[tuple[int, Block]]] = [[] for _ in cuts]
         for i, start in enumerate(cuts):
             for j in range(i + 1, len(cuts)):
                 if start.classes & ~cuts[j].classes:
                     continue
-                self.ideals.spend()
-                block = Block(self.ideals, start, cuts[j], seats)
+                self.spend()
+                block = Block(self, start, cuts[j], seats)
                 if block.parts:
                     blocks[i].append((j, block))
         least = self.least_left(blocks)
@@ -278,7 +329,7 @@ class Search:
             labels[0] = [(0,) * (width + self.p)]
         for left in range(self.many, 0, -1):
             labels = self.longer(labels, blocks, left, least[left - 1])
-        return bool(labels.get(len(cuts) - 1)), count
+        return bool(labels.get(len(cuts) - 1)), len(cuts)
 
     def able(self, block: Block, stage: int) -> Iterator[tuple[Load, int]]:
         """Yield what a stage takes, and holds at least when all that is held is most, at each seat that fits."""
@@ -333,7 +384,7 @@ class Search:
             for j, block in blocks[i]:
                 for more, held in self.able(block, stage):
                     for row in rows:
-                        self.ideals.spend()
+                        self.spend()
                         new = list(row)
                         for r, time in enumerate(more):
                             new[rank * parts + r] += time
@@ -361,7 +412,7 @@ def judge(
     graph: Any, fleet: Any, bounds: list[dict[str, Any]], allowed: float | None
 ) -> Iterator[tuple[dict[str, Any], bool | None, str]]:
     """Yield for every bound whether it is proven, disproved (False) or open (None), and why."""
-    parts, search = (tools.beside(f"check_{name}.py") for name in ("classes", "search"))
+    parts = tools.beside("check_classes.py")
     components = tools.beside("check_proofs.py")["components"]
     problem = parts["relevant"](graph, fleet, components)
     simple = proven = parts["simple_bound"](problem, fleet)
@@ -377,8 +428,8 @@ def judge(
             answer, why = None, "a claim without evidence"
         elif value > proven:
             try:
-                found, ideals = Search(search, graph, fleet, problem, value, allowed).found()
-            except search["LimitReached"] as reason:
+                found, ideals = Search(graph, fleet, problem, value, allowed).found()
+            except LimitReached as reason:
                 answer = None
                 why = f"the search was not redone ({reason}); --exhaustive SECONDS allows more"
             else:
