@@ -13,6 +13,7 @@ import stagewright as sw
 from stagewright.errors import InputError, MissingDependencyError
 from stagewright.frames import LIBRARIES
 from stagewright.graph import GraphBuilder
+from stagewright.placement.devices import Fleet, Kind, Link
 
 
 def forked() -> sw.CostGraph:
@@ -85,3 +86,20 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'stagewright\[frames\]'"):
         result.nodes_frame("polars")
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_frames_of_a_placed_result(library: str) -> None:
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    for shared in (False, True):
+        fleet = Fleet((Kind("a", 1, Link(10**9)), Kind("b", 1, Link(10**9))), shared=shared)
+        result = sw.place(forked(), fleet, time_limit=5)
+        stages = rows(result.stages_frame(library))
+        said = result.to_json()["stages"]
+        assert [s["device"] for s in stages] == [s["device"] for s in said]
+        assert [s.get("number") for s in stages] == [s.get("number") for s in said]
+        assert len(stages) == len(result.plan.stages)
+        assert result.gap == 0.0
+        assert max(bound.value for bound in result.bounds) == result.solution.bottleneck
+        assert sw.check(forked(), result).valid
+        assert not sw.check(forked().replace(work=[1, 2, 3]), result).valid

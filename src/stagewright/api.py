@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Unpack
 
 from .asking import MachineOptions, Quantity, asked_for, machine_for
 from .errors import CheckError, InputError, LimitError
@@ -250,6 +250,17 @@ class Result:
         )
 
 
+class Planned(Protocol):
+    """What :func:`plan` and :func:`stagewright.place` return: a plan document, and where its graph came from."""
+
+    @property
+    def source(self) -> Source | None:
+        """Where the graph came from."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of the plan file."""
+
+
 def plan(
     model: CostGraph | str | Path,
     stages: int,
@@ -348,7 +359,7 @@ def plan(
 
 def check(
     graph: CostGraph,
-    plan: Result | Mapping[str, Any] | str | Path,
+    plan: Planned | Mapping[str, Any] | str | Path,
     *,
     exhaustive_seconds: float | None = None,
 ) -> Report:
@@ -371,11 +382,11 @@ def check(
     from .readers.graph_writer import graph_text
     from .shaping.shape import as_planned
 
-    if isinstance(plan, Result):
-        plan = plan.to_json()
-    document = read_json(plan) if isinstance(plan, (str, Path)) else plan
-    if isinstance(plan, Mapping):
-        document = json.loads(dumps(plan), parse_float=Decimal)
+    if isinstance(plan, (str, Path)):
+        document = read_json(plan)
+    else:
+        content = plan if isinstance(plan, Mapping) else plan.to_json()
+        document = json.loads(dumps(content), parse_float=Decimal)
     return check_texts(
         json.loads(graph_text(as_planned(graph, document)), parse_float=Decimal),
         document,
@@ -385,7 +396,7 @@ def check(
 
 def split(
     model: str | Path,
-    plan: Result | str | Path,
+    plan: Planned | str | Path,
     folder: str | Path,
     *,
     shapes: Mapping[str, Sequence[int]] | None = None,
@@ -414,11 +425,11 @@ def split(
     from .certificate.build import plan_of
     from .splitting import split_onnx
 
-    if isinstance(plan, Result):
-        document, source = plan.to_json(), plan.source
-    else:
+    if isinstance(plan, (str, Path)):
         document, source = read_plan(plan)
-    item = "plan" if isinstance(plan, Result) else str(plan)
+        item = str(plan)
+    else:
+        document, source, item = plan.to_json(), plan.source, "plan"
     require_inference(document, item, "split")
     shapes = shapes or (source.shapes if source else None)
     dims = dims or (source.dims if source else None)

@@ -30,7 +30,8 @@ def stages_frame(document: Mapping[str, Any], library: str = "pandas") -> Any:
     """Return one row per stage of a plan file's content.
 
     Columns: ``stage``, ``nodes`` (how many), ``first``, ``last`` (their names), ``work``, ``io_in``, ``io_out``,
-    ``overflow``, ``total`` (seconds), ``param_bytes``, ``peak_bytes``.
+    ``overflow``, ``total`` (seconds), ``param_bytes``, ``peak_bytes``; for devices of several kinds ``device``, and where
+    devices are shared its ``number``.
     """
     stages = document["stages"]
     columns: dict[str, list[Any]] = {
@@ -41,6 +42,9 @@ def stages_frame(document: Mapping[str, Any], library: str = "pandas") -> Any:
     }
     columns |= {name: [float(stage[name]) for stage in stages] for name in _STAGE_TIMES}
     columns |= {name: [int(stage[name]) for stage in stages] for name in _STAGE_SIZES}
+    for name in ("device", "number"):
+        if all(name in stage for stage in stages):
+            columns[name] = [stage[name] for stage in stages]
     return _frame(columns, library)
 
 

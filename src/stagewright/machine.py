@@ -194,7 +194,7 @@ class Machine:
                 "machine",
                 "identical devices",
                 "devices of several kinds",
-                "stagewright.placement.again.fleet_of() reads those.",
+                "Plans for such devices can be checked, split, run, simulated, exported and shown as a page.",
             )
         bandwidth = data.get("bandwidth")
         if bandwidth is not None:

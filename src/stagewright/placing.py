@@ -15,13 +15,14 @@ from .source import Source
 from .units import parse_time
 
 if TYPE_CHECKING:
+    from .bound.types import Bound
     from .certificate.check import Report
     from .cost.catalogue import Catalogue
     from .graph import CostGraph
     from .placement.devices import Fleet
     from .placement.method import PlacedSolution
     from .placement.schedule import Schedule
-    from .placement.workload import Workload
+    from .placement.workload import PlacedPlan, Workload
     from .reports.notebook import Figure
 
 __all__ = ["PlacedResult", "place"]
@@ -65,6 +66,28 @@ class PlacedResult:
     def lower_bound(self) -> float:
         """No plan has a bottleneck below this many seconds."""
         return self.solution.lower_bound / 1e12
+
+    @property
+    def plan(self) -> PlacedPlan:
+        """The stages and their devices."""
+        return self.solution.plan
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """Every lower bound of the period found, with how it is known."""
+        return self.solution.bounds
+
+    @property
+    def gap(self) -> float | None:
+        """Return upper / lower - 1 of the period; None when the lower bound is 0 and the period is not."""
+        gap: float | None = self._document["gap"]
+        return gap
+
+    def stages_frame(self, library: str = "pandas") -> Any:
+        """Return one row per stage as a data frame of pandas or polars (:mod:`.frames`)."""
+        from .frames import stages_frame
+
+        return stages_frame(self._document, library)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan file's content."""

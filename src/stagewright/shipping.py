@@ -65,7 +65,7 @@ def export(
 
 
 def to_torch(
-    plan: Result | str | Path, model: Any = None, example_inputs: Any = None
+    plan: Result | PlacedResult | str | Path, model: Any = None, example_inputs: Any = None
 ) -> TorchStages:
     """Cut a PyTorch model into a module per stage, for ``torch.distributed.pipelining`` (docs/exporting.md).
 
@@ -90,11 +90,12 @@ def to_torch(
     from .splitting.torch_stages import split_torch
 
     require_torch("splitting a PyTorch model")
-    if isinstance(plan, Result):
-        document, source = plan.to_json(), plan.source
-    else:
+    if isinstance(plan, (str, Path)):
         document, source = read_plan(plan)
-        require_inference(document, str(plan), "cut into modules")
+        item = str(plan)
+    else:
+        document, source, item = plan.to_json(), plan.source, "plan"
+    require_inference(document, item, "cut into modules")
     if model is None:
         model = source.model if source else ""
     if isinstance(model, (str, Path)):
@@ -109,7 +110,7 @@ def to_torch(
         model,
         example_inputs,
         [stage["nodes"] for stage in document["stages"]],
-        item=str(plan),
+        item=item,
         replicable=None if source is None or source.settings.replicate else (),
     )
 

@@ -41,7 +41,9 @@ def split(folder: Path) -> tuple[Manifest, CostGraph]:
     result = sw.place(graph, fleet, time_limit=20)
     assert result.bottleneck == 0.012
     result.save(folder / "plan.json")
-    return sw.split(model, folder / "plan.json", folder / "stages"), graph
+    made = sw.split(model, folder / "plan.json", folder / "stages")
+    assert sw.split(model, result, folder / "again") == made
+    return made, graph
 
 
 def test_stages_of_one_device_share_its_cores(

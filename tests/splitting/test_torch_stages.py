@@ -24,6 +24,7 @@ from torch.nn import functional  # noqa: E402
 
 from stagewright.errors import CheckError, InputError, ModelError, StagewrightError  # noqa: E402
 from stagewright.graph import CostGraph  # noqa: E402
+from stagewright.placement.devices import Fleet, Kind, Link  # noqa: E402
 from stagewright.readers.torch_module import read_torch  # noqa: E402
 from stagewright.splitting.torch_stages import split_torch  # noqa: E402
 
@@ -356,3 +357,19 @@ def test_a_result_splits_the_module_it_was_planned_for() -> None:
     assert torch.equal(split.pipe()(x), module(x))
     with pytest.raises(StagewrightError, match="example_inputs"):
         result.to_torch(module)
+
+
+def test_a_plan_for_devices_of_several_kinds_and_shared_ones(tmp_path: Path) -> None:
+    layers = [nn.Linear(8, 8) for _ in range(4)]
+    module, inputs = nn.Sequential(*layers).eval(), (torch.randn(2, 8),)
+    graph = sw.read(module, inputs, device="l4")
+    slow = tuple(2 * w for w in graph.work.tolist())
+    for shared in (False, True):
+        kinds = (Kind("fast", 1, Link(free=True)), Kind("slow", 1, Link(free=True), slow))
+        result = sw.place(graph, Fleet(kinds, shared=shared), time_limit=5)
+        stages = sw.to_torch(result, module, inputs)
+        assert len(stages.modules) == len(result.plan.stages) > 1
+        assert torch.equal(stages(*inputs), module(*inputs))
+    trained = sw.place(graph, Fleet(kinds[:1]), mode="training", time_limit=5)
+    with pytest.raises(InputError, match="plan for inference to be cut into modules"):
+        sw.to_torch(trained, module, inputs)
