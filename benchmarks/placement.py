@@ -38,7 +38,9 @@ CASES = (
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--time-limit", type=float, default=60.0)
-    parser.add_argument("--exhaustive", type=float, default=60.0, help="seconds for the checker")
+    parser.add_argument(
+        "--exhaustive", type=float, help="seconds for the checker, where its default is not to do"
+    )
     options = parser.parse_args()
     if not INSTANCES.exists():
         print(f"skipped: no instances at {INSTANCES}", file=sys.stderr)

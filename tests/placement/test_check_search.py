@@ -14,7 +14,8 @@ from tests.placement.instances import MODES, random_fleet, random_workload
 from stagewright.certificate import check
 from stagewright.certificate.build import dumps
 from stagewright.errors import InfeasibleError, LimitError
-from stagewright.placement.devices import Fleet
+from stagewright.graph import GraphBuilder
+from stagewright.placement.devices import Fleet, Kind, Link
 from stagewright.placement.document import placed_document
 from stagewright.placement.method import PlacedSolution, solve_placed
 from stagewright.placement.workload import Workload
@@ -66,3 +67,21 @@ def test_around_optima_of_schedules() -> None:
         workload = schedules.random_training(rng)
         compared += compare(workload, schedules.random_fleet(rng, workload.graph), seed)
     assert compared > 70
+
+
+def test_memory_left_out_first() -> None:
+    """With time to spend the checker proves the same without memory where that merges more."""
+    kinds = (Kind("a", 2, Link(10**12), memory_limit=700), Kind("b", 1, Link(10**12)))
+    builder = GraphBuilder("tail")
+    for i in range(12):
+        builder.add_node(f"n{i}", work=9 if i % 2 else 0)
+        builder.add_param(100, [i])
+        if i:
+            builder.add_tensor(i - 1, [i], nbytes=4 if i % 2 else 1)
+    workload, fleet = Workload(builder.build()), Fleet(kinds)
+    found = solve_placed(workload, fleet, time_limit=20)
+    texts = graph_text(workload.graph), dumps(placed_document(workload, fleet, found, seed=0))
+    graph, plan = (json.loads(text, parse_float=Decimal) for text in texts)
+    assert "without memory was redone" in str(check.check_texts(graph, plan, exhaustive_seconds=20))
+    assert "without memory" not in str(check.check_texts(graph, plan))
+    assert check.check_texts(graph, plan).exit_code == 0

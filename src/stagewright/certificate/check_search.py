@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import product
 from typing import Any
@@ -418,6 +418,39 @@ def judge_objective(
     return False, "a plan below it exists"
 
 
+def redone(
+    problem: Any, graph: Any, fleet: Any, limit: int, components: Components, allowed: float | None
+) -> tuple[bool | None, str]:
+    """Return whether no plan has a bottleneck below `limit`, None if that stays open, and why.
+
+    Where there is time, at first with memory left out: that has all plans too, and may merge to much less.
+    """
+    parts = tools.beside("check_classes.py")
+    small = parts["smaller"](problem, fleet, limit, components)
+    limited: bool = parts["binds"](graph, fleet)
+    if allowed is not None and limited and fleet.schedule is None:
+        count = len(problem.after)
+        light = replace(problem, held=[0] * count, params=[set() for _ in range(count)])
+        light = parts["smaller"](light, fleet, limit, components)
+        if len(light.after) < len(small.after):
+            allowed /= 2
+            try:
+                found, ideals = Search(light, graph, fleet, limit, allowed).found()
+            except LimitReached:
+                found = True
+            if not found:
+                return True, f"the search over {ideals} ideals without memory was redone"
+    try:
+        found, ideals = Search(small, graph, fleet, limit, allowed).found()
+    except LimitReached as reason:
+        return None, f"the search was not redone ({reason}); --exhaustive SECONDS allows more"
+    if not found:
+        return True, f"the search over {ideals} ideals was redone"
+    if limited:
+        return None, "redone with a lower bound of what stages hold: too low"
+    return False, "a plan below it exists"
+
+
 def judge(
     graph: Any,
     fleet: Any,
@@ -427,7 +460,7 @@ def judge(
 ) -> Iterator[tuple[dict[str, Any], bool | None, str]]:
     """Yield for every bound whether it is proven, disproved (False) or open (None), and why."""
     parts = tools.beside("check_classes.py")
-    problem, limited = parts["relevant"](graph, fleet, components), parts["binds"](graph, fleet)
+    problem = parts["relevant"](graph, fleet, components)
     simple = proven = parts["simple_bound"](problem, fleet)
     for bound in sorted(bounds, key=lambda b: (EVIDENCE.index(b["evidence"]), -b["value"])):
         value = bound["value"]
@@ -444,18 +477,7 @@ def judge(
         elif value > proven and bound["evidence"] == "claimed" and allowed is None:
             answer, why = None, "a claim without evidence"
         elif value > proven:
-            small = parts["smaller"](problem, fleet, value, components)
-            try:
-                found, ideals = Search(small, graph, fleet, value, allowed).found()
-            except LimitReached as reason:
-                answer = None
-                why = f"the search was not redone ({reason}); --exhaustive SECONDS allows more"
-            else:
-                answer, why = True, f"the search over {ideals} ideals was redone"
-                if found and limited:
-                    answer, why = None, "redone with a lower bound of what stages hold: too low"
-                elif found:
-                    answer, why = False, "a plan below it exists"
+            answer, why = redone(problem, graph, fleet, value, components, allowed)
         if answer:
             proven = max(proven, value)
         yield bound, answer, why
