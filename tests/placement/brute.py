@@ -16,7 +16,14 @@ import time
 from collections.abc import Callable
 
 from benchmarks.common import header, row, table
-from tests.placement import schedules, test_makespan, test_method, test_schedule, test_sharing
+from tests.placement import (
+    schedules,
+    test_interleaved,
+    test_makespan,
+    test_method,
+    test_schedule,
+    test_sharing,
+)
 from tests.placement.instances import MODES
 
 Compare = Callable[[str, range], tuple[int, int]]
@@ -46,6 +53,11 @@ def shared(mode: str, seeds: range) -> tuple[int, int]:
     return compared, compared
 
 
+def interleaved(mode: str, seeds: range) -> tuple[int, int]:
+    """Compare devices that take turns with several chunks."""
+    return len(seeds), test_interleaved.compare(mode, seeds)["planned"]
+
+
 def makespan(mode: str, seeds: range) -> tuple[int, int]:
     """Compare the makespan, with and without a limit; at least half of the answers are graphs."""
     answered = test_makespan.compare(mode, seeds, 2000)
@@ -54,6 +66,7 @@ def makespan(mode: str, seeds: range) -> tuple[int, int]:
 
 QUESTIONS: tuple[tuple[Compare, tuple[str, ...]], ...] = (
     (schedule, schedules.MODES),
+    (interleaved, test_interleaved.MODES),
     (period, MODES),
     (objectives, MODES),
     (shared, test_sharing.MODES),

@@ -56,7 +56,7 @@ def compare(mode: str, seeds: range) -> Counter[str]:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_against_all_plans(mode: str) -> None:
-    met = compare(mode, range(12 if mode == "limit" else 25))
+    met = compare(mode, range(40))
     assert met["planned"] > 5, met
     assert met["optimal"] > 0.7 * met["planned"], met
     if mode == "limit":
