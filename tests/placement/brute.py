@@ -21,10 +21,12 @@ from tests.placement import (
     test_interleaved,
     test_makespan,
     test_method,
+    test_relaxing,
     test_schedule,
     test_sharing,
 )
 from tests.placement.instances import MODES
+from tests.placement.interleaved import MODES as CHUNKED
 
 Compare = Callable[[str, range], tuple[int, int]]
 """Takes a mode and seeds, and returns graphs and answers."""
@@ -58,6 +60,11 @@ def interleaved(mode: str, seeds: range) -> tuple[int, int]:
     return len(seeds), test_interleaved.compare(mode, seeds)["planned"]
 
 
+def relaxed(mode: str, seeds: range) -> tuple[int, int]:
+    """Compare bounds by equal devices, one or two of each graph."""
+    return len(seeds), test_relaxing.compare(mode, seeds)["compared"]
+
+
 def makespan(mode: str, seeds: range) -> tuple[int, int]:
     """Compare the makespan, with and without a limit; at least half of the answers are graphs."""
     answered = test_makespan.compare(mode, seeds, 2000)
@@ -66,11 +73,12 @@ def makespan(mode: str, seeds: range) -> tuple[int, int]:
 
 QUESTIONS: tuple[tuple[Compare, tuple[str, ...]], ...] = (
     (schedule, schedules.MODES),
-    (interleaved, test_interleaved.MODES),
+    (interleaved, CHUNKED),
     (period, MODES),
     (objectives, MODES),
     (shared, test_sharing.MODES),
     (makespan, test_makespan.MODES),
+    (relaxed, test_relaxing.MODES),
 )
 
 

@@ -31,7 +31,7 @@ from .objective import Objective
 from .ordering import topological
 from .pricing import price_stages
 from .program import Ask, Found, Listed, linked, near_order
-from .relaxing import equal_devices
+from .relaxing import relaxations
 from .shares import share_bound
 from .solution import PlacedSolution, no_plan
 from .task import Task, compile_task
@@ -355,24 +355,21 @@ class _Run:
         return below if limit is None else min(below, limit + 1)
 
     def relax(self, seed: int) -> None:
-        """Solve the problem of as many equal devices, each as good as the best kind at every node and tensor.
-
-        No stage costs more there than on its own device, so its lower bounds hold.  The order of its plan is
-        sliced for the devices that there are.
-        """
-        if not self.objective.plain or self.fleet.overlap or self.task.training or not self.open():
-            return
-        best = equal_devices(self.workload, self.fleet)
-        settings = Settings(time_limit=self.effort.seconds_left() / 2, seed=seed)
-        found = solve(best, Machine(self.fleet.stages), settings)
-        self.bounds.append(Bound("relaxed", found.lower_bound, found.seconds, "claimed"))
-        self.interrupted = found.stopped_because == "interrupted"
-        stage = found.plan.assignment(best.num_nodes)
-        home = [max(stage[v] for v in nodes) for nodes in self.task.members]
-        order = sorted(range(self.task.size), key=lambda v: (home[v], v))
-        listed = Listed(self.task, self.effort, near_order(topological(self.task, order), 1))
-        if listed.complete:
-            self._take(listed, self.upper, self.effort)
+        """Bound the period by equal devices, and slice the order of their plan for those that there are."""
+        for equal in relaxations(self.workload, self.whole) if self.objective.plain else ():
+            if not self.open():
+                return
+            settings = Settings(time_limit=self.effort.seconds_left() / 2, seed=seed)
+            found = solve(equal.graph, Machine(self.fleet.stages), settings)
+            value = -(-found.lower_bound // equal.times)
+            self.bounds.append(Bound("relaxed", value, found.seconds, "claimed"))
+            self.interrupted = found.stopped_because == "interrupted"
+            stage = found.plan.assignment(equal.graph.num_nodes)
+            home = [max(stage[equal.home[v]] for v in nodes) for nodes in self.task.members]
+            order = sorted(range(self.task.size), key=home.__getitem__)
+            listed = Listed(self.task, self.effort, near_order(topological(self.task, order), 1))
+            if listed.complete:
+                self._take(listed, self.upper, self.effort)
 
     # --- other objectives -----------------------------------------------------------------------
 
