@@ -61,11 +61,32 @@ class BlockCut {
     [[nodiscard]] const std::vector<Picoseconds>& amounts() const { return amount_; }
 
     void prepare(const Word* in, const Word* out);
+
+    /// What prepare() and solve() leave: the network with its flow.
+    struct State {
+        FlowNetwork network;
+        std::vector<Node> in, free;
+        std::vector<std::int32_t> place;  // of a free node among the vertices; negative: forced
+        std::vector<std::int32_t> side;   // of a vertex: 1 before In, 2 behind it
+        std::vector<char> forced;         // per vertex of a free node: by restrict()
+        Picoseconds in_amount = 0, free_amount = 0;
+        // q f(S) - p amount(S) for S = In without any free node, at p = 0; and p of the flow.
+        std::int64_t base = 0, p = 0;
+        std::size_t open = 0;  // free nodes that are not forced
+    };
+    /// Whether most of what is in the network is open, so that restrict() pays; never with overflow.
+    [[nodiscard]] bool restrictable() const {
+        return force_ > 0 && 2 * state_.open > state_.free.size();
+    }
+    [[nodiscard]] const State& state() const { return state_; }
+    void restore(const State& state) { state_ = state; }
+    /// As prepare(), for sets that hold those of the state at hand; the flow is kept, which saves most of the next one.
+    void restrict(const Word* in, const Word* out);
     /// Amount of all that is not in Out.
-    [[nodiscard]] Picoseconds most_amount() const { return in_amount_ + free_amount_; }
+    [[nodiscard]] Picoseconds most_amount() const { return state_.in_amount + state_.free_amount; }
 
     /// Whether solve() is exact but bounds for less than In and Out, with the same set, were perhaps not.
-    [[nodiscard]] bool must_solve() const { return free_.empty() && spill_.binds(); }
+    [[nodiscard]] bool must_solve() const { return state_.free.empty() && spill_.binds(); }
 
     Minimum solve(std::int64_t p, Stop& stop, std::int64_t enough = FlowNetwork::kUnlimited);
     /// The minimiser of the last finished solve().
@@ -81,22 +102,18 @@ class BlockCut {
 
     const Instance& g_;
     std::int64_t scale_ = 1, steepest_ = 1, solved_ = 0;
-    FlowNetwork network_;
+    std::int64_t force_ = 0;  // more than all that a cut can gain; 0: too large for int64
+    State state_;
     Spill spill_;
     // What did best in the last solve().
     std::int64_t share_ = Spill::kWhole;
     Spill::Counts counts_ = Spill::Counts::moment;
-    std::vector<Node> in_, free_, queue_, pins_;
-    std::vector<std::int32_t> place_;  // of a free node among the vertices; negative: forced
-    std::vector<std::int32_t> side_;   // of a vertex: 1 before In, 2 behind it
-    std::vector<std::int32_t> seen_;   // per tensor: the last prepare() that met it
+    std::vector<Node> queue_, pins_, joined_;
+    std::vector<std::int32_t> seen_;  // per tensor: the last prepare() that met it
     std::int32_t round_ = 0;
-    Picoseconds constant_ = 0, in_amount_ = 0, free_amount_ = 0;
+    Picoseconds constant_ = 0;
     std::vector<Picoseconds> amount_;
     std::vector<Picoseconds> enter_, leave_;  // per vertex: capacity from the source, to the sink
-    Picoseconds rest_ =
-        0;  // q f(S) - p amount(S) for S = In without any free node, over q, for p = 0
-    std::int64_t p_ = 0;  // of the flow in the network
     std::vector<Word> set_, found_;
 };
 

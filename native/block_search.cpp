@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kCutsPerLook = 10;
 // Work per node of a cut, see Stop::spend.
-constexpr std::int64_t kPerCut = 60;
+constexpr std::int64_t kPerCut = 150;
 constexpr std::int64_t kPerPair = 250;
 
 }  // namespace
@@ -139,10 +139,10 @@ void BlockSearch::find_conflicts(Stop& stop) {
 /// Finds out whether the pair is in conflict; false: nothing is left, or it was stopped.
 bool BlockSearch::settle(Pair& pair, Stop& stop) {
     if (impossible_ || stop()) return false;
-    const auto place = static_cast<std::size_t>(g_.n) * static_cast<std::size_t>(pair.u) +
-                       static_cast<std::size_t>(pair.v);
-    if (pair.cheapest > threshold_ || met_[place] <= threshold_ || compatible(pair.u, pair.v, stop))
-        return true;
+    if (pair.cheapest > threshold_ || met(pair.u, pair.v) <= threshold_) return true;
+    // Nothing lies between: the union of a set that holds u and one that holds v will mostly do.
+    if (pair.between == 0 && met(pair.u, pair.u) <= threshold_ - met(pair.v, pair.v)) return true;
+    if (compatible(pair.u, pair.v, stop)) return true;
     pair.cheapest = threshold_ + 1;
     add_conflict(pair.u, pair.v);
     return true;
@@ -161,7 +161,12 @@ bool BlockSearch::look(Subproblem& sub, Picoseconds& floor, std::vector<Block>& 
     ++looked_;
     has_below_ = has_above_ = false;
     if (!close(sub.in.data(), sub.out.data())) return false;
-    cuts_.prepare(sub.in.data(), sub.out.data());
+    if (sub.state) {
+        cuts_.restore(*sub.state);
+        cuts_.restrict(sub.in.data(), sub.out.data());
+    } else {
+        cuts_.prepare(sub.in.data(), sub.out.data());
+    }
     auto roof = cuts_.most_amount();
     if (roof <= floor) return false;
     const auto q = cuts_.scale();
@@ -211,7 +216,9 @@ bool BlockSearch::look(Subproblem& sub, Picoseconds& floor, std::vector<Block>& 
         p = next;
     }
     choose(sub);
-    return node_ >= 0;
+    if (node_ < 0) return false;
+    sub.state = cuts_.restrictable() ? std::make_shared<BlockCut::State>(cuts_.state()) : nullptr;
+    return true;
 }
 
 /// The node on which both sets disagree, of large amount and with many conflicts that are still open.
@@ -249,7 +256,7 @@ BlockSearch::Result BlockSearch::search(Picoseconds floor, std::int64_t quick, s
     const auto start = looked_;
     std::vector<Subproblem> open;
     open.push_back({std::vector<Word>(words_, 0), std::vector<Word>(words_, 0),
-                    std::min(cuts_.scale() / 2 + 1, cuts_.steepest())});
+                    std::min(cuts_.scale() / 2 + 1, cuts_.steepest()), nullptr});
     while (!open.empty()) {
         if (looked_ - start >= (result.blocks.empty() ? most : quick) || stop.now()) return result;
         auto sub = std::move(open.back());

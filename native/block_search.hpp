@@ -8,6 +8,7 @@
 // amount(S) <= floor((q T - M) / p).  docs/method_cover.md has the proofs.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "bits.hpp"
@@ -52,7 +53,8 @@ class BlockSearch {
    private:
     struct Subproblem {
         std::vector<Word> in, out;
-        std::int64_t p;  // where the parent's bound was best
+        std::int64_t p;                                // where the parent's bound was best
+        std::shared_ptr<const BlockCut::State> state;  // of the parent; null: from nothing
     };
     struct Pair {
         std::int32_t between;
@@ -64,6 +66,10 @@ class BlockSearch {
     void list_pairs();
     void add_conflict(Node u, Node v);
     bool settle(Pair& pair, Stop& stop);
+    [[nodiscard]] Picoseconds met(Node u, Node v) const {
+        return met_[static_cast<std::size_t>(g_.n) * static_cast<std::size_t>(u) +
+                    static_cast<std::size_t>(v)];
+    }
     bool compatible(Node u, Node v, Stop& stop);
     [[nodiscard]] bool has_conflict(const Word* set) const;
     /// Bounds the subproblem and adds the block it meets; true: `node_` is to be branched on.

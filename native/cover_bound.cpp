@@ -9,7 +9,11 @@ namespace {
 
 constexpr std::int64_t kQuick = 1000;       // subproblems of a look for more blocks
 constexpr std::int64_t kFirstProof = 2000;  // subproblems; doubled where they do not suffice
-constexpr std::int64_t kFinest = 2048;  // the last steps are one part in so many of the incumbent
+// Subproblems of all proofs at a threshold, and what part of the incumbent the steps are at least: in the first pass over
+// the thresholds, three times and half as much in each further one; and the part in the last.
+constexpr std::int64_t kFirstPatience = 3000;
+constexpr Picoseconds kFirstParts = 64, kFinest = 2048;
+constexpr std::int64_t kNear = 20;
 constexpr std::size_t kMostBlocks = 20'000;
 constexpr std::size_t kKeptBlocks = 2'000;  // from one call to the next
 constexpr std::size_t kUseful = 30;         // blocks from climbs before the program is solved again
@@ -99,7 +103,7 @@ std::vector<BlockSearch::Block> Cover::climb(const CoverMaster& master, Picoseco
     return found;
 }
 
-Cover::Answer Cover::ask(std::int32_t k, Picoseconds threshold, Stop& stop) {
+Cover::Answer Cover::ask(std::int32_t k, Picoseconds threshold, std::int64_t most, Stop& stop) {
     search_.set_threshold(threshold, stop);
     if (search_.impossible()) return Answer::refuted;
     CoverMaster master(g_.n);
@@ -109,6 +113,7 @@ Cover::Answer Cover::ask(std::int32_t k, Picoseconds threshold, Stop& stop) {
     auto trust = kTrust;
     auto patience = kFirstProof;  // subproblems that the next proof may look at
     auto next_proof = search_.looked();
+    const auto last_look = search_.looked() + most;
     std::vector<double> wish(centre_.size());
     while (known_.size() < kMostBlocks && master.solve(stop)) {
         const auto fewest = master.value();
@@ -133,7 +138,8 @@ Cover::Answer Cover::ask(std::int32_t k, Picoseconds threshold, Stop& stop) {
                 return Answer::refuted;
         }
         if (quiet && search_.looked() >= next_proof) {
-            auto proof = search_.search(enough, kQuick, patience, stop);
+            const auto left = last_look - search_.looked();
+            auto proof = search_.search(enough, kQuick, std::min(patience, left), stop);
             if (proof.complete && proof.blocks.empty()) return Answer::refuted;
             if (proof.blocks.empty()) {
                 next_proof = search_.looked() + patience;
@@ -156,6 +162,7 @@ Cover::Answer Cover::ask(std::int32_t k, Picoseconds threshold, Stop& stop) {
             if (large) return Answer::possible;
             next_proof = 0;
         }
+        if (!useful && search_.looked() >= last_look) return Answer::unknown;
         trust = useful ? kTrust : std::min(1.0, (1 + trust) / 2 + 0.01);
         double total = 0;
         for (const auto w : wish) total += w;
@@ -174,21 +181,35 @@ CoverBound Cover::bound(std::int32_t k, Picoseconds lower, Picoseconds upper, St
     forget();
     const auto first_cut = cuts_.solved();
     const auto first_look = search_.looked();
-    const auto finest = std::max<Picoseconds>(1, upper / kFinest);
-    auto end = upper;  // at end - 1 it could not refute
-    auto step = std::max<Picoseconds>(1, (upper - result.value) / 2);
-    while (result.value < end && step >= finest && !stop.now()) {
-        const auto threshold = std::min(end - 1, result.value + step - 1);
-        const auto answer = ask(k, threshold, stop);
-        if (answer == Answer::refuted) {
-            result.value = threshold + 1;
-            stop.tell(result.value);
-            result.amounts = cuts_.amounts();
-            continue;
+    // First in large steps with short proofs, then finer ones with longer proofs, up to what is possible.
+    auto possible = upper;  // at possible - 1 there is nothing to refute
+    auto patience = kFirstPatience;
+    auto parts = kFirstParts;
+    const auto part = [](Picoseconds whole) { return std::max<Picoseconds>(1, whole / 2); };
+    while (!stop.now()) {
+        const auto finest = std::max<Picoseconds>(1, upper / parts);
+        auto end = possible;  // at end - 1 it could not refute
+        auto step = part(end - result.value);
+        while (result.value < end && step >= finest && !stop.now()) {
+            const auto threshold = std::min(end - 1, result.value + step - 1);
+            const auto answer = ask(k, threshold, patience, stop);
+            if (answer == Answer::refuted) {
+                result.value = threshold + 1;
+                stop.tell(result.value);
+                result.amounts = cuts_.amounts();
+                // The incumbent itself is asked for where it is near.
+                if (end - result.value > upper / kNear)
+                    step = std::min(step, part(end - result.value));
+                continue;
+            }
+            end = threshold;
+            step = std::min(step / 2, part(end - result.value));
+            if (answer == Answer::possible) possible = end;
         }
-        end = threshold;
-        step = std::min(step / 2, std::max<Picoseconds>(1, (end - result.value) / 2));
-        if (answer == Answer::possible) result.exhausted = true;
+        result.exhausted = possible < upper && possible - result.value <= 2 * (upper / kFinest);
+        if (result.value >= possible || (parts >= kFinest && end == possible)) break;
+        parts = std::min(2 * parts, kFinest);
+        patience *= 3;
     }
     result.looked = search_.looked() - first_look;
     result.cuts = cuts_.solved() - first_cut;

@@ -37,7 +37,8 @@ class Cover {
 
    private:
     enum class Answer { refuted, possible, unknown };
-    Answer ask(std::int32_t k, Picoseconds threshold, Stop& stop);
+    /// Gives up after about `most` subproblems.
+    Answer ask(std::int32_t k, Picoseconds threshold, std::int64_t most, Stop& stop);
     /// Climbs from nodes and from blocks of the program, in turn, until many that it would use are found or
     /// each has had its turn.
     std::vector<BlockSearch::Block> climb(const CoverMaster& master, Picoseconds threshold,

@@ -10,6 +10,7 @@ namespace stagewright {
 namespace {
 
 constexpr double kTolerance = 1e-9;
+constexpr std::size_t kPart = 500;
 constexpr std::int32_t kNone = std::numeric_limits<std::int32_t>::min();
 
 }  // namespace
@@ -53,6 +54,12 @@ double CoverMaster::price_of(const std::vector<Word>& block) const {
     return sum;
 }
 
+double CoverMaster::price_of(const std::vector<Node>& nodes) const {
+    double sum = 0;
+    for (const auto v : nodes) sum += prices_[v];
+    return sum;
+}
+
 double CoverMaster::value() const {
     double sum = 0;
     for (const auto p : prices_) sum += p;
@@ -60,7 +67,7 @@ double CoverMaster::value() const {
 }
 
 /// The column that would lower the number of blocks fastest, or kNone.
-std::int32_t CoverMaster::entering() const {
+std::int32_t CoverMaster::entering() {
     auto best = kTolerance;
     auto column = kNone;
     for (std::size_t v = 0; v < n_; ++v)
@@ -68,9 +75,11 @@ std::int32_t CoverMaster::entering() const {
             best = -prices_[v];
             column = -1 - static_cast<std::int32_t>(v);
         }
-    for (std::size_t c = 0; c < columns_.size(); ++c) {
-        double sum = -1;
-        for (const auto v : columns_[c]) sum += prices_[v];
+    // A part of the columns at a time, from where the last search ended, until one is found.
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+        if (i >= kPart && i % kPart == 0 && column != kNone) break;
+        const auto c = next_++ % columns_.size();
+        const auto sum = price_of(columns_[c]) - 1;
         if (sum > best) {
             best = sum;
             column = static_cast<std::int32_t>(c);
@@ -115,6 +124,8 @@ bool CoverMaster::pivot(std::int32_t column) {
         for (std::size_t v = 0; v < n_; ++v) other[v] -= way_[r] * row[v];
     }
     primal_[leaving] = longest;
+    const auto gain = column < 0 ? prices_[-1 - column] : 1 - price_of(columns_[column]);
+    for (std::size_t v = 0; v < n_; ++v) prices_[v] += gain * row[v];
     basis_[leaving] = column;
     return true;
 }
@@ -170,12 +181,13 @@ bool CoverMaster::solve(Stop& stop) {
     const auto most = static_cast<std::int64_t>(50 * n_ + 1000);
     for (std::int64_t i = 0; i < most; ++i) {
         if (stop()) return false;
-        stop.spend(static_cast<std::int64_t>(n_ * n_ + 10 * columns_.size()));
-        price();
+        stop.spend(static_cast<std::int64_t>(n_ * n_ / 2 + 3 * columns_.size()));
         const auto column = entering();
-        if (column == kNone) return true;
-        if (!pivot(column)) return true;
-        if (++pivots_ % renew == 0) invert();
+        if (column == kNone || !pivot(column)) break;
+        if (++pivots_ % renew == 0) {
+            invert();
+            price();
+        }
     }
     price();
     return true;

@@ -34,7 +34,8 @@ class CoverMaster {
 
    private:
     void price();
-    [[nodiscard]] std::int32_t entering() const;
+    [[nodiscard]] double price_of(const std::vector<Node>& nodes) const;
+    [[nodiscard]] std::int32_t entering();
     bool pivot(std::int32_t column);
     void invert();
     void direction(std::int32_t column, std::vector<double>& result) const;
@@ -45,6 +46,7 @@ class CoverMaster {
     std::vector<double> inverse_;             // of the basis, n * n, by rows
     std::vector<double> primal_, demand_, prices_, way_;
     std::int64_t pivots_ = 0;
+    std::size_t next_ = 0;  // column to look at
 };
 
 }  // namespace stagewright
