@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -259,7 +260,10 @@ class Portfolio:
             self._task("exact", 3, self._proof, known, 2 * work),
         ]
         if self.reduced.memory_binds:
-            tasks.append(self._task("thinned", 5, self._thin, known, 4 * work))
+            thinned = max(2 * work, 0.1 * limit)
+            # What minimum cuts contracted in the rounds before; in this one they may still go on.
+            thin = partial(self._thin, self._contracted or self.reduced)
+            tasks.append(self._task("thinned", 5, thin, known, thinned))
         if known.number == 2:
             evolve = min(self.settings.evolve_work, 0.05 * limit)
             tasks.append(self._task("evolve", 4, self._evolve, known, evolve))
@@ -451,29 +455,33 @@ class Portfolio:
         bound = replace(relaxed.bound, seconds=time.perf_counter() - start)
         if relaxed.block is None:
             return Outcome("skeleton", bounds=(bound,), more=relaxed.more)
-        full = small.expand(relaxed.block.tolist(), self.graph.num_nodes)
-        block = np.array([full[nodes[0]] for nodes in self.reduced.members], np.int32)
-        found, best = self._priced(block, effort)
+        found, best = self._priced(self._own(small, relaxed.block), effort)
         return Outcome("skeleton", found, best, (bound,), more=relaxed.more)
 
-    def _thin(self, known: Known, effort: Effort) -> Outcome:
+    def _thin(self, problem: Problem, known: Known, effort: Effort) -> Outcome:
         """Bound from below, and plan, without nodes that make too many ideals, fewer in each round."""
         upper = min(known.best.bottleneck, self.reduced.refusal)
-        if self.reduced.num_nodes > _MOST_THINNED:
+        if problem.num_nodes > _MOST_THINNED:
             return Outcome("thinned")
         if effort.work < self._thinned_from:
             return Outcome("thinned", more=True)
         start = time.perf_counter()
         limits = replace(self.settings.brief, max_ideals=_THINNED << (known.number - 1))
-        thinned = Thinning.of(self.reduced, known.lower, upper, limits, effort)
+        whole = problem is not self.reduced
+        thinned = Thinning.of(problem, known.lower, upper, limits, effort, whole=whole)
         bound = Bound("thinned", thinned.lower, time.perf_counter() - start, "exhaustive")
         bounds = (bound,) if thinned.lower > 0 else ()
-        plans = [self._priced(block, effort)[1] for block in thinned.plans]
+        plans = [self._priced(self._own(problem, b), effort)[1] for b in thinned.plans]
         best = min(plans, key=lambda found: found.bottleneck, default=None)
         gained = thinned.lower > 0 or (best is not None and best.bottleneck < upper)
-        # What took its time for nothing is tried again with four times as much.
-        self._thinned_from = 0 if gained else 4 * effort.work
+        # What took its time for nothing is tried again with twice as much.
+        self._thinned_from = 0 if gained else 2 * effort.work
         return Outcome("thinned", best=best, bounds=bounds, more=thinned.more)
+
+    def _own(self, small: Problem, block: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """Return the blocks of the reduced problem from those of a contracted one."""
+        full = small.expand(block.tolist(), self.graph.num_nodes)
+        return np.array([full[nodes[0]] for nodes in self.reduced.members], np.int32)
 
     def _priced(self, block: npt.NDArray[np.int32], effort: Effort) -> tuple[Found, Found]:
         """Return a plan of the reduced problem as searches price it, and with its true bottleneck."""

@@ -12,10 +12,12 @@ from tests.solver import brute
 from tests.solver.random_graphs import random_case
 
 from stagewright.effort import Effort
+from stagewright.exact.must_link import contract_by_cuts
 from stagewright.exact.pricing import Pricing
 from stagewright.exact.program import ExactLimits, list_ideals
 from stagewright.exact.thinning import Thinning, leave_out, thin
 from stagewright.machine import Machine
+from stagewright.plans import Plan, problems_of
 from stagewright.problem import Flow, Problem, compile_problem
 from stagewright.reduce import reduce_problem
 from stagewright.search.orders import Found
@@ -99,6 +101,30 @@ def test_bounds_and_plans_of_graphs_with_too_many_ideals() -> None:
     assert without > 20
     assert shown > 20
     assert reached > 20
+
+
+def test_contraction_by_cuts_first() -> None:
+    """What is contracted for an incumbent is whole enough to prove it optimal."""
+    proven = contracted = 0
+    for seed in range(300):
+        graph, machine = random_case(seed, max_nodes=7)
+        problem = compile_problem(graph, machine)
+        if not problem.memory_binds or problem.limit is not None:
+            continue
+        best = brute.graph_optimum(graph, machine, relaxed=False, best_orders=True)
+        small, _ = contract_by_cuts(problem.counting_alive(), best, ENDLESS)
+        assert small is not None
+        contracted += small.num_nodes < problem.num_nodes
+        found = Thinning.of(small, 0, best + 1, ExactLimits(), ENDLESS, whole=True)
+        assert found.lower == best, f"seed {seed}"
+        blocks = [small.expand(block.tolist(), graph.num_nodes) for block in found.plans]
+        plans = [Plan.from_assignment(graph, block) for block in blocks]
+        assert all(not problems_of(graph, machine, plan) for plan in plans)
+        closed = Thinning.of(small, 0, best, ExactLimits(), ENDLESS, whole=True)
+        assert closed.lower == best
+        proven += not closed.plans
+    assert proven > 20
+    assert contracted > 20
 
 
 def test_precedence_leads_through_what_is_left_out() -> None:

@@ -282,12 +282,24 @@ class Thinning:
 
     @classmethod
     def of(
-        cls, problem: Problem, lower: int, upper: int, limits: ExactLimits, effort: Effort
+        cls,
+        problem: Problem,
+        lower: int,
+        upper: int,
+        limits: ExactLimits,
+        effort: Effort,
+        *,
+        whole: bool = False,
     ) -> Thinning:
-        """Bound plans below `upper`; `lower` is any valid lower bound, in picoseconds."""
+        """Bound plans below `upper`; `lower` is any valid lower bound, in picoseconds.
+
+        `problem` may be contracted: then only plans below `upper` need to have survived.  Where nothing needs to be
+        left out, the exact method does the same unless it has a larger problem: that is asked here with `whole`.
+        """
+        problem = replace(problem, alive=False)  # peaks are counted as they are
         thinned = thin(problem, upper - 1, limits, effort)
-        if thinned is None or not thinned.gone:
-            return cls(more=thinned is None)  # without any, the exact method does the same
+        if thinned is None or not (thinned.gone or whole):
+            return cls(more=thinned is None)
         placing = Placing(problem, thinned)
         plans: list[npt.NDArray[np.int32]] = []
         shown, threshold, share = lower, upper - 1, _FIRST
