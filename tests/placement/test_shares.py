@@ -129,3 +129,11 @@ def test_memory_left_out_first() -> None:
         found = solve_placed(workload, fleet, time_limit=20)
     assert found.bottleneck == found.lower_bound
     assert "shares" in {bound.method for bound in found.bounds}
+
+
+def test_out_of_time() -> None:
+    """All devices of a kind cost as much as all of another one where the search starts."""
+    task = compile_task(*two_kinds())
+    bound = share_bound(task, deadline=0.0)
+    assert bound.value == Shop.of(task).bound([1, 2], [0, 0])
+    assert bound.value < share_bound(task).value

@@ -286,7 +286,8 @@ class _Run:
     def share(self) -> None:
         """Bound the period by the program that shares all work out in fractions."""
         if self.objective.plain and self.open():
-            self.bounds.append(share_bound(self.whole))
+            deadline = time.perf_counter() + self.effort.seconds_left() / 8
+            self.bounds.append(share_bound(self.whole, deadline))
 
     def prove(self) -> bool:
         """Raise the threshold until the best plan is proven; False where that is done.

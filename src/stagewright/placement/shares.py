@@ -17,6 +17,7 @@ it, which the plan file states.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -103,19 +104,22 @@ class Shop:
         return max(0, -(-cost // sold))
 
 
-def share_bound(task: Task) -> Bound:
-    """Return the bound with its prices as witness; 0 without one where all devices are alike."""
+def share_bound(task: Task, deadline: float = math.inf) -> Bound:
+    """Return the bound with its prices as witness; 0 without one where all devices are alike.
+
+    The search for prices ends at `deadline`, on the clock of ``time.perf_counter``.
+    """
     start = time.perf_counter()
     shop = Shop.of(task)
     value, witness = 0, None
     if len(shop.counts) > 1 and any(map(any, shop.work)):
-        hours, sizes = _prices(shop)
+        hours, sizes = _prices(shop, deadline)
         value = shop.bound(hours, sizes)
         witness = {"hours": hours, "sizes": sizes} if value else None
     return Bound("shares", value, time.perf_counter() - start, "recomputed", witness)
 
 
-def _prices(shop: Shop) -> tuple[list[int], list[int]]:
+def _prices(shop: Shop, deadline: float) -> tuple[list[int], list[int]]:
     """Return good prices per picosecond and byte: a concave function of few variables, by the ellipsoid method.
 
     Variables are the part of the whole price that each kind's hours have (the last one is what is left), and for
@@ -143,6 +147,8 @@ def _prices(shop: Shop) -> tuple[list[int], list[int]]:
     shape = np.eye(size) * size * _RADIUS**2
     best, found = 0.0, (np.full(kinds, 1 / kinds), np.zeros(len(limited)))
     for _ in range(_ROUNDS * size):
+        if time.perf_counter() > deadline:
+            break
         hours = np.append(centre[: kinds - 1], 1 - centre[: kinds - 1].sum())
         bytes_ = centre[kinds - 1 :]
         cut = _outside(hours, bytes_, limited, most)
