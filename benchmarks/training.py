@@ -4,7 +4,10 @@
 The first table plans profiles of PipeDream (one minibatch is a microbatch) for equal devices: what the schedule, recomputation
 and replicas are worth within a limit of memory, how long the exact program takes, and what the checker says.
 
-The second trains a stack of blocks as two processes with torch.distributed.pipelining over gloo, one thread each.  The
+The second holds interleaved chunks against 1F1B: more boundaries make the period longer, and the bubble is a part of what it was.
+A step is that of all microbatches, bubble included; its factor is that of 1F1B over that of the row.
+
+The third trains a stack of blocks as two processes with torch.distributed.pipelining over gloo, one thread each.  The
 joint graph of the blocks is profiled node by node in this process, a hop is timed between the two, the plan is made
 for two devices, and the same schedule runs.  Memory is what a process holds beyond what it held before it had its
 stage, at most during the last of its steps (VmHWM, with freed tensors given back at once).  Beside what a
@@ -33,6 +36,7 @@ from benchmarks.common import INSTANCES, header, row, table
 from stagewright.errors import InfeasibleError, LimitError
 from stagewright.placement.backward import training_workload
 from stagewright.placement.devices import Fleet, Kind, Link
+from stagewright.placement.interleaved_method import solve_interleaved
 from stagewright.placement.method import PlacedSolution, solve_placed
 from stagewright.placement.schedule import Schedule
 from stagewright.placement.workload import Workload, evaluate
@@ -48,13 +52,16 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"name": "1f1b", "replicas": 4},
     {"name": "1f1b", "recompute": "auto", "replicas": 4},
 )
+CHUNKS = (("never", None, (1, 2, 3, 4)), ("auto", 1, (1, 2)))
+"""Choices to recompute, the limit of memory in that of the profile, and numbers of chunks; one is 1F1B."""
+
 RUNS = (("gpipe", "never"), ("1f1b", "never"), ("gpipe", "always"), ("1f1b", "always"))
 MIB = 2**20
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--parts", nargs="*", default=["plans", "runs"], help="plans, runs")
+    parser.add_argument("--parts", nargs="*", default=["plans", "chunks", "runs"], help="these")
     parser.add_argument("--only", default="", help="profiles whose name holds this")
     parser.add_argument("--devices", type=int, default=8, help="of the planned machine (8)")
     parser.add_argument("--microbatches", type=int, default=8, help="per step (8)")
@@ -68,10 +75,11 @@ def main() -> int:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     wrong = 0
-    if "plans" in options.parts and not INSTANCES.exists():
+    if not INSTANCES.exists():
         print(f"skipped: no instances at {INSTANCES}", file=sys.stderr)
-    elif "plans" in options.parts:
-        wrong += plans(options)
+    else:
+        wrong += plans(options) if "plans" in options.parts else 0
+        wrong += chunks(options) if "chunks" in options.parts else 0
     if "runs" in options.parts:
         runs(options)
     return 1 if wrong else 0
@@ -110,6 +118,56 @@ def plans(options: argparse.Namespace) -> int:
             report = PlacedResult(workload, fleet, found, 0).check(options.exhaustive)
             wrong += not report.valid
             row([*said, *_plan_cells(workload, fleet, found), f"{seconds:.2f}", _said(report)])
+    return wrong
+
+
+def chunks(options: argparse.Namespace) -> int:
+    """Print plans of interleaved chunks beside those of 1F1B; return how many the checker refused."""
+    header("Interleaved chunks and 1F1B")
+    columns = "profile|limit GiB|recompute|chunks|period ms|status|bubble|step ms|1F1B / step|seconds|check"
+    table(columns.split("|"))
+    wrong = 0
+    for name, most in PROFILES:
+        if options.only not in name:
+            continue
+        path = INSTANCES / "raw" / f"{name}.graph.txt"
+        workload = training_workload(load(path), None, path)
+        for choice, limited, numbers in CHUNKS:
+            limit, before = most if limited else None, 0
+            for many in numbers:
+                schedule = Schedule(
+                    "interleaved" if many > 1 else "1f1b",
+                    options.microbatches,
+                    recompute=choice,  # type: ignore[arg-type]  # one of CHUNKS
+                    chunks=many,
+                )
+                kind = Kind("gpu", options.devices, Link(10 * 10**9), memory_limit=limit)
+                fleet = Fleet((kind,), schedule=schedule)
+                said = [name, f"{limit / 2**30:.3g}" if limit else "-", choice, many]
+                start = time.perf_counter()
+                solve = solve_interleaved if many > 1 else solve_placed
+                try:
+                    found = solve(workload, fleet, time_limit=options.time_limit)
+                except (InfeasibleError, LimitError) as error:
+                    why = "proven: no plan" if isinstance(error, InfeasibleError) else "none found"
+                    row([*said, "-", why, *"---", f"{time.perf_counter() - start:.2f}", "-"])
+                    continue
+                seconds = time.perf_counter() - start
+                report = PlacedResult(workload, fleet, found, 0).check(options.exhaustive)
+                wrong += not report.valid
+                stages = len(found.plan.stages)
+                step = schedule.step(stages, found.bottleneck)
+                before = before or step
+                proven = found.bottleneck == found.lower_bound
+                cells = [
+                    f"{found.bottleneck / 1e9:.3f}",
+                    "optimal" if proven else f"{found.lower_bound / found.bottleneck:.3f}",
+                    f"{float(schedule.bubble(stages)):.3f}",
+                    f"{step / 1e9:.1f}",
+                    f"{before / step:.3f}",
+                    f"{seconds:.2f}",
+                ]
+                row([*said, *cells, _said(report)])
     return wrong
 
 

@@ -47,6 +47,7 @@ class Rounds {
             plan.answer = Answer::no;
             return plan;
         }
+        if (question_.width == 0) return plan;
         layer_.assign(static_cast<std::size_t>(count_), {});
         layer_[0].push_back(add(std::vector<std::int64_t>(stride_, 0), {-1, -1, 0}));
         for (std::int32_t t = 0; t < stages; ++t) {

@@ -19,8 +19,9 @@ struct Interleaving {
 };
 
 struct InterleavingQuestion {
-    Picoseconds below = 0;         // the load of every device
-    std::int64_t width = 0;        // labels kept per stage and ideal
+    Picoseconds below = 0;  // the load of every device
+    std::int64_t width =
+        0;  // labels kept per stage and ideal; with none, only the least sum is found
     std::int64_t most_labels = 0;  // in all; more count as not kept
 };
 

@@ -38,13 +38,15 @@ from .workload import PlacedPlan, Workload, costs_of, problems_of
 
 __all__ = ["period_of", "solve_interleaved"]
 
-_WIDTHS: Final = (4, 32, 256, 2048, 2**40)
+_WIDTHS: Final = (0, 4, 32, 256, 2048, 2**40)
 _MOST_LABELS: Final = 2_000_000
 _MOST_IDEALS: Final = 30_000
 _EXACT_IDEALS: Final = 3_000
 """Ideals that are listed in full, and among which thresholds are narrowed down to a picosecond."""
 
-_GRAIN: Final = 4096
+_GRAINS: Final = (256, 4096)
+"""Parts of a period to which thresholds are narrowed down among more ideals, without labels and with them."""
+
 _ATTEMPTS: Final = 8
 _NO_LIMIT: Final = 2**62
 
@@ -164,9 +166,10 @@ class _Run:
         """
         start = time.perf_counter()
         least = self.lower
-        for width in _WIDTHS:
+        for width in _WIDTHS[0 if proof else 1 :]:
             high = self.upper
-            grain = 0 if listed.count <= _EXACT_IDEALS else least // _GRAIN
+            small = proof and listed.count <= _EXACT_IDEALS
+            grain = 0 if small else least // _GRAINS[width > 0]
             while least + grain < high and self.open():
                 middle = (least + high + 1) // 2
                 answer = self._ask(listed, middle, width)
@@ -271,9 +274,13 @@ class _Run:
 
     def search_orders(self, longest: float) -> None:
         """Search along orders of the classes: that of a plan of as many stages, wider each time."""
-        end = time.perf_counter() + longest
+        whole, self.effort = self.effort, self.effort.until(time.perf_counter() + longest)
+        self._search_orders()
+        self.effort = whole
+
+    def _search_orders(self) -> None:
         order, width = self._first_order(), 1
-        while self.open() and width < self.task.size and time.perf_counter() < end:
+        while self.open() and width < self.task.size:
             listed = Listed(
                 self.task,
                 self.effort if self.best else Effort.within(3600),
