@@ -15,6 +15,7 @@ from tests.placement.schedules import brute_force, random_fleet, random_training
 
 from stagewright.errors import InfeasibleError, InputError, LimitError
 from stagewright.graph import GraphBuilder
+from stagewright.placement.backward import training_workload
 from stagewright.placement.devices import Fleet, Kind, Link
 from stagewright.placement.method import solve_placed
 from stagewright.placement.objective import Objective
@@ -153,7 +154,7 @@ def test_memory_decides_between_the_schedules() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"name": "zb"}, "schedule: expected gpipe or 1f1b, got 'zb'"),
+        ({"name": "zb"}, "schedule: expected gpipe, 1f1b or interleaved, got 'zb'"),
         ({"microbatches": 0}, "microbatches: expected a whole number from 1"),
         ({"replicas": True}, "replicas: expected a whole number from 1"),
         ({"optimizer": "lion"}, "optimizer: expected one of sgd, momentum, adam, adam-mixed, or"),
@@ -189,3 +190,26 @@ def test_cheapest_devices_of_a_rate() -> None:
     found = solve_placed(layers(params=0), machine, objective=Objective("cost", 6))
     seats = [machine.seat_at(device) for device in found.plan.devices]
     assert found.value == found.value_bound == sum(seat.replicas for seat in seats) == 6
+
+
+@pytest.mark.parametrize("seed", [7, 30, 53])
+def test_memory_is_made_smaller_by_no_more_than_needed(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Peaks exceed what the program counts; halving the difference finds better plans than all of it at once."""
+    rng = random.Random(seed)
+    builder = GraphBuilder("narrowing")
+    for i in range(24):
+        builder.add_node(f"n{i}", work=rng.randint(5, 30))
+        builder.add_param(rng.randint(1, 20) * (i + 1), [i])
+        if i:
+            builder.add_tensor(i - 1, [i], nbytes=rng.randint(20, 40) * (30 - i))
+    workload = training_workload(builder.build(), None, None)
+    kind = Kind("gpu", 4, Link(10**12), memory_limit=rng.randint(8000, 30000))
+    machine = Fleet((kind,), schedule=Schedule("1f1b", microbatches=4, replicas=2))
+    found = solve_placed(workload, machine, time_limit=20)
+    assert not problems_of(workload, machine, found.plan)
+    monkeypatch.setattr("stagewright.placement.method._HALVINGS", 0)
+    at_once = solve_placed(workload, machine, time_limit=20)
+    assert found.lower_bound <= found.bottleneck < at_once.bottleneck
+    assert found.lower_bound == at_once.lower_bound

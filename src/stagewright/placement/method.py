@@ -28,7 +28,7 @@ from .bounds import ceiling, require_seats, simple_bound
 from .devices import Fleet
 from .merges import reduce_task
 from .objective import Objective
-from .ordering import topological
+from .ordering import drawn_order, topological
 from .pricing import price_stages
 from .program import Ask, Found, Listed, linked, near_order
 from .relaxing import relaxations
@@ -47,6 +47,9 @@ _SMALL: Final = 2**19
 
 _STALE: Final = 6
 """Rounds without a better plan after which a search with the same width ends."""
+
+_HALVINGS: Final = 10
+"""Of the margin between what the program counts of memory and what plans hold."""
 
 _STATES: Final = 20_000
 """Sets of nodes that the search for the order of least peak of a stage may look at."""
@@ -164,26 +167,7 @@ class _Run:
 
     def _order(self, generator: random.Random) -> list[int]:
         """Return an order that is topological and keeps the stages of the best plan together."""
-        home = self._stage_of_best()
-        waiting = [0] * self.task.size
-        for row in self.task.after:
-            for w in row:
-                waiting[w] += 1
-        # Depth first in a random order of what is ready, stage by stage.
-        ready = [(home[v], generator.random(), v) for v in range(self.task.size) if not waiting[v]]
-        order: list[int] = []
-        while ready:
-            first = min(row[0] for row in ready)
-            number = next(i for i in range(len(ready) - 1, -1, -1) if ready[i][0] == first)
-            v = ready.pop(number)[2]
-            order.append(v)
-            new = []
-            for w in self.task.after[v]:
-                waiting[w] -= 1
-                if not waiting[w]:
-                    new.append((home[w], generator.random(), w))
-            ready += sorted(new)
-        return order
+        return drawn_order(self.task, self._stage_of_best(), generator)
 
     def _stage_of_best(self) -> list[int]:
         if self.best is None:
@@ -205,21 +189,43 @@ class _Run:
         What a stage truly holds may exceed the working set that the program counts.  Then the memory is
         made smaller by as much, a few times over.
         """
-        margin, better = 0, False
+        margin, better, tight = 0, False, 0
         for _ in range(4):
             found, first = first or listed.best(below, effort, margin, self.ask), None
             self.interrupted = self.interrupted or found.interrupted
             if found.answer != "yes":
-                return better
+                break
             plan = self._ordered(found)
             true, excess = self._judge(plan, margin)
             if true is not None and true < self.upper:
                 self.best, better = (true, plan), True
             if not excess or (true is not None and true <= found.value):
-                return better
+                break
+            tight = margin if true is None else tight
             margin += excess
             below = min(below, self.upper)
+        if better and tight < margin:
+            self._narrow(listed, tight, margin, effort)
         return better
+
+    def _narrow(self, listed: Listed, low: int, high: int, effort: Effort) -> None:
+        """Look for better plans between a margin whose best plan did not fit and one that left none."""
+        for _ in range(_HALVINGS):
+            middle = (low + high) // 2
+            if middle == low or not self.open():
+                return
+            found = listed.best(self.upper, effort, middle, self.ask)
+            self.interrupted = self.interrupted or found.interrupted
+            if found.answer == "unknown":
+                return
+            plan = self._ordered(found) if found.answer == "yes" else None
+            true = None if plan is None else self._judge(plan, middle)[0]
+            if plan is not None and true is None:
+                low = middle
+            else:
+                high = middle
+            if plan is not None and true is not None and true < self.upper:
+                self.best = true, plan
 
     def _ordered(self, found: Found) -> PlacedPlan:
         """Return the plan with nodes in an order that works; of least peak where memory binds."""
@@ -249,7 +255,8 @@ class _Run:
         self.judged = plan, costs
         excess = 0
         if any(self.whole.working_set):
-            working_set = dict(self._working_sets())
+            rows = zip(self.whole.members, self.whole.working_set, strict=True)
+            working_set = {v: size for nodes, size in rows for v in nodes}
             excess = max(
                 cost.peak_bytes - max(cost.resting_bytes, *(working_set[v] for v in nodes))
                 for cost, nodes in zip(costs, plan.stages, strict=True)
@@ -258,10 +265,6 @@ class _Run:
         fits = not wrong and self.objective.keeps_limits(costs)
         value = self.objective.value(self.fleet, plan, costs) if fits else None
         return value, max(0, excess - margin)
-
-    def _working_sets(self) -> list[tuple[int, int]]:
-        rows = zip(self.whole.members, self.whole.working_set, strict=True)
-        return [(v, size) for nodes, size in rows for v in nodes]
 
     # --- proof ----------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import heapq
+import random
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -14,7 +15,7 @@ from ..problem import Flow
 from .task import Task
 from .workload import Workload
 
-__all__ = ["ordered_stage", "topological"]
+__all__ = ["drawn_order", "ordered_stage", "topological"]
 
 _STATES: Final = 20_000
 """Sets of nodes that the search for the order of least peak may look at."""
@@ -49,4 +50,27 @@ def topological(task: Task, wanted: Sequence[int]) -> list[int]:
             waiting[w] -= 1
             if not waiting[w]:
                 heapq.heappush(ready, rank[w])
+    return order
+
+
+def drawn_order(task: Task, home: Sequence[int], generator: random.Random) -> list[int]:
+    """Return a random topological order in which the stages that `home` has for the classes stay together."""
+    waiting = [0] * task.size
+    for row in task.after:
+        for w in row:
+            waiting[w] += 1
+    # Depth first in a random order of what is ready, stage by stage.
+    ready = [(home[v], generator.random(), v) for v in range(task.size) if not waiting[v]]
+    order: list[int] = []
+    while ready:
+        first = min(row[0] for row in ready)
+        number = next(i for i in range(len(ready) - 1, -1, -1) if ready[i][0] == first)
+        v = ready.pop(number)[2]
+        order.append(v)
+        new = []
+        for w in task.after[v]:
+            waiting[w] -= 1
+            if not waiting[w]:
+                new.append((home[w], generator.random(), w))
+        ready += sorted(new)
     return order
