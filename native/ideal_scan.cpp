@@ -94,8 +94,10 @@ class IdealGraph::Scan {
         return forward ? static_cast<std::int32_t>(all_.size()) - 1 : 0;
     }
     void reach(std::int32_t j, bool forward);
-    void reach_by_tree(std::int32_t j, bool forward, std::int32_t beyond);
-    void plant();
+    [[nodiscard]] std::int32_t beyond(const Candidate& from, bool forward) const;
+    Answer sweep(bool forward, Stop& stop);
+    bool reaches(std::int32_t i, std::int32_t j, bool forward);
+    void plant(bool forward);
     bool reach_from(Layer& layer, std::int32_t j, bool forward);
     void mark(std::int32_t j, bool on);
     [[nodiscard]] Picoseconds paid_twice(std::int32_t i) const;
@@ -113,6 +115,7 @@ class IdealGraph::Scan {
     std::unique_ptr<IdealTree> tree_;    // of all_, once their lists have taken long
     std::int64_t listing_ = 0;           // work of this pass that comparing lists took
     std::int32_t step_ = 1;              // the candidate in turn, from the start
+    std::int32_t layer_ = 0, unit_ = 0;  // in turn, of the tree
     std::size_t first_ = 0;              // layers before can reach nothing any more
     std::vector<std::int32_t> missing_;  // of the tensors live at the candidate in turn
     bool marked_ = false;
@@ -197,55 +200,75 @@ bool IdealGraph::Scan::reach_from(Layer& layer, std::int32_t j, bool forward) {
     return false;
 }
 
-/// From now on looks for what reaches a candidate in a tree of them all.
-void IdealGraph::Scan::plant() {
+/// At least so many blocks are beyond a candidate.
+std::int32_t IdealGraph::Scan::beyond(const Candidate& from, bool forward) const {
+    const auto rest = forward ? total_ - from.work : from.work;
+    return std::max(from.fewest[forward ? kBehind : kBefore],
+                    ceil_div(rest + from.live, threshold_));
+}
+
+/// From now on looks for what is not reached yet by sweeps over a tree of all candidates.
+void IdealGraph::Scan::plant(bool forward) {
     std::vector<IdealTree::Item> items;
     items.reserve(all_.size());
     for (const auto& one : all_) items.push_back({one.window, one.work, lists_->of(one.ideal)});
-    tree_ = std::make_unique<IdealTree>(g_.instance_, items, k_ + 1);
-    for (std::size_t j = 0; j < all_.size(); ++j)
-        if (distance_[j] <= k_) tree_->reach(static_cast<std::int32_t>(j), distance_[j]);
-    work_ += kPlanted * static_cast<std::int64_t>(all_.size());
+    tree_ = std::make_unique<IdealTree>(g_.instance_, items);
+    const auto candidates = static_cast<std::int32_t>(all_.size());
+    for (std::int32_t step = 0; step < candidates; ++step) {
+        const auto j = forward ? step : candidates - 1 - step;
+        if (distance_[j] <= k_)
+            tree_->reach(j, distance_[j]);
+        else if (step <= step_)
+            tree_->close(j);
+    }
+    work_ += kPlanted * candidates;
+    layer_ = unit_ = 0;
 }
 
-void IdealGraph::Scan::reach_by_tree(std::int32_t j, bool forward, std::int32_t beyond) {
-    const auto& to = all_[j];
-    if (beyond >= k_) return;
+/// Whether a block of cost <= threshold leads from i to j.
+bool IdealGraph::Scan::reaches(std::int32_t i, std::int32_t j, bool forward) {
+    const auto &from = all_[i], &to = all_[j];
+    ++pairs;
     mark(j, true);
-    const auto looks = tree_->looks;
-    tree_->search(
-        {to.window, to.work, missing_.data(), threshold_, forward}, k_ - beyond,
-        [&](std::int32_t i) {
-            const auto& from = all_[i];
-            ++pairs;
-            work_ += kPair + kCompared;
-            const auto work = std::abs(to.work - from.work);
-            if (work + std::abs(to.live - from.live) > threshold_) return false;
-            if (!(forward ? contains(to.window, from.window) : contains(from.window, to.window)))
-                return false;
-            work_ += kListed + kTensor * static_cast<std::int64_t>(lists_->of(from.ideal).size());
-            if (work + from.live + to.live - paid_twice(i) > threshold_) return false;
-            parent_[j] = i;
-            distance_[j] = distance_[i] + 1;
-            return true;
-        });
-    work_ += kLook * (tree_->looks - looks);
-    if (parent_[j] >= 0) tree_->reach(j, distance_[j]);
+    const auto cost = std::abs(to.work - from.work) + from.live + to.live - paid_twice(i);
+    mark(j, false);
+    return cost <= threshold_ && (forward ? contains(to.window, from.window)
+                                          : contains(from.window, to.window));
+}
+
+Answer IdealGraph::Scan::sweep(bool forward, Stop& stop) {
+    const auto goal = end(forward);
+    for (; layer_ < k_ && distance_[goal] > k_; ++layer_, unit_ = 0) {
+        if (unit_ == 0)
+            for (std::size_t j = 0; j < all_.size(); ++j)
+                if (const auto item = static_cast<std::int32_t>(j);
+                    tree_->is_open(item) && layer_ + 1 + beyond(all_[j], forward) > k_)
+                    tree_->close(item);
+        for (; unit_ < tree_->units(); ++unit_) {
+            if (stop()) return Answer::unknown;
+            const auto looks = tree_->looks;
+            tree_->sweep(unit_, layer_, threshold_, forward, [&](std::int32_t j, std::int32_t i) {
+                if (!reaches(i, j, forward)) return false;
+                parent_[j] = i;
+                distance_[j] = layer_ + 1;
+                return true;
+            });
+            stop.spend(kLook * (tree_->looks - looks));
+        }
+    }
+    if (distance_[goal] > k_) return Answer::no;
+    // What no sweep reached is further away than all that were made.
+    for (std::size_t j = 0; j < all_.size(); ++j)
+        if (tree_->is_open(static_cast<std::int32_t>(j))) distance_[j] = layer_ + 1;
+    return Answer::yes;
 }
 
 /// Tries to reach a candidate with as few blocks as can be.
 void IdealGraph::Scan::reach(std::int32_t j, bool forward) {
-    const auto& to = all_[j];
-    const auto beyond =
-        forward ? std::max(to.fewest[kBehind], ceil_div(total_ - to.work + to.live, threshold_))
-                : std::max(to.fewest[kBefore], ceil_div(to.work + to.live, threshold_));
-    if (tree_) {
-        reach_by_tree(j, forward, beyond);
-        return;
-    }
+    const auto least = beyond(all_[j], forward);
     const auto reached = static_cast<std::int32_t>(layers_.size());
     for (auto used = static_cast<std::int32_t>(first_); used < reached; ++used) {
-        if (used + 1 + beyond > k_) return;
+        if (used + 1 + least > k_) return;
         auto& layer = layers_[used];
         if (!reach_from(layer, j, forward)) {
             // Layers grow from those before them only.
@@ -278,14 +301,15 @@ Answer IdealGraph::Scan::pass(Picoseconds threshold, bool forward, Stop& stop) {
     if (threshold < 1) return Answer::no;
     const auto tree_after =
         tree_after_ >= 0 ? tree_after_ : std::max(kListedLong, kPlanted * candidates);
-    for (; step_ < candidates; ++step_) {
+    for (; !tree_ && step_ < candidates; ++step_) {
         if (stop()) return Answer::unknown;
         const auto j = forward ? step_ : candidates - 1 - step_;
         reach(j, forward);
         mark(j, false);
-        if (!tree_ && listing_ >= tree_after) plant();
+        if (listing_ >= tree_after) plant(forward);
         stop.spend(std::exchange(work_, 0));
     }
+    if (tree_) return sweep(forward, stop);
     return parent_[end(forward)] >= 0 ? Answer::yes : Answer::no;
 }
 

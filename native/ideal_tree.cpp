@@ -11,27 +11,33 @@ namespace stagewright {
 
 namespace {
 
-constexpr std::int32_t kLeaf = 4;      // items that are not divided further
+constexpr std::int32_t kUnit = 512;    // items of a unit, at most
 constexpr std::int32_t kSample = 128;  // of them decide where a part is divided
-constexpr std::uint8_t kMixed = 255;   // no common number of missing consumers, or too large a one
 
 }  // namespace
 
-IdealTree::IdealTree(const Instance& instance, std::span<const Item> items,
-                     std::int32_t out_of_reach)
+IdealTree::IdealTree(const Instance& instance, std::span<const Item> items)
     : g_(instance),
       words_((instance.n + 63) / 64),
       order_(items.size()),
       leaf_(items.size()),
-      blocks_(items.size(), out_of_reach) {
+      blocks_(items.size(), -1),
+      mine_(static_cast<std::size_t>(instance.tensors()), kMixed),
+      theirs_(mine_) {
     std::iota(order_.begin(), order_.end(), 0);
-    parts_.push_back({0, static_cast<std::int32_t>(items.size()), -1, -1, 0, 0});
+    parts_.push_back({0, static_cast<std::int32_t>(items.size()), -1});
     for (std::size_t part = 0; part < parts_.size(); ++part) {
         bound(static_cast<std::int32_t>(part), items);
         split(static_cast<std::int32_t>(part), items);
     }
     list(0, agree(0, items), nullptr);
-    fewest_.assign(parts_.size(), out_of_reach);
+    layers_.assign(parts_.size(), 0);
+    for (std::size_t part = 0; part < parts_.size(); ++part) {
+        const auto& p = parts_[part];
+        open_.push_back(p.end - p.begin);
+        if (open_.back() <= kUnit && (p.parent < 0 || open_[p.parent] > kUnit))
+            units_.push_back(static_cast<std::int32_t>(part));
+    }
 }
 
 void IdealTree::bound(std::int32_t part, std::span<const Item> items) {
@@ -83,8 +89,8 @@ Node IdealTree::divider(std::int32_t part, std::span<const Item> items) const {
 
 void IdealTree::split(std::int32_t part, std::span<const Item> items) {
     const auto [begin, end] = std::pair(parts_[part].begin, parts_[part].end);
-    if (end - begin <= kLeaf) {
-        for (auto at = begin; at < end; ++at) leaf_[order_[at]] = part;
+    if (end - begin == 1) {
+        leaf_[order_[begin]] = part;
         return;
     }
     const auto v = divider(part, items);  // some item holds it and some does not
@@ -93,8 +99,8 @@ void IdealTree::split(std::int32_t part, std::span<const Item> items) {
                               [&](auto item) { return !items[item].window.has(v); }) -
         order_.begin());
     parts_[part].child = static_cast<std::int32_t>(parts_.size());
-    parts_.push_back({begin, middle, part, -1, 0, 0});
-    parts_.push_back({middle, end, part, -1, 0, 0});
+    parts_.push_back({begin, middle, part});
+    parts_.push_back({middle, end, part});
 }
 
 /// Lists the tensors on which the items of a part agree and those of its parent do not.
@@ -102,57 +108,63 @@ void IdealTree::list(std::int32_t part, const std::vector<std::uint8_t>& mine,
                      const std::uint8_t* outer) {
     auto& p = parts_[part];
     p.agreed_begin = static_cast<std::int64_t>(agreed_.size());
-    for (std::size_t t = 0; t < mine.size(); ++t)
-        if (mine[t] != kMixed && (outer == nullptr || outer[t] == kMixed) && g_.cost[t] > 0)
-            agreed_.push_back({static_cast<Tensor>(t), mine[t], g_.cost[t]});
+    constexpr std::size_t kStride = 8;
+    for (std::size_t t = 0; t < mine.size(); t += kStride) {
+        const auto end = std::min(t + kStride, mine.size());
+        // The parent agrees on most.
+        if (outer != nullptr && std::find(outer + t, outer + end, kMixed) == outer + end) continue;
+        for (auto i = t; i < end; ++i)
+            if (mine[i] != kMixed && (outer == nullptr || outer[i] == kMixed) && g_.cost[i] > 0)
+                agreed_.push_back({static_cast<Tensor>(i), mine[i]});
+    }
     p.agreed_end = static_cast<std::int64_t>(agreed_.size());
 }
 
 // The parts are as deep as the graph has nodes, at most.
 std::vector<std::uint8_t> IdealTree::agree(std::int32_t part, std::span<const Item> items) {
     const auto p = parts_[part];
-    const auto tensors = static_cast<std::size_t>(g_.tensors());
-    std::vector<std::uint8_t> mine(tensors, 0);
-    if (p.child >= 0) {
-        const auto left = agree(p.child, items), right = agree(p.child + 1, items);
-        for (std::size_t t = 0; t < tensors; ++t) mine[t] = left[t] == right[t] ? left[t] : kMixed;
-        list(p.child, left, mine.data());
-        list(p.child + 1, right, mine.data());
+    std::vector<std::uint8_t> mine(static_cast<std::size_t>(g_.tensors()), 0);
+    if (p.child < 0) {
+        for (const auto& live : items[order_[p.begin]].live)
+            mine[live.tensor] =
+                static_cast<std::uint8_t>(std::min<std::int32_t>(live.missing, kMixed));
         return mine;
     }
-    std::vector<std::uint8_t> one(tensors, 0);
-    for (auto at = p.begin; at < p.end; ++at) {
-        std::fill(one.begin(), one.end(), 0);
-        for (const auto& l : items[order_[at]].live)
-            one[l.tensor] = static_cast<std::uint8_t>(std::min<std::int32_t>(l.missing, kMixed));
-        if (at == p.begin) mine = one;
-        for (std::size_t t = 0; t < tensors; ++t) mine[t] = mine[t] == one[t] ? mine[t] : kMixed;
-    }
+    const auto left = agree(p.child, items), right = agree(p.child + 1, items);
+    for (std::size_t t = 0; t < mine.size(); ++t)
+        mine[t] = left[t] == right[t] ? left[t] : kMixed;
+    list(p.child, left, mine.data());
+    list(p.child + 1, right, mine.data());
     return mine;
 }
 
-bool IdealTree::nested(std::int32_t part, const Query& query) const {
-    const auto base = static_cast<std::size_t>(part) * words_;
-    const auto& w = query.window;
-    if (query.inside) {
-        // Every item holds these nodes, so the ideal in question must.
-        for (auto i = w.first; i < words_; ++i) {
-            const auto word = i < w.end ? w.words[i - w.first] : std::uint64_t{0};
-            if (common_[base + i] & ~word) return false;
-        }
-        return true;
-    }
-    for (std::int32_t i = 0; i < w.end; ++i) {
-        const auto word = i < w.first ? ~std::uint64_t{0} : w.words[i - w.first];
-        if (word & ~any_[base + i]) return false;
-    }
+std::vector<std::int32_t> IdealTree::path_to(std::int32_t part) const {
+    std::vector<std::int32_t> path;
+    for (; part >= 0; part = parts_[part].parent) path.push_back(part);
+    std::reverse(path.begin(), path.end());
+    return path;
+}
+
+/// Whether some ideal of the one may lie within some of the other.
+bool IdealTree::nested(std::int32_t mine, std::int32_t theirs) const {
+    const auto* lower = common_.data() + static_cast<std::size_t>(inside_ ? theirs : mine) * words_;
+    const auto* upper = any_.data() + static_cast<std::size_t>(inside_ ? mine : theirs) * words_;
+    for (std::int32_t i = 0; i < words_; ++i)
+        if (lower[i] & ~upper[i]) return false;
     return true;
 }
 
 void IdealTree::reach(std::int32_t item, std::int32_t blocks) {
+    close(item);
     blocks_[item] = blocks;
-    for (auto part = leaf_[item]; part >= 0 && fewest_[part] > blocks; part = parts_[part].parent)
-        fewest_[part] = blocks;
+    const auto mark = std::uint64_t{1} << bit(blocks);
+    for (auto part = leaf_[item]; part >= 0 && !(layers_[part] & mark); part = parts_[part].parent)
+        layers_[part] |= mark;
+}
+
+void IdealTree::close(std::int32_t item) {
+    if (!is_open(item)) return;
+    for (auto part = leaf_[item]; part >= 0; part = parts_[part].parent) --open_[part];
 }
 
 }  // namespace stagewright
