@@ -28,11 +28,10 @@ namespace {
 // Work, see Stop::spend: of each pair of ideals, of those whose sets are compared, of those whose live
 // tensors are, and of each of these tensors.  Most pairs need the first only, but on wide graphs of costly
 // tensors the last outweighs all others.
-constexpr std::int64_t kPair = 3, kCompared = 4, kListed = 6, kTensor = 3, kLook = 3;
-constexpr std::int64_t kCandidate = 300;  // work per ideal whose tensors are listed
-constexpr std::int64_t kPlanted = 1500;   // work per ideal in a tree
-constexpr std::int64_t kListedLong =
-    200'000'000;  // work on lists from which on a tree of them pays
+constexpr std::int64_t kPair = 3, kCompared = 4, kListed = 6, kTensor = 3, kLook = 6;
+constexpr std::int64_t kCandidate = 300;     // work per ideal whose tensors are listed
+constexpr std::int64_t kPlanted = 2000;      // work per ideal in a tree
+constexpr std::int64_t kLong = 200'000'000;  // work of a pass from which on a tree pays
 constexpr std::size_t kMostListed = std::size_t{1} << 25U;  // tensors in lists: 512 MiB
 constexpr Picoseconds kClose = 2000;  // a gap below one in so many is closed from the top
 constexpr Picoseconds kFirstStep =
@@ -112,8 +111,8 @@ class IdealGraph::Scan {
     std::vector<std::int32_t> parent_;    // the candidate one block nearer to the start
     std::vector<std::int32_t> distance_;  // blocks from the start; k + 1 where it is not reached
     std::vector<Layer> layers_;
-    std::unique_ptr<IdealTree> tree_;    // of all_, once their lists have taken long
-    std::int64_t listing_ = 0;           // work of this pass that comparing lists took
+    std::unique_ptr<IdealTree> tree_;    // of all_, once the pass has taken long
+    std::int64_t spent_ = 0;             // work of the pass without it
     std::int32_t step_ = 1;              // the candidate in turn, from the start
     std::int32_t layer_ = 0, unit_ = 0;  // in turn, of the tree
     std::size_t first_ = 0;              // layers before can reach nothing any more
@@ -189,10 +188,7 @@ bool IdealGraph::Scan::reach_from(Layer& layer, std::int32_t j, bool forward) {
         if (!(forward ? contains(to.window, from.window) : contains(from.window, to.window)))
             continue;
         mark(j, true);
-        const auto listed =
-            kListed + kTensor * static_cast<std::int64_t>(lists_->of(all_[i].ideal).size());
-        work_ += listed;
-        listing_ += listed;
+        work_ += kListed + kTensor * static_cast<std::int64_t>(lists_->of(all_[i].ideal).size());
         if (work + from.live + to.live - paid_twice(i) > threshold_) continue;
         parent_[j] = i;
         return true;
@@ -232,8 +228,8 @@ bool IdealGraph::Scan::reaches(std::int32_t i, std::int32_t j, bool forward) {
     mark(j, true);
     const auto cost = std::abs(to.work - from.work) + from.live + to.live - paid_twice(i);
     mark(j, false);
-    return cost <= threshold_ && (forward ? contains(to.window, from.window)
-                                          : contains(from.window, to.window));
+    return cost <= threshold_ &&
+           (forward ? contains(to.window, from.window) : contains(from.window, to.window));
 }
 
 Answer IdealGraph::Scan::sweep(bool forward, Stop& stop) {
@@ -291,7 +287,7 @@ void IdealGraph::Scan::begin(bool forward) {
     layers_.assign(1, {{start}, 0});
     first_ = 0;
     tree_.reset();
-    listing_ = 0;
+    spent_ = 0;
     step_ = 1;
 }
 
@@ -299,14 +295,14 @@ Answer IdealGraph::Scan::pass(Picoseconds threshold, bool forward, Stop& stop) {
     threshold_ = std::max<Picoseconds>(threshold, 1);
     const auto candidates = static_cast<std::int32_t>(all_.size());
     if (threshold < 1) return Answer::no;
-    const auto tree_after =
-        tree_after_ >= 0 ? tree_after_ : std::max(kListedLong, kPlanted * candidates);
+    const auto tree_after = tree_after_ >= 0 ? tree_after_ : std::max(kLong, kPlanted * candidates);
     for (; !tree_ && step_ < candidates; ++step_) {
         if (stop()) return Answer::unknown;
         const auto j = forward ? step_ : candidates - 1 - step_;
         reach(j, forward);
         mark(j, false);
-        if (listing_ >= tree_after) plant(forward);
+        spent_ += work_;
+        if (spent_ >= tree_after) plant(forward);
         stop.spend(std::exchange(work_, 0));
     }
     if (tree_) return sweep(forward, stop);

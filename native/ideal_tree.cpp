@@ -131,8 +131,7 @@ std::vector<std::uint8_t> IdealTree::agree(std::int32_t part, std::span<const It
         return mine;
     }
     const auto left = agree(p.child, items), right = agree(p.child + 1, items);
-    for (std::size_t t = 0; t < mine.size(); ++t)
-        mine[t] = left[t] == right[t] ? left[t] : kMixed;
+    for (std::size_t t = 0; t < mine.size(); ++t) mine[t] = left[t] == right[t] ? left[t] : kMixed;
     list(p.child, left, mine.data());
     list(p.child + 1, right, mine.data());
     return mine;

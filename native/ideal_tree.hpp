@@ -50,12 +50,16 @@ class IdealTree {
         threshold_ = threshold;
         layer_ = layer;
         inside_ = inside;
-        descend(0, theirs_);
+        enter(parts_[0], theirs_);
+        const auto path = path_to(units_[unit]);
         Picoseconds paid = 0;
-        for (const auto part : path_to(units_[unit])) paid += descend(part, mine_);
-        look(units_[unit], 0, paid, found);
-        for (const auto part : path_to(units_[unit])) ascend(part, mine_);
-        ascend(0, theirs_);
+        for (const auto part : path) {
+            paid += paid_more(parts_[part], theirs_);
+            enter(parts_[part], mine_);
+        }
+        if (possible(units_[unit], 0, paid)) look(units_[unit], 0, paid, found);
+        for (const auto part : path) leave(parts_[part], mine_);
+        leave(parts_[0], theirs_);
     }
 
     /// Pairs of parts looked at so far, and tensors compared there.
@@ -85,51 +89,64 @@ class IdealTree {
     [[nodiscard]] std::vector<std::int32_t> path_to(std::int32_t part) const;
     [[nodiscard]] bool nested(std::int32_t mine, std::int32_t theirs) const;
 
-    /// Enters a part on one side; what more is known to be paid.
-    Picoseconds descend(std::int32_t part, std::vector<std::uint8_t>& side) {
-        const auto& other = &side == &mine_ ? theirs_ : mine_;
-        const auto& p = parts_[part];
+    /// What more is surely paid when one side enters a part.
+    [[nodiscard]] Picoseconds paid_more(const Part& p, const std::vector<std::uint8_t>& other) {
         Picoseconds paid = 0;
         for (auto a = p.agreed_begin; a < p.agreed_end; ++a) {
             const auto [tensor, missing] = agreed_[a];
-            side[tensor] = missing;
             const auto there = other[tensor];
             paid += there != kMixed && there != missing ? g_.cost[tensor] : 0;
         }
         looks += p.agreed_end - p.agreed_begin;
         return paid;
     }
-    void ascend(std::int32_t part, std::vector<std::uint8_t>& side) {
-        const auto& p = parts_[part];
+    void enter(const Part& p, std::vector<std::uint8_t>& side) {
+        for (auto a = p.agreed_begin; a < p.agreed_end; ++a)
+            side[agreed_[a].tensor] = agreed_[a].missing;
+    }
+    void leave(const Part& p, std::vector<std::uint8_t>& side) {
         for (auto a = p.agreed_begin; a < p.agreed_end; ++a) side[agreed_[a].tensor] = kMixed;
     }
 
+    /// Looks for the open items of one part that those of another reach, the smaller parts of both entered.
     template <class Found>
     void look(std::int32_t mine, std::int32_t theirs, Picoseconds paid, Found& found) {
-        ++looks;
-        if (open_[mine] == 0 || !((layers_[theirs] >> bit(layer_)) & 1U)) return;
         const auto& m = parts_[mine];
         const auto& t = parts_[theirs];
-        const auto& lower = inside_ ? t : m;
-        const auto& upper = inside_ ? m : t;
-        if (upper.most_work < lower.least_work) return;
-        if (paid + std::max<Picoseconds>(upper.least_work - lower.most_work, 0) > threshold_)
-            return;
-        if (!nested(mine, theirs)) return;
         if (m.child < 0 && t.child < 0) {
             const auto open = order_[m.begin], reached = order_[t.begin];
             if (blocks_[reached] == layer_ && found(open, reached)) reach(open, layer_ + 1);
             return;
         }
-        const bool divide_mine =
-            m.child >= 0 && (t.child < 0 || m.end - m.begin > t.end - t.begin);
+        const bool divide_mine = m.child >= 0 && (t.child < 0 || m.end - m.begin > t.end - t.begin);
         auto& side = divide_mine ? mine_ : theirs_;
+        const auto& other = divide_mine ? theirs_ : mine_;
         const auto child = divide_mine ? m.child : t.child;
         for (const auto part : {child + 1, child}) {
-            const auto more = descend(part, side);
-            look(divide_mine ? part : mine, divide_mine ? theirs : part, paid + more, found);
-            ascend(part, side);
+            const auto one = divide_mine ? part : mine, two = divide_mine ? theirs : part;
+            if (!possible(one, two, paid)) continue;
+            const auto more = paid + paid_more(parts_[part], other);
+            if (more + between(one, two) > threshold_) continue;
+            enter(parts_[part], side);
+            look(one, two, more, found);
+            leave(parts_[part], side);
         }
+    }
+
+    /// The least work of a block between two parts, at least 0.
+    [[nodiscard]] Picoseconds between(std::int32_t mine, std::int32_t theirs) const {
+        const auto& lower = parts_[inside_ ? theirs : mine];
+        const auto& upper = parts_[inside_ ? mine : theirs];
+        return std::max<Picoseconds>(upper.least_work - lower.most_work, 0);
+    }
+
+    [[nodiscard]] bool possible(std::int32_t mine, std::int32_t theirs, Picoseconds paid) {
+        ++looks;
+        if (open_[mine] == 0 || !((layers_[theirs] >> bit(layer_)) & 1U)) return false;
+        const auto& lower = parts_[inside_ ? theirs : mine];
+        const auto& upper = parts_[inside_ ? mine : theirs];
+        return upper.most_work >= lower.least_work && paid + between(mine, theirs) <= threshold_ &&
+               nested(mine, theirs);
     }
 
     /// Where a number of blocks is noted in a word; the last bit stands for many.
@@ -140,13 +157,14 @@ class IdealTree {
     const Instance& g_;
     std::int32_t words_;
     std::vector<Part> parts_;
-    std::vector<std::uint64_t> common_, any_;  // words_ per part: nodes that all of its items hold, that some do
-    std::vector<Agreed> agreed_;               // tensors on which a part agrees and its parent does not
-    std::vector<std::int32_t> order_;          // items, those of a part together
-    std::vector<std::int32_t> leaf_;           // per item
-    std::vector<std::int32_t> blocks_;         // per item; -1: not reached
-    std::vector<std::uint64_t> layers_;        // per part, of its items
-    std::vector<std::int32_t> open_;           // per part, items that are looked for
+    std::vector<std::uint64_t> common_,
+        any_;                     // words_ per part: nodes that all of its items hold, that some do
+    std::vector<Agreed> agreed_;  // tensors on which a part agrees and its parent does not
+    std::vector<std::int32_t> order_;    // items, those of a part together
+    std::vector<std::int32_t> leaf_;     // per item
+    std::vector<std::int32_t> blocks_;   // per item; -1: not reached
+    std::vector<std::uint64_t> layers_;  // per part, of its items
+    std::vector<std::int32_t> open_;     // per part, items that are looked for
     std::vector<std::int32_t> units_;
     // The sweep: numbers known at both ends.
     std::vector<std::uint8_t> mine_, theirs_;

@@ -161,8 +161,8 @@ class IdealGraph {
 /// Beside the ideals it keeps their tensors, at most 512 MiB, and what it knows of each ideal.
 class IdealPursuit {
    public:
-    /// `graph` must be complete and outlive the pursuit.  After so much work of one pass on the tensors of pairs a
-    /// tree of the ideals takes over (ideal_tree.hpp); by default when that pays.
+    /// `graph` must be complete and outlive the pursuit.  After so much work of one pass a tree of the
+    /// ideals takes over (ideal_tree.hpp); by default when that pays.
     IdealPursuit(IdealGraph& graph, std::int32_t k, std::int64_t tree_after = -1);
     ~IdealPursuit();
 

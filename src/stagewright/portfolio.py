@@ -253,12 +253,15 @@ class Portfolio:
             return tasks[1:] if self.shared.anchored else tasks
         work = min(self.settings.first_round, 0.01 * limit) * 2 ** (known.number - 2)
         relaxing = 4 if has_small_blocks(self.reduced) else 2
+        # A pass over all ideals that has begun will mostly end: it comes first.
+        begun = self._prover is not None and self._prover.under_way
+        exact = self._task("exact", 3, self._proof, known, (6 if begun else 2) * work)
         tasks = [
             self._task("windows", 0, self._improve, known, work),
             self._task("skeleton", 2, self._relax, known, relaxing * work),
             self._task("levels", 1, self._levels_anew, known, work),
-            self._task("exact", 3, self._proof, known, 2 * work),
         ]
+        tasks = [exact, *tasks] if begun else [*tasks, exact]
         if self.reduced.memory_binds:
             thinned = max(2 * work, 0.1 * limit)
             # What minimum cuts contracted in the rounds before; in this one they may still go on.

@@ -128,6 +128,11 @@ class Prover:
         self._pursuit: _native.IdealPursuit | None = None
         self._searched = False
 
+    @property
+    def under_way(self) -> bool:
+        """Whether all ideals are listed and what further steps do is not lost."""
+        return self._pursuit is not None
+
     def go_on(self, incumbent: Found, lower: int, limits: ExactLimits, effort: Effort) -> Proof:
         """Improve `incumbent` until it is optimal or `effort` is spent; `lower` is any valid lower bound.
 
