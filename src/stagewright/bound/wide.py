@@ -19,6 +19,7 @@ _SHARES_SMALL = (
     0.75,
     0.9,
 )  # where blocks are small: it gains more in the end, however it begins
+_NEAR = 0.9  # of the incumbent
 _SMALL_BLOCK = 30  # nodes of a block
 
 
@@ -50,8 +51,7 @@ class WideBound:
         self._shares = _SHARES_SMALL if has_small_blocks(problem) else _SHARES
         self._share: float = 0.0
         if self._cover.fits:
-            first = self._shares[2] if has_small_blocks(problem) else self._shares[1]
-            self._share = (before._share if before else 0.0) or first
+            self._share = (before._share if before else 0.0) or self._shares[1]
 
     def bound(
         self,
@@ -78,7 +78,10 @@ class WideBound:
         )
         gain, further = covered.bound.value - lower, relaxed.bound.value - covered.bound.value
         if self._cover.fits and (gain or further):
-            self._share = self._shares[2 if gain > further else 1 if gain else 0]
+            # A skeleton that alone comes near will go on.
+            near = not gain and relaxed.bound.value > _NEAR * upper
+            shares = _SHARES if near else self._shares
+            self._share = shares[2 if gain > further else 1 if gain else 0]
         if relaxed.bound.value > covered.bound.value or covered.bound.value <= lower:
             return relaxed
         return Relaxed(covered.bound, relaxed.block, relaxed.interrupted, relaxed.more)
