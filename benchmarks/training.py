@@ -5,7 +5,8 @@ The first table plans profiles of PipeDream (one minibatch is a microbatch) for 
 and replicas are worth within a limit of memory, how long the exact program takes, and what the checker says.
 
 The second holds interleaved chunks against 1F1B: more boundaries make the period longer, and the bubble is a part of what it was.
-A step is that of all microbatches, bubble included; its factor is that of 1F1B over that of the row.
+A step is that of all microbatches, bubble included, where all stages take as long as the longest.  `passed` is the time of all passes in their order, each when what it needs is there; the factor is that
+of 1F1B over that of the row.
 
 The third trains a stack of blocks as two processes with torch.distributed.pipelining over gloo, one thread each.  The
 joint graph of the blocks is profiled node by node in this process, a hop is timed between the two, the plan is made
@@ -28,6 +29,7 @@ import sys
 import tempfile
 import time
 import warnings
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from benchmarks.common import INSTANCES, header, row, table
 
 from stagewright.errors import InfeasibleError, LimitError
 from stagewright.placement.backward import training_workload
+from stagewright.placement.chunks import passes
 from stagewright.placement.devices import Fleet, Kind, Link
 from stagewright.placement.interleaved_method import solve_interleaved
 from stagewright.placement.method import PlacedSolution, solve_placed
@@ -124,7 +127,7 @@ def plans(options: argparse.Namespace) -> int:
 def chunks(options: argparse.Namespace) -> int:
     """Print plans of interleaved chunks beside those of 1F1B; return how many the checker refused."""
     header("Interleaved chunks and 1F1B")
-    columns = "profile|limit GiB|recompute|chunks|period ms|status|bubble|step ms|1F1B / step|seconds|check"
+    columns = "profile|limit GiB|recompute|chunks|period ms|status|bubble|step ms|passed ms|1F1B / passed|seconds|check"
     table(columns.split("|"))
     wrong = 0
     for name, most in PROFILES:
@@ -150,25 +153,69 @@ def chunks(options: argparse.Namespace) -> int:
                     found = solve(workload, fleet, time_limit=options.time_limit)
                 except (InfeasibleError, LimitError) as error:
                     why = "proven: no plan" if isinstance(error, InfeasibleError) else "none found"
-                    row([*said, "-", why, *"---", f"{time.perf_counter() - start:.2f}", "-"])
+                    row([*said, "-", why, *"----", f"{time.perf_counter() - start:.2f}", "-"])
                     continue
                 seconds = time.perf_counter() - start
                 report = PlacedResult(workload, fleet, found, 0).check(options.exhaustive)
                 wrong += not report.valid
+                passed = _passed(workload, fleet, found)
                 stages = len(found.plan.stages)
-                step = schedule.step(stages, found.bottleneck)
-                before = before or step
+                longest = max(cost.total for cost in evaluate(workload, fleet, found.plan))
+                step = schedule.step(stages, longest)
+                before = before or passed
                 proven = found.bottleneck == found.lower_bound
                 cells = [
                     f"{found.bottleneck / 1e9:.3f}",
                     "optimal" if proven else f"{found.lower_bound / found.bottleneck:.3f}",
                     f"{float(schedule.bubble(stages)):.3f}",
                     f"{step / 1e9:.1f}",
-                    f"{before / step:.3f}",
+                    f"{passed / 1e9:.1f}",
+                    f"{before / passed:.3f}",
                     f"{seconds:.2f}",
                 ]
                 row([*said, *cells, _said(report)])
     return wrong
+
+
+def _passed(workload: Workload, fleet: Fleet, found: PlacedSolution) -> float:
+    """Return the picoseconds of a step whose passes run in the order of the schedule, each as soon as it can.
+
+    A stage's transfers are divided between its two passes as its work is.
+    """
+    schedule, costs = fleet.schedule, evaluate(workload, fleet, found.plan)
+    if schedule is None:
+        raise ValueError("expected a schedule")
+    k, m = len(costs), schedule.microbatches
+    times = []
+    for device, nodes, cost in zip(found.plan.devices, found.plan.stages, costs, strict=True):
+        work = workload.work_at(fleet, fleet.seat_at(device))
+        ahead = sum(work[v] for v in nodes if not workload.backward[v])
+        share = ahead / cost.work if cost.work else 0.5
+        times.append((share * cost.total, (1 - share) * cost.total))
+    chunks = schedule.chunks
+    p = k // chunks
+    if chunks > 1:
+        turns = [[(c * p + r, b) for _, c, b in passes(r, p, chunks, m)] for r in range(p)]
+    else:
+        first = [min(m, k - 1 - s) for s in range(k)]
+        rows = [[False] * w + [False, True] * (m - w) + [True] * w for w in first]
+        turns = [[(s, back) for back in row] for s, row in enumerate(rows)]
+    done: dict[tuple[int, bool, int], float] = {}
+    clock, place, count = [0.0] * p, [0] * p, dict.fromkeys(product(range(k), (False, True)), 0)
+    while any(place[r] < len(turns[r]) for r in range(p)):
+        for r in range(p):
+            while place[r] < len(turns[r]):
+                stage, back = turns[r][place[r]]
+                i = count[stage, back]
+                needs = (stage + 1, True, i) if back else (stage - 1, False, i)
+                if back and stage == k - 1:
+                    needs = stage, False, i
+                if needs[0] >= 0 and needs not in done:
+                    break
+                clock[r] = max(clock[r], done.get(needs, 0.0)) + times[stage][back]
+                done[stage, back, i] = clock[r]
+                count[stage, back], place[r] = i + 1, place[r] + 1
+    return max(clock)
 
 
 def _plan_cells(workload: Workload, fleet: Fleet, found: PlacedSolution) -> list[object]:

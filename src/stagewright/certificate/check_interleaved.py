@@ -181,7 +181,8 @@ def check_interleaved(
         report.verified.append(
             f"the busiest device takes {tools.seconds(period)}; gap and status follow"
         )
-    report.refuse(schedule["step_problems"](plan.document, period))
+    longest = max(number["total"] for number in numbers)
+    report.refuse(schedule["step_problems"](plan.document, longest))
     if report.valid:
         tools.record(report, judge(graph, fleet, plan.bounds, allowed))
 

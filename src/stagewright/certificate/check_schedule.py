@@ -164,13 +164,12 @@ def stated(document: Any) -> list[dict[str, int]]:
     return rows
 
 
-def step_problems(document: Any, bottleneck: int) -> Iterator[str]:
-    """Yield what is wrong with the time of a step: m + k - 1 periods, m + (p - 1) / v with v chunks on p devices."""
+def step_problems(document: Any, longest: int) -> Iterator[str]:
+    """Yield what is wrong with the time of a step: m + k - 1 of the longest stage, m v + p - 1 with chunks."""
     data = document["training"]
     step = tools.scaled(data["step"], SECOND, "training.step", whole=True)
     many, chunks = len(document["stages"]), data["schedule"].get("chunks", 1)
-    periods = data["schedule"]["microbatches"] * chunks + many // chunks - 1
-    right = -(-periods * bottleneck // chunks)
+    right = (data["schedule"]["microbatches"] * chunks + many // chunks - 1) * longest
     if step != right:
         yield f"training.step: states {step}, is {right} ps"
 

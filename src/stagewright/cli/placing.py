@@ -167,14 +167,18 @@ def _training(document: Mapping[str, Any]) -> Iterator[str]:
     if schedule is None:
         return
     m, k, chunks = schedule["microbatches"], len(document["stages"]), schedule.get("chunks", 1)
-    bubble = f"{k - 1}"
-    if chunks > 1:
-        bubble = f"{(k // chunks - 1) / chunks:g}"
     step = format_time(int(document["training"]["step"].scaleb(12)))
-    yield (
-        f"Schedule: {schedule['name']}, {m} microbatches; a step takes {step}: {m} periods and {bubble} of "
-        f"bubble, {1 + float(bubble) / m:.3f} times the period per microbatch"
-    )
+    if chunks > 1:
+        p = k // chunks
+        yield (
+            f"Schedule: interleaved, {chunks} chunks on each of {p} devices, {m} microbatches; a step takes {step} at "
+            f"most: {m * chunks + p - 1} times the longest chunk"
+        )
+    else:
+        yield (
+            f"Schedule: {schedule['name']}, {m} microbatches; a step takes {step}: {m} periods and {k - 1} of "
+            f"bubble, {(m + k - 1) / m:.3f} times the period per microbatch"
+        )
     for number, stage in enumerate(document["stages"]):
         params = schedule["state_factor"] * stage["param_bytes"]
         kept = (stage["in_flight"] - 1) * stage["kept_bytes"]

@@ -39,6 +39,7 @@ def placed_document(
         costs = evaluate(workload, fleet, plan)
         upper = max(cost.total for cost in costs)
     lower = solution.lower_bound
+    longest = max(cost.total for cost in costs)
     stages = []
     rows = zip(plan.devices, owner, plan.stages, costs, strict=True)
     for device, number, nodes, cost in rows:
@@ -58,7 +59,7 @@ def placed_document(
     if fleet.schedule is not None:
         training["training"] |= {
             "schedule": fleet.schedule.to_json(),
-            "step": seconds_from_ps(fleet.schedule.step(len(stages), upper)),
+            "step": seconds_from_ps(fleet.schedule.step(len(stages), longest)),
         }
     return {
         "format": FORMAT,

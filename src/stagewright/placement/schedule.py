@@ -28,7 +28,6 @@ microbatch only what it received from other stages, and runs its forward nodes o
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final, Literal
@@ -134,9 +133,13 @@ class Schedule:
             idle = Fraction(stages // self.chunks - 1, self.chunks)
         return (self.microbatches + idle) / self.microbatches
 
-    def step(self, stages: int, period: int) -> int:
-        """Return the picoseconds of a step of m microbatches in so many stages, rounded up."""
-        return math.ceil(self.microbatches * self.bubble(stages) * period)
+    def step(self, stages: int, longest: int) -> int:
+        """Return the picoseconds of a step of m microbatches where all stages take as long as the longest.
+
+        That is (m + k - 1) stages, or (m v + p - 1) chunks: m + (p - 1) / v periods where chunks are equal, and
+        more where they are not.
+        """
+        return (self.microbatches * self.chunks + stages // self.chunks - 1) * longest
 
     def sync_rate(self, replicas: int, bandwidth: int | None) -> tuple[int, int]:
         """Return picoseconds per microbatch and parameter byte as numerator and denominator.
