@@ -20,7 +20,7 @@ from . import _native
 from .bound.anchor import anchor_bound
 from .bound.average import average_bound
 from .bound.types import Bound
-from .bound.wide import WideBound, has_small_blocks
+from .bound.wide import WideBound
 from .effort import Effort
 from .exact.as_run import AsRun, search_as_run
 from .exact.must_link import contract_by_cuts
@@ -252,13 +252,12 @@ class Portfolio:
                 tasks.append(self._task("as run", 6, self._improve_as_run, known, brief))
             return tasks[1:] if self.shared.anchored else tasks
         work = min(self.settings.first_round, 0.01 * limit) * 2 ** (known.number - 2)
-        relaxing = 4 if has_small_blocks(self.reduced) else 2
         # A pass over all ideals that has begun will mostly end: it comes first.
         begun = self._prover is not None and self._prover.under_way
         exact = self._task("exact", 3, self._proof, known, (6 if begun else 2) * work)
         tasks = [
             self._task("windows", 0, self._improve, known, work),
-            self._task("skeleton", 2, self._relax, known, relaxing * work),
+            self._task("skeleton", 2, self._relax, known, 2 * work),
             self._task("levels", 1, self._levels_anew, known, work),
         ]
         tasks = [exact, *tasks] if begun else [*tasks, exact]

@@ -10,7 +10,7 @@ from ..problem import Problem
 from .cover import CoverBound
 from .skeleton import Relaxed, SkeletonBound
 
-__all__ = ["WideBound", "has_small_blocks"]
+__all__ = ["WideBound"]
 
 # Of the time and the work for the covering bound: it gained nothing, something, more than the skeleton.
 _SHARES = 0.25, 0.5, 0.75
@@ -23,7 +23,7 @@ _NEAR = 0.9  # of the incumbent
 _SMALL_BLOCK = 30  # nodes of a block
 
 
-def has_small_blocks(problem: Problem) -> bool:
+def _has_small_blocks(problem: Problem) -> bool:
     """Whether stages hold few nodes, so that the covering bound pays for the time it is given."""
     return problem.num_nodes <= _SMALL_BLOCK * problem.machine.stages
 
@@ -48,7 +48,7 @@ class WideBound:
         same = before is not None and before._problem is problem
         self._cover: CoverBound = before._cover if before and same else CoverBound(problem)
         self._skeleton = SkeletonBound(problem)
-        self._shares = _SHARES_SMALL if has_small_blocks(problem) else _SHARES
+        self._shares = _SHARES_SMALL if _has_small_blocks(problem) else _SHARES
         self._share: float = 0.0
         if self._cover.fits:
             self._share = (before._share if before else 0.0) or self._shares[1]
