@@ -96,7 +96,7 @@ class IdealGraph::Scan {
     [[nodiscard]] std::int32_t beyond(const Candidate& from, bool forward) const;
     Answer sweep(bool forward, Stop& stop);
     bool reaches(std::int32_t i, std::int32_t j, bool forward);
-    void plant(bool forward);
+    void plant(bool forward, Stop& stop);
     bool reach_from(Layer& layer, std::int32_t j, bool forward);
     void mark(std::int32_t j, bool on);
     [[nodiscard]] Picoseconds paid_twice(std::int32_t i) const;
@@ -204,11 +204,15 @@ std::int32_t IdealGraph::Scan::beyond(const Candidate& from, bool forward) const
 }
 
 /// From now on looks for what is not reached yet by sweeps over a tree of all candidates.
-void IdealGraph::Scan::plant(bool forward) {
+void IdealGraph::Scan::plant(bool forward, Stop& stop) {
     std::vector<IdealTree::Item> items;
     items.reserve(all_.size());
     for (const auto& one : all_) items.push_back({one.window, one.work, lists_->of(one.ideal)});
-    tree_ = std::make_unique<IdealTree>(g_.instance_, items);
+    tree_ = std::make_unique<IdealTree>(g_.instance_, items, stop);
+    if (!tree_->whole()) {
+        tree_.reset();
+        return;
+    }
     const auto candidates = static_cast<std::int32_t>(all_.size());
     for (std::int32_t step = 0; step < candidates; ++step) {
         const auto j = forward ? step : candidates - 1 - step;
@@ -302,7 +306,7 @@ Answer IdealGraph::Scan::pass(Picoseconds threshold, bool forward, Stop& stop) {
         reach(j, forward);
         mark(j, false);
         spent_ += work_;
-        if (spent_ >= tree_after) plant(forward);
+        if (spent_ >= tree_after) plant(forward, stop);
         stop.spend(std::exchange(work_, 0));
     }
     if (tree_) return sweep(forward, stop);

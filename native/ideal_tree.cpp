@@ -16,7 +16,7 @@ constexpr std::int32_t kSample = 128;  // of them decide where a part is divided
 
 }  // namespace
 
-IdealTree::IdealTree(const Instance& instance, std::span<const Item> items)
+IdealTree::IdealTree(const Instance& instance, std::span<const Item> items, Stop& stop)
     : g_(instance),
       words_((instance.n + 63) / 64),
       order_(items.size()),
@@ -27,10 +27,12 @@ IdealTree::IdealTree(const Instance& instance, std::span<const Item> items)
     std::iota(order_.begin(), order_.end(), 0);
     parts_.push_back({0, static_cast<std::int32_t>(items.size()), -1});
     for (std::size_t part = 0; part < parts_.size(); ++part) {
+        if (stop()) return;
         bound(static_cast<std::int32_t>(part), items);
         split(static_cast<std::int32_t>(part), items);
     }
-    list(0, agree(0, items), nullptr);
+    list(0, agree(0, items, stop), nullptr);
+    if (stop.now()) return;
     layers_.assign(parts_.size(), 0);
     for (std::size_t part = 0; part < parts_.size(); ++part) {
         const auto& p = parts_[part];
@@ -38,6 +40,7 @@ IdealTree::IdealTree(const Instance& instance, std::span<const Item> items)
         if (open_.back() <= kUnit && (p.parent < 0 || open_[p.parent] > kUnit))
             units_.push_back(static_cast<std::int32_t>(part));
     }
+    whole_ = true;
 }
 
 void IdealTree::bound(std::int32_t part, std::span<const Item> items) {
@@ -121,16 +124,19 @@ void IdealTree::list(std::int32_t part, const std::vector<std::uint8_t>& mine,
 }
 
 // The parts are as deep as the graph has nodes, at most.
-std::vector<std::uint8_t> IdealTree::agree(std::int32_t part, std::span<const Item> items) {
+std::vector<std::uint8_t> IdealTree::agree(std::int32_t part, std::span<const Item> items,
+                                           Stop& stop) {
     const auto p = parts_[part];
     std::vector<std::uint8_t> mine(static_cast<std::size_t>(g_.tensors()), 0);
+    if (stop()) return mine;
     if (p.child < 0) {
         for (const auto& live : items[order_[p.begin]].live)
             mine[live.tensor] =
                 static_cast<std::uint8_t>(std::min<std::int32_t>(live.missing, kMixed));
         return mine;
     }
-    const auto left = agree(p.child, items), right = agree(p.child + 1, items);
+    const auto left = agree(p.child, items, stop);
+    const auto right = agree(p.child + 1, items, stop);
     for (std::size_t t = 0; t < mine.size(); ++t) mine[t] = left[t] == right[t] ? left[t] : kMixed;
     list(p.child, left, mine.data());
     list(p.child + 1, right, mine.data());

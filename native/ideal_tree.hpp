@@ -18,6 +18,7 @@
 
 #include "instance.hpp"
 #include "live_lists.hpp"
+#include "stop.hpp"
 
 namespace stagewright {
 
@@ -30,7 +31,9 @@ class IdealTree {
         std::span<const LiveTensor> live;
     };
 
-    IdealTree(const Instance& instance, std::span<const Item> items);
+    /// Of many items it takes a second; stopped before, it is not whole and of no use.
+    IdealTree(const Instance& instance, std::span<const Item> items, Stop& stop);
+    [[nodiscard]] bool whole() const { return whole_; }
 
     /// So many blocks reach an item, which is no longer looked for.
     void reach(std::int32_t item, std::int32_t blocks);
@@ -84,7 +87,7 @@ class IdealTree {
     [[nodiscard]] Node divider(std::int32_t part, std::span<const Item> items) const;
     void split(std::int32_t part, std::span<const Item> items);
     /// What the items of a part agree on; lists it for the parts below.
-    std::vector<std::uint8_t> agree(std::int32_t part, std::span<const Item> items);
+    std::vector<std::uint8_t> agree(std::int32_t part, std::span<const Item> items, Stop& stop);
     void list(std::int32_t part, const std::vector<std::uint8_t>& mine, const std::uint8_t* outer);
     [[nodiscard]] std::vector<std::int32_t> path_to(std::int32_t part) const;
     [[nodiscard]] bool nested(std::int32_t mine, std::int32_t theirs) const;
@@ -156,6 +159,7 @@ class IdealTree {
 
     const Instance& g_;
     std::int32_t words_;
+    bool whole_ = false;
     std::vector<Part> parts_;
     std::vector<std::uint64_t> common_,
         any_;                     // words_ per part: nodes that all of its items hold, that some do

@@ -254,7 +254,7 @@ class Portfolio:
         work = min(self.settings.first_round, 0.01 * limit) * 2 ** (known.number - 2)
         # A pass over all ideals that has begun will mostly end: it comes first.
         begun = self._prover is not None and self._prover.under_way
-        exact = self._task("exact", 3, self._proof, known, (6 if begun else 2) * work)
+        exact = self._task("exact", 3, self._proof, known, 2 * work)
         tasks = [
             self._task("windows", 0, self._improve, known, work),
             self._task("skeleton", 2, self._relax, known, 2 * work),
