@@ -32,7 +32,7 @@ from .objective import Objective
 from .program import Listed, near_order
 from .schedule import Schedule
 from .sharing import loads_of
-from .solution import PlacedSolution, no_plan
+from .solution import PlacedSolution, no_plan, why_stopped
 from .task import compile_task
 from .workload import PlacedPlan, Workload, costs_of, problems_of
 
@@ -323,21 +323,16 @@ class _Run:
         if self.best is None:
             raise no_plan(shown=self.lower >= self.nothing_above, interrupted=self.interrupted)
         value, plan = self.best
-        if value == self.lower:
-            why = "the gap is closed"
-        elif self.interrupted:
-            why = "interrupted"
-        elif self.effort.over():
-            why = "the time limit"
-        elif self.ideals is None:
-            why = "there are too many ideals"
-        else:
-            why = "there are too many ways to fill the devices"
+        rest = "there are too many ways to fill the devices"
+        if self.ideals is None:
+            rest = "there are too many ideals"
         return PlacedSolution(
             plan=plan,
             bottleneck=value,
             bounds=tuple(self.bounds),
-            stopped_because=why,
+            stopped_because=why_stopped(
+                value - self.lower, self.effort, rest, interrupted=self.interrupted
+            ),
             seconds=time.perf_counter() - self.start,
             classes=self.task.size,
             reduced=self.task.size,

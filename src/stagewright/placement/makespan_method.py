@@ -19,7 +19,7 @@ from .method import PlacedSolution, solve_placed
 from .objective import Objective
 from .ordering import ordered_stage
 from .sharing_model import assignment_of, model_columns
-from .solution import no_plan
+from .solution import no_plan, why_stopped
 from .task import compile_task
 from .workload import PlacedPlan, Workload, evaluate, problems_of, stage_cost
 
@@ -214,18 +214,14 @@ class _Run:
         if self.best is None:
             raise no_plan(shown=self.lower >= self.nothing_above, interrupted=self.interrupted)
         value, plan = self.best
-        if value == self.lower:
-            why = "the gap is closed"
-        elif self.interrupted:
-            why = "interrupted"
-        elif self.effort.over():
-            why = "the time limit"
         costs = evaluate(self.workload, self.fleet, plan)
         return PlacedSolution(
             plan=plan,
             bottleneck=max(cost.total for cost in costs),
             bounds=(self.simple,),
-            stopped_because=why,
+            stopped_because=why_stopped(
+                value - self.lower, self.effort, why, interrupted=self.interrupted
+            ),
             seconds=time.perf_counter() - self.start,
             classes=self.whole.size,
             reduced=self.task.size,

@@ -33,7 +33,7 @@ from .pricing import price_stages
 from .program import Ask, Found, Listed, linked, near_order
 from .relaxing import relaxations
 from .shares import share_bound
-from .solution import PlacedSolution, no_plan
+from .solution import PlacedSolution, no_plan, why_stopped
 from .task import Task, compile_task
 from .workload import PlacedPlan, PlacedStage, Workload, problems_of
 
@@ -469,17 +469,10 @@ class _Run:
         """Return the solution, or say why there is none."""
         if self.best is None:
             raise no_plan(shown=self.lower >= self.nothing_above, interrupted=self.interrupted)
-        if self.upper == self.lower:
-            why = "the gap is closed"
-        elif self.interrupted:
-            why = "interrupted"
-        elif self.effort.over():
-            why = "the time limit"
-        elif self.ideals is not None and len(self.bounds) > 1:
-            why = "the order within stages decides the rest of the gap (peak memory)"
-        else:
-            why = "there are too many ideals"
         value, plan = self.best
+        rest = "there are too many ideals"
+        if self.ideals is not None and len(self.bounds) > 1:
+            rest = "the order within stages decides the rest of the gap (peak memory)"
         judged, costs = self.judged
         if judged is not plan:
             costs = price_stages(self.workload, self.fleet, plan)
@@ -488,7 +481,9 @@ class _Run:
             plan=plan,
             bottleneck=max(cost.total for cost in costs),
             bounds=tuple(self.bounds) if period else (self.simple,),
-            stopped_because=why,
+            stopped_because=why_stopped(
+                self.upper - self.lower, self.effort, rest, interrupted=self.interrupted
+            ),
             seconds=time.perf_counter() - self.start,
             classes=self.whole.size,
             reduced=self.task.size,

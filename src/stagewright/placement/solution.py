@@ -6,11 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..bound.types import Bound
+from ..effort import Effort
 from ..errors import InfeasibleError, LimitError
 from .objective import Objective
 from .workload import PlacedPlan
 
-__all__ = ["PlacedSolution", "no_plan"]
+__all__ = ["PlacedSolution", "no_plan", "why_stopped"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,15 @@ class PlacedSolution:
     def lower_bound(self) -> int:
         """The best lower bound in picoseconds."""
         return max(bound.value for bound in self.bounds)
+
+
+def why_stopped(gap: int, effort: Effort, rest: str, *, interrupted: bool) -> str:
+    """Return why a search ended with such a gap; `rest` is what else leaves one."""
+    if gap == 0:
+        return "the gap is closed"
+    if interrupted:
+        return "interrupted"
+    return "the time limit" if effort.over() else rest
 
 
 def no_plan(*, shown: bool, interrupted: bool) -> BaseException:
