@@ -162,6 +162,8 @@ class Outcome:
         Number of ideals, if all were listed.
     more
         With more work it could do more.
+    hurried
+        The clock ended it before its work was spent and before the time limit.
     """
 
     name: str
@@ -170,6 +172,7 @@ class Outcome:
     bounds: tuple[Bound, ...] = ()
     ideals: int | None = None
     more: bool = False
+    hurried: bool = False
 
 
 @dataclass(eq=False)
@@ -396,7 +399,9 @@ class Portfolio:
     def _quick_proof(self, known: Known, effort: Effort) -> Outcome:
         # Where other programs take most of the core, its work would last beyond the limit.
         until = time.perf_counter() + _QUICK_SHARE * self.settings.time_limit
-        return self._exact(self.settings.quick, known, effort.until(until), once=True)
+        guarded = effort.until(until)
+        outcome = self._exact(self.settings.quick, known, guarded, once=True)
+        return replace(outcome, hurried=guarded.over())
 
     def _proof(self, known: Known, effort: Effort) -> Outcome:
         return self._exact(self.settings.exact, known, effort)

@@ -35,6 +35,7 @@ class Progress:
     """A point on the way: seconds since the start, what is being done, both bounds in ps, the round.
 
     All points of a round but the last are the same in every run; the clock may end the last one in the middle.
+    `hurried`: it has ended a proof of this round or of one before, because the machine was busy; points then differ.
     """
 
     seconds: float
@@ -42,6 +43,7 @@ class Progress:
     upper: int
     lower: int
     round: int = 0
+    hurried: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +107,7 @@ class Standing:
         self.history: list[Progress] = []
         self.given: tuple[Plan, int] | None = None
         self.ideals: int | None = None
-        self.stuck = False
+        self.stuck = self.hurried = False
         self._taken: dict[int, npt.NDArray[np.int32]] = {}
         self.add(simple_bound(problem))
         if settings.start is not None:
@@ -208,6 +210,7 @@ class Standing:
 
     def _take_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         before = self.known
+        self.hurried |= any(outcome.hurried for outcome in outcomes)
         for outcome in outcomes:
             self._keep(outcome)
             self.ideals = outcome.ideals or self.ideals
@@ -256,7 +259,8 @@ class Standing:
     def _tell(self, phase: str) -> None:
         now = time.perf_counter() - self.start
         known = self.known
-        point = Progress(now, phase, known.best.bottleneck, known.lower, known.number)
+        upper, lower = known.best.bottleneck, known.lower
+        point = Progress(now, phase, upper, lower, known.number, self.hurried)
         self.history.append(point)
         if self.report is not None:
             self.report(point)

@@ -126,7 +126,10 @@ def test_unwritable_place_is_named(tmp_path: Path) -> None:
         ({"graph_sha256": "0"}, "got '0'. The plan was made for another graph"),
         ({"stages": 3}, "plan.json: stages: expected a list, got int"),
         ({"stages": [{}]}, r"stages[0].nodes: expected a list of names, got none"),
-        ({"stages": [{"nodes": ["?"]}]}, "stages[0].nodes: expected nodes of the graph, got '?'"),
+        (
+            {"stages": [{"nodes": ["?"]}]},
+            "stages[0].nodes: expected nodes of graph 'random', got '?'",
+        ),
     ],
 )
 def test_unreadable_plan_file_is_named(change: Any, message: str, tmp_path: Path) -> None:
