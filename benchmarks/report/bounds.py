@@ -132,7 +132,7 @@ def quality(ask: Ask) -> Iterator[str]:
         label = row["label"]
         found = ask(f"""
             SELECT k, '`' || method || '`' AS bound, count(*) AS n, {mean("lower / greatest(best, 1)")} AS value FROM answers
-            WHERE label = '{label}' AND lower IS NOT NULL AND method NOT IN ('cpsat', 'highs', 'parts')
+            WHERE label = '{label}' AND planned AND lower IS NOT NULL AND method NOT IN ('cpsat', 'highs', 'parts')
             GROUP BY ALL
             UNION ALL BY NAME
             SELECT k, 'all together' AS bound, count(*) AS n, {mean(KNOWN)} AS value

@@ -58,7 +58,7 @@ def _bounds(ask: Ask) -> Any:
         axes = figure.add_subplot(1, len(panels), place)
         rows = ask(f"""
             SELECT k, method, {mean("lower / greatest(best, 1)")} AS value FROM answers
-            WHERE label = '{label}' AND method IN ('simple', 'anchor') AND lower IS NOT NULL GROUP BY ALL
+            WHERE label = '{label}' AND planned AND method IN ('simple', 'anchor') AND lower IS NOT NULL GROUP BY ALL
             UNION ALL BY NAME SELECT k, 'all together' AS method, {mean(KNOWN)} AS value FROM cases
             WHERE label = '{label}' AND lower > 0 GROUP BY ALL ORDER BY method, k
         """)

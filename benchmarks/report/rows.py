@@ -28,19 +28,22 @@ CASE = '"set", instance, machine, k, source_digest'
 
 VIEWS = {
     # What is known of an instance: the best plan of any method, the best bound that is not only claimed.
-    "cases": f"""
+    "known": f"""
         SELECT {CASE}, trim("set" || ' ' || machine) AS label, max(nodes) AS nodes, min(best) AS upper,
             coalesce(max(lower) FILTER (evidence <> 'claimed' AND method NOT LIKE '%-lp'), 0) AS lower,
-            max(reduced_nodes) FILTER (method = 'plan') AS reduced, max(ideals) AS ideals
+            max(reduced_nodes) FILTER (method = 'plan') AS reduced, max(ideals) AS ideals,
+            bool_or(method = 'plan' AND ratios.upper IS NOT NULL) AS planned
         FROM ratios WHERE best IS NOT NULL GROUP BY ALL
     """,
+    # Without a run of the whole method an instance says nothing of what bounds and plans can reach.
+    "cases": """SELECT * FROM known WHERE planned OR "set" NOT IN ('testbed', 'operators', 'synthetic')""",
     # One row for each method and instance, the best of its limits and seeds.
     "answers": f"""
-        SELECT {CASE}, label, method, max(cases.nodes) AS nodes, max(cases.upper) AS best,
+        SELECT {CASE}, label, method, max(known.nodes) AS nodes, max(known.upper) AS best, any_value(planned) AS planned,
             max(ratios.lower) AS lower, min(ratios.upper) AS upper, sum(seconds) AS seconds,
             arg_min(seconds, time_limit) AS first_seconds, max(peak_mib) AS peak_mib, count(error) AS failed,
             any_value(details) AS details, min(close_seconds) AS close_seconds, max(time_limit) AS time_limit
-        FROM ratios JOIN cases USING ({CASE}) GROUP BY ALL
+        FROM ratios JOIN known USING ({CASE}) GROUP BY ALL
     """,
 }
 """Queries that the sections' queries build on."""

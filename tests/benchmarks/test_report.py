@@ -72,6 +72,9 @@ def test_bounds_stand_over_the_best_plan_of_any_method(tmp_path: Path) -> None:
         row("random-100", "b", upper=128),
         row("simple", "b", lower=64, evidence="recomputed"),
         row("mip", "b", lower=100, evidence="claimed"),
+        # Not planned, so what can be reached is not known.
+        row("random-100", "c", upper=50),
+        row("simple", "c", lower=10),
     ]
     with asking([filled(tmp_path, rows)], VIEWS) as ask:
         text = "\n\n".join(bounds.abstract(ask))
@@ -86,6 +89,7 @@ def test_bounds_stand_over_the_best_plan_of_any_method(tmp_path: Path) -> None:
         assert f"short by {0.995 - best:.4f}" in text
         ladder = {cells[0]: cells[1] for cells in table_of("\n".join(bounds.quality(ask)), "bound")}
         assert ladder["mip"] == f"{100 / 128:.4f} (1)"
+        assert ladder["simple"] == f"{simple:.4f} (2)"
         assert ladder["all together"] == f"{best:.4f} (2)"
         (worst,) = table_of("\n".join(bounds.worst(ask)), "instance")
         assert (worst[0], worst[5], worst[-1]) == ("b", "0.6250", "60")
