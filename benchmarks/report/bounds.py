@@ -63,7 +63,7 @@ def abstract(ask: Ask) -> Iterator[str]:
     rows = ask(f"""
         SELECT label, count(*) AS n, {mean(KNOWN)} AS best, avg((lower >= upper)::INTEGER) AS proven,
             (SELECT {mean("lower / best")} FROM answers a WHERE a.label = cases.label AND k = 16
-                AND method = 'simple' AND best > 0) AS simple,
+                AND method = 'simple' AND planned AND best > 0) AS simple,
             (SELECT avg(seconds) FROM answers a WHERE a.label = cases.label AND k = 16
                 AND method = 'plan') AS seconds
         FROM cases WHERE k = 16 AND "set" IN {SETS} AND lower > 0
