@@ -254,6 +254,7 @@ class Fleet:
                     f"device '{kind.name}': memory",
                     "a memory_limit where chunks are interleaved, since nothing is streamed then",
                     f"{kind.memory} bytes",
+                    "Give --memory-limit, or memory_limit in the machine file.",
                 )
 
     @property
