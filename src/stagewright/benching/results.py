@@ -216,7 +216,7 @@ class Results:
                 types = ", ".join(f"'{name}': '{kind}'" for name, kind in COLUMNS.items())
                 opened.execute(
                     f"COPY (SELECT * FROM read_json({_quoted(lines)}, format='newline_delimited', "
-                    f"columns={{{types}}}) ORDER BY ALL) TO {_quoted(whole)} (FORMAT parquet, COMPRESSION zstd)"
+                    f"columns={{{types}}}) ORDER BY ALL) TO {_quoted(whole)} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 19)"
                 )
             whole.replace(self.path)
         except OSError as error:
