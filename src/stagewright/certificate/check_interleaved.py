@@ -17,7 +17,6 @@ from time import monotonic
 from typing import Any
 
 NUMBERS = ("microbatches", "state_factor", "replicas", "chunks")
-EVIDENCE = ("recomputed", "flow", "exhaustive", "claimed")
 MOST_CHUNKS = 64
 Load = tuple[int, ...]
 tools: Any = globals().get("tools")  # the names of check.py
@@ -416,29 +415,24 @@ def judge(
     parts = tools.beside("check_classes.py")
     components = tools.beside("check_proofs.py")["components"]
     problem = parts["relevant"](graph, fleet, components)
-    simple = proven = parts["simple_bound"](problem, fleet)
-    for bound in sorted(bounds, key=lambda b: (EVIDENCE.index(b["evidence"]), -b["value"])):
-        value = bound["value"]
-        answer: bool | None = True
-        why = "no more than what is proven already"
-        if bound["evidence"] == "flow":
-            answer, why = False, "flows prove nothing about chunks"
-        elif bound["evidence"] == "recomputed":
-            answer, why = value <= simple, f"recomputed, {simple} ps"
-        elif value > proven and bound["evidence"] == "claimed" and allowed is None:
-            answer, why = None, "a claim without evidence"
-        elif value > proven:
-            try:
-                found, ideals = Search(graph, fleet, problem, value, allowed).found()
-            except LimitReached as reason:
-                answer = None
-                why = f"the search was not redone ({reason}); --exhaustive SECONDS allows more"
-            else:
-                answer, why = True, f"the search over {ideals} ideals was redone"
-                if found and parts["binds"](graph, fleet):
-                    answer, why = None, "redone with a lower bound of what devices hold: too low"
-                elif found:
-                    answer, why = False, "a plan below it exists"
-        if answer:
-            proven = max(proven, value)
-        yield bound, answer, why
+    simple = parts["simple_bound"](problem, fleet)
+
+    def search(value: int) -> tuple[bool | None, str]:
+        try:
+            found, ideals = Search(graph, fleet, problem, value, allowed).found()
+        except LimitReached as reason:
+            return None, f"the search was not redone ({reason}); --exhaustive SECONDS allows more"
+        if found and parts["binds"](graph, fleet):
+            return None, "redone with a lower bound of what devices hold: too low"
+        if found:
+            return False, "a plan below it exists"
+        return True, f"the search over {ideals} ideals was redone"
+
+    yield from tools.beside("check_bounds.py")["weigh"](
+        bounds,
+        simple,
+        allowed,
+        formula=lambda bound, _: (bound["value"] <= simple, f"recomputed, {simple} ps"),
+        flow=lambda _: (False, "flows prove nothing about chunks"),
+        search=search,
+    )

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-EVIDENCE = ("recomputed", "flow", "exhaustive", "claimed")
 tools: Any = globals().get("tools")  # the names of check.py
 
 
@@ -472,27 +471,25 @@ def judge(
     bounds: list[dict[str, Any]],
     allowed: float | None,
 ) -> Iterator[tuple[dict[str, Any], bool | None, str]]:
-    """Yield for every bound whether it is proven, disproved (False) or open (None), and why.
-
-    Cheap proofs come first, since a bound below a proven one needs no proof of its own.
-    """
+    """Yield for every bound whether it is proven, disproved (False) or open (None), and why."""
     classes = Classes.of_graph(graph)
-    simple = proven = simple_bound(classes, machine.stages)
-    search: Search | None = None
-    for bound in sorted(bounds, key=lambda b: (EVIDENCE.index(b["evidence"]), -b["value"])):
-        value, evidence = bound["value"], bound["evidence"]
-        answer: bool | None = True
-        why = "no more than what is proven already"
-        if evidence == "flow":
-            problem = flow_problem(graph, classes, costs, bound)
-            answer, why = not problem, problem or "the flow was checked"
-        elif evidence == "recomputed" and bound["method"] == "simple":
-            answer, why = value <= simple, f"recomputed, {simple} ps"
-        elif value > proven and evidence == "claimed" and allowed is None:
-            answer, why = None, "a claim without evidence"
-        elif value > proven:
-            search = search or Search(graph, machine, classes, costs, allowed)
-            answer, why = search.answer(value)
-        if answer:
-            proven = max(proven, value)
-        yield bound, answer, why
+    simple = simple_bound(classes, machine.stages)
+    begun: list[Search] = []  # it is made once, when it is needed
+
+    def formula(bound: dict[str, Any], _: int) -> tuple[bool | None, str] | None:
+        if bound["method"] != "simple":
+            return None
+        return bound["value"] <= simple, f"recomputed, {simple} ps"
+
+    def flow(bound: dict[str, Any]) -> tuple[bool | None, str]:
+        problem = flow_problem(graph, classes, costs, bound)
+        return not problem, problem or "the flow was checked"
+
+    def search(value: int) -> tuple[bool | None, str]:
+        if not begun:
+            begun.append(Search(graph, machine, classes, costs, allowed))
+        return begun[0].answer(value)
+
+    yield from tools.beside("check_bounds.py")["weigh"](
+        bounds, simple, allowed, formula=formula, flow=flow, search=search
+    )

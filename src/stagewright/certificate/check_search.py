@@ -19,7 +19,6 @@ from itertools import product
 from typing import Any
 
 Components = Callable[[list[list[int]]], list[int]]
-EVIDENCE = ("recomputed", "flow", "exhaustive", "claimed")
 tools: Any = globals().get("tools")  # the names of check.py
 
 
@@ -461,23 +460,20 @@ def judge(
     """Yield for every bound whether it is proven, disproved (False) or open (None), and why."""
     parts = tools.beside("check_classes.py")
     problem = parts["relevant"](graph, fleet, components)
-    simple = proven = parts["simple_bound"](problem, fleet)
-    for bound in sorted(bounds, key=lambda b: (EVIDENCE.index(b["evidence"]), -b["value"])):
-        value = bound["value"]
-        answer: bool | None = True
-        why = "no more than what is proven already"
-        if bound["evidence"] == "flow":
-            answer, why = False, "flows prove nothing about devices of several kinds"
-        elif bound["evidence"] == "recomputed":
-            right = simple
-            if "witness" in bound:
-                shares = tools.beside("check_shares.py")["shared_out"]
-                right = max(right, shares(problem, graph, fleet, bound["witness"]))
-            answer, why = value <= right, f"recomputed, {right} ps"
-        elif value > proven and bound["evidence"] == "claimed" and allowed is None:
-            answer, why = None, "a claim without evidence"
-        elif value > proven:
-            answer, why = redone(problem, graph, fleet, value, components, allowed)
-        if answer:
-            proven = max(proven, value)
-        yield bound, answer, why
+    simple = parts["simple_bound"](problem, fleet)
+
+    def formula(bound: dict[str, Any], _: int) -> tuple[bool | None, str]:
+        right = simple
+        if "witness" in bound:
+            shares = tools.beside("check_shares.py")["shared_out"]
+            right = max(right, shares(problem, graph, fleet, bound["witness"]))
+        return bound["value"] <= right, f"recomputed, {right} ps"
+
+    yield from tools.beside("check_bounds.py")["weigh"](
+        bounds,
+        simple,
+        allowed,
+        formula=formula,
+        flow=lambda _: (False, "flows prove nothing about devices of several kinds"),
+        search=lambda value: redone(problem, graph, fleet, value, components, allowed),
+    )

@@ -13,7 +13,6 @@ from types import SimpleNamespace
 from typing import Any
 
 STAGE_TIMES = ("work", "io_in", "io_out", "overflow", "total")
-EVIDENCE = ("recomputed", "flow", "exhaustive", "claimed")
 tools: Any = globals().get("tools")  # the names of check.py
 
 
@@ -310,23 +309,23 @@ def judge(
     work = unit_work(graph, fleet, unit)
     least = [min((w for w in row if w is not None), default=0) for row in zip(*work, strict=True)]
     problem = SimpleNamespace(work=work, least=lambda: least)
-    proven = parts["simple_bound"](problem, fleet)
-    for bound in sorted(bounds, key=lambda b: (EVIDENCE.index(b["evidence"]), -b["value"])):
-        value = bound["value"]
-        answer: bool | None = True
-        why = "no more than a formula says"
-        if value > proven and bound["evidence"] == "recomputed":
-            count = tools.beside("check_filling.py")["judge_counting"]
-            answer, why = count(work, unit_tensors(graph, fleet, unit), fleet, value, allowed)
-        elif bound["evidence"] == "flow":
-            answer, why = False, "flows prove nothing about shared devices"
-        elif value > proven and bound["evidence"] == "claimed" and allowed is None:
-            answer, why = None, "a claim without evidence"
-        elif value > proven:
-            answer, why = redone(graph, fleet, unit, work, value, allowed)
-        if answer:
-            proven = max(proven, value)
-        yield bound, answer, why
+
+    def formula(bound: dict[str, Any], proven: int) -> tuple[bool | None, str]:
+        if bound["value"] <= proven:
+            return True, "no more than a formula says"
+        answer: tuple[bool | None, str] = tools.beside("check_filling.py")["judge_counting"](
+            work, unit_tensors(graph, fleet, unit), fleet, bound["value"], allowed
+        )
+        return answer
+
+    yield from tools.beside("check_bounds.py")["weigh"](
+        bounds,
+        parts["simple_bound"](problem, fleet),
+        allowed,
+        formula=formula,
+        flow=lambda _: (False, "flows prove nothing about shared devices"),
+        search=lambda value: redone(graph, fleet, unit, work, value, allowed),
+    )
 
 
 def check_shared(
