@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "ideal_walk.hpp"
 #include "placement_block.hpp"
 
 namespace stagewright {
@@ -70,11 +71,6 @@ class Rounds {
         Bytes fixed = 0, unit = 0, running = 0;
         bool able = false;
     };
-    struct Frame {
-        std::int64_t ideal;
-        std::size_t next;
-        Node added;
-    };
     struct Came {
         std::int32_t label, transition, ideal;
     };
@@ -85,27 +81,15 @@ class Rounds {
         std::vector<std::int32_t> seen(static_cast<std::size_t>(count_), -1);
         arc_start_.push_back(0);
         for (std::int64_t from = 0; from < count_; ++from) {
-            std::vector<Frame> path{{from, 0, -1}};
-            while (!path.empty()) {
-                auto& top = path.back();
-                const auto above = ideals_.above(top.ideal);
-                if (top.next == above.size()) {
-                    if (top.added >= 0) block_.remove(top.added);
-                    path.pop_back();
-                    continue;
-                }
-                const std::int64_t to = above[top.next];
-                const auto v = ideals_.added(top.ideal)[top.next++];
-                if (seen[to] == from) continue;
-                seen[to] = static_cast<std::int32_t>(from);
+            bool whole = true;
+            const auto enter = [&](std::int64_t to, Node v) {
                 block_.add(v);
                 stop_.spend(kStep * static_cast<std::int64_t>(p_.types.size()));
-                if (stop_() || cost_.size() * sizeof(Cost) > kMostBytes) return false;
-                if (arrive(static_cast<std::int32_t>(to)))
-                    path.push_back({to, 0, v});
-                else
-                    block_.remove(v);
-            }
+                whole = whole && !stop_() && cost_.size() * sizeof(Cost) <= kMostBytes;
+                return whole && arrive(static_cast<std::int32_t>(to));
+            };
+            walk_above(ideals_, from, seen, enter, [&](Node v) { block_.remove(v); });
+            if (!whole) return false;
             arc_start_.push_back(static_cast<std::int64_t>(arc_to_.size()));
         }
         return true;
@@ -127,8 +111,8 @@ class Rounds {
                 } else if (cost.able) {
                     cost.part[0] = block_.total(q, compute);
                 }
-                cost.able = cost.able &&
-                            *std::max_element(cost.part.begin(), cost.part.end()) < question_.below;
+                cost.able =
+                    cost.able && *std::max_element(cost.part.begin(), cost.part.end()) < question_.below;
                 const auto held = block_.held(q);
                 cost.fixed = held.fixed;
                 cost.unit = held.unit;

@@ -14,6 +14,7 @@
 #include <string>
 #include <utility>
 
+#include "ideal_walk.hpp"
 #include "placement_block.hpp"
 
 namespace stagewright {
@@ -74,12 +75,6 @@ class Program {
     [[nodiscard]] std::int64_t weight(std::int64_t state) const {
         return question_.weight.empty() ? 0 : question_.weight[static_cast<std::size_t>(state)];
     }
-
-    struct Frame {
-        std::int64_t ideal;
-        std::size_t next;
-        Node added;
-    };
 
     /// A fraction of at most 1.
     struct Share {
@@ -181,24 +176,13 @@ class Program {
                 if (inside[t] > 0 && inside[t] < all) now += price[t];
             }
         };
-        std::vector<char> met(crossing_.size(), 0);
-        std::vector<Frame> path{{0, 0, -1}};
-        while (!path.empty()) {
-            auto& top = path.back();
-            const auto above = ideals_.above(top.ideal);
-            if (top.next == above.size()) {
-                if (top.added >= 0) step(top.added, -1);
-                path.pop_back();
-                continue;
-            }
-            const std::int64_t to = above[top.next];
-            const auto v = ideals_.added(top.ideal)[top.next++];
-            if (met[to]) continue;
-            met[to] = 1;
+        std::vector<std::int32_t> met(crossing_.size(), -1);
+        const auto enter = [&](std::int64_t to, Node v) {
             step(v, 1);
             crossing_[to] = now;
-            path.push_back({to, 0, v});
-        }
+            return true;
+        };
+        walk_above(ideals_, 0, met, enter, [&](Node v) { step(v, -1); });
     }
 
     /// Whether some state reaches the ideal from which the rest could still be done.
@@ -223,28 +207,13 @@ class Program {
     }
 
     void walk(std::int64_t from) {
-        std::vector<Frame> path{{from, 0, -1}};
-        while (!path.empty()) {
-            auto& top = path.back();
-            const auto above = ideals_.above(top.ideal);
-            if (top.next == above.size()) {
-                if (top.added >= 0) block_.remove(top.added);
-                path.pop_back();
-                continue;
-            }
-            const std::int64_t to = above[top.next];
-            const auto v = ideals_.added(top.ideal)[top.next++];
-            if (seen_[to] == from) continue;
-            seen_[to] = static_cast<std::int32_t>(from);
+        const auto enter = [&](std::int64_t to, Node v) {
             block_.add(v);
             ++pairs_;
             stop_.spend(kStep * static_cast<std::int64_t>(alive_.size()));
-            if (stop_()) return;
-            if (arrive(from, to))
-                path.push_back({to, 0, v});
-            else
-                block_.remove(v);
-        }
+            return !stop_() && arrive(from, to);
+        };
+        walk_above(ideals_, from, seen_, enter, [&](Node v) { block_.remove(v); });
     }
 
     /// Offers the block from..to to every open transition; false where no larger block can do.
