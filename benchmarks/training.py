@@ -29,12 +29,16 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import INSTANCES, header, row, table
 
+from stagewright.api import machine_for
+from stagewright.benching.packs import graph_of_line, lines_of_pack
+from stagewright.cost.catalogue import load_catalogue
 from stagewright.errors import InfeasibleError, LimitError
 from stagewright.placement.backward import training_workload
 from stagewright.placement.chunks import passes
@@ -45,6 +49,7 @@ from stagewright.placement.schedule import Schedule
 from stagewright.placement.workload import Workload, evaluate
 from stagewright.placing import PlacedResult
 from stagewright.readers import load
+from stagewright.shaping.shape import estimate
 
 PROFILES = (("pipedream_gnmt", 600 * 2**20), ("pipedream_resnet50", 12 * 2**30))
 SETTINGS: tuple[dict[str, Any], ...] = (
@@ -55,8 +60,13 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"name": "1f1b", "replicas": 4},
     {"name": "1f1b", "recompute": "auto", "replicas": 4},
 )
-CHUNKS = (("never", None, (1, 2, 3, 4)), ("auto", 1, (1, 2)))
-"""Choices to recompute, the limit of memory in that of the profile, and numbers of chunks; one is 1F1B."""
+CHUNKS = (("never", False, (1, 2, 3, 4)), ("auto", True, (1, 2)))
+"""Choices to recompute, whether within the limit of memory, and numbers of chunks; one is 1F1B."""
+
+EVEN = ("llama-7b", "gpt2-large")
+"""Models of the testbed with layers alike: a sequence of 512 tokens on devices of EVEN_DEVICE."""
+EVEN_DEVICE = "h100-sxm"
+_PACK = Path(__file__).parent / "testbed" / "graphs" / "language.jsonl.xz"
 
 RUNS = (("gpipe", "never"), ("1f1b", "never"), ("gpipe", "always"), ("1f1b", "always"))
 MIB = 2**20
@@ -103,7 +113,6 @@ def plans(options: argparse.Namespace) -> int:
             schedule = Schedule(microbatches=options.microbatches, **setting)
             kind = Kind("gpu", options.devices, Link(10 * 10**9), memory_limit=limit)
             fleet = Fleet((kind,), schedule=schedule)
-            start = time.perf_counter()
             said = [
                 name,
                 f"{limit / 2**30:.3g}",
@@ -111,14 +120,10 @@ def plans(options: argparse.Namespace) -> int:
                 schedule.recompute,
                 schedule.replicas,
             ]
-            try:
-                found = solve_placed(workload, fleet, time_limit=options.time_limit)
-            except (InfeasibleError, LimitError) as error:
-                why = "proven: no plan" if isinstance(error, InfeasibleError) else "none found"
-                row([*said, "-", why, *"-----", f"{time.perf_counter() - start:.2f}", "-"])
+            found, seconds, report = _solved(workload, fleet, options)
+            if isinstance(found, str):
+                row([*said, "-", found, *"-----", f"{seconds:.2f}", "-"])
                 continue
-            seconds = time.perf_counter() - start
-            report = PlacedResult(workload, fleet, found, 0).check(options.exhaustive)
             wrong += not report.valid
             row([*said, *_plan_cells(workload, fleet, found), f"{seconds:.2f}", _said(report)])
     return wrong
@@ -130,13 +135,11 @@ def chunks(options: argparse.Namespace) -> int:
     columns = "profile|limit GiB|recompute|chunks|period ms|status|bubble|step ms|passed ms|1F1B / passed|seconds|check"
     table(columns.split("|"))
     wrong = 0
-    for name, most in PROFILES:
-        if options.only not in name:
-            continue
-        path = INSTANCES / "raw" / f"{name}.graph.txt"
-        workload = training_workload(load(path), None, path)
+    for name, workload, link, most in _chunked(options):
         for choice, limited, numbers in CHUNKS:
-            limit, before = most if limited else None, 0
+            if limited and most is None:
+                continue
+            before = 0.0
             for many in numbers:
                 schedule = Schedule(
                     "interleaved" if many > 1 else "1f1b",
@@ -144,19 +147,15 @@ def chunks(options: argparse.Namespace) -> int:
                     recompute=choice,  # type: ignore[arg-type]  # one of CHUNKS
                     chunks=many,
                 )
-                kind = Kind("gpu", options.devices, Link(10 * 10**9), memory_limit=limit)
-                fleet = Fleet((kind,), schedule=schedule)
+                limit = most if limited else None
+                fleet = Fleet(
+                    (Kind("gpu", options.devices, link, memory_limit=limit),), schedule=schedule
+                )
                 said = [name, f"{limit / 2**30:.3g}" if limit else "-", choice, many]
-                start = time.perf_counter()
-                solve = solve_interleaved if many > 1 else solve_placed
-                try:
-                    found = solve(workload, fleet, time_limit=options.time_limit)
-                except (InfeasibleError, LimitError) as error:
-                    why = "proven: no plan" if isinstance(error, InfeasibleError) else "none found"
-                    row([*said, "-", why, *"----", f"{time.perf_counter() - start:.2f}", "-"])
+                found, seconds, report = _solved(workload, fleet, options)
+                if isinstance(found, str):
+                    row([*said, "-", found, *"----", f"{seconds:.2f}", "-"])
                     continue
-                seconds = time.perf_counter() - start
-                report = PlacedResult(workload, fleet, found, 0).check(options.exhaustive)
                 wrong += not report.valid
                 passed = _passed(workload, fleet, found)
                 stages = len(found.plan.stages)
@@ -175,6 +174,36 @@ def chunks(options: argparse.Namespace) -> int:
                 ]
                 row([*said, *cells, _said(report)])
     return wrong
+
+
+def _chunked(options: argparse.Namespace) -> Iterator[tuple[str, Workload, Link, int | None]]:
+    """Yield names, workloads, links and limits of memory of what is cut into chunks."""
+    for name, most in PROFILES:
+        if options.only in name:
+            path = INSTANCES / "raw" / f"{name}.graph.txt"
+            yield name, training_workload(load(path), None, path), Link(10 * 10**9), most
+    machine = machine_for(options.devices, device=EVEN_DEVICE)
+    device, link = load_catalogue().device(EVEN_DEVICE), Link(machine.bandwidth, machine.latency)
+    for model in EVEN:
+        if options.only in model:
+            graph = graph_of_line(lines_of_pack(_PACK)[f"language/{model}/b1-s512"], str(_PACK))
+            yield model, training_workload(estimate(graph, device), "2", None), link, None
+
+
+def _solved(
+    workload: Workload, fleet: Fleet, options: argparse.Namespace
+) -> tuple[PlacedSolution | str, float, Any]:
+    """Return the solution, or why there is none, the seconds that it took, and what the checker says."""
+    interleaved = fleet.schedule is not None and fleet.schedule.interleaved
+    solve = solve_interleaved if interleaved else solve_placed
+    start = time.perf_counter()
+    try:
+        found = solve(workload, fleet, time_limit=options.time_limit)
+    except (InfeasibleError, LimitError) as error:
+        why = "proven: no plan" if isinstance(error, InfeasibleError) else "none found"
+        return why, time.perf_counter() - start, None
+    seconds = time.perf_counter() - start
+    return found, seconds, PlacedResult(workload, fleet, found, 0).check(options.exhaustive)
 
 
 def _passed(workload: Workload, fleet: Fleet, found: PlacedSolution) -> float:

@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::int64_t kStep = 25, kOffer = 10;
 constexpr Bytes kNoLimit = Bytes{1} << 61;
+constexpr double kAhead = 0.1;  // weight of an uneven share, by measurement
 constexpr std::size_t kMostBytes = std::size_t{1} << 30;
 
 class Rounds {
@@ -99,12 +100,13 @@ class Rounds {
     bool arrive(std::int32_t to) {
         bool more = false, some = false;
         const auto first = cost_.size();
+        const auto below = std::min(question_.below, question_.stage_below);
         for (std::size_t q = 0; q < p_.types.size(); ++q) {
             Cost cost;
-            if (block_.floor(q, 0) < question_.below) {
+            if (block_.floor(q, 0) < below) {
                 more = true;
                 const auto compute = block_.compute(q, 0);
-                cost.able = compute < question_.below;
+                cost.able = compute < below;
                 if (cost.able && p_.overlap) {
                     const auto& sums = block_.sums(q);
                     cost.part = {compute, sums.receive, sums.send};
@@ -112,7 +114,7 @@ class Rounds {
                     cost.part[0] = block_.total(q, compute);
                 }
                 cost.able =
-                    cost.able && *std::max_element(cost.part.begin(), cost.part.end()) < question_.below;
+                    cost.able && *std::max_element(cost.part.begin(), cost.part.end()) < below;
                 const auto held = block_.held(q);
                 cost.fixed = held.fixed;
                 cost.unit = held.unit;
@@ -184,6 +186,14 @@ class Rounds {
     // --- labels -------------------------------------------------------------------------------------
 
     std::int32_t add(const std::vector<std::int64_t>& loads, Came came) {
+        if (!free_.empty()) {
+            const auto label = free_.back();
+            free_.pop_back();
+            std::copy(loads.begin(), loads.end(),
+                      loads_.begin() + static_cast<std::ptrdiff_t>(label * stride_));
+            came_[label] = came;
+            return label;
+        }
         loads_.insert(loads_.end(), loads.begin(), loads.end());
         came_.push_back(came);
         return static_cast<std::int32_t>(came_.size()) - 1;
@@ -229,9 +239,13 @@ class Rounds {
         };
         for (const auto other : here)
             if (less(loads_of(other), loads.data())) return;
-        std::erase_if(here,
-                      [&](std::int32_t other) { return less(loads.data(), loads_of(other)); });
-        if (static_cast<std::int64_t>(came_.size()) >= question_.most_labels) {
+        // No label comes from one of this stage yet, so those that leave make room for others.
+        std::erase_if(here, [&](std::int32_t other) {
+            const bool worse = less(loads.data(), loads_of(other));
+            if (worse) free_.push_back(other);
+            return worse;
+        });
+        if (free_.empty() && static_cast<std::int64_t>(came_.size()) >= question_.most_labels) {
             complete_ = false;
             return;
         }
@@ -242,13 +256,15 @@ class Rounds {
                     return score(loads_of(a), state) < score(loads_of(b), state);
                 });
             if (score(loads.data(), state) >= score(loads_of(*worst), state)) return;
+            free_.push_back(*worst);
             here.erase(worst);
         }
         here.push_back(add(loads, came));
     }
 
-    /// How far the busiest device is ahead of an even share for the chunks that it has, and the same of what the
-    /// fullest holds of its limit; ties by the sum of loads.
+    /// What all devices take so far, as a share of what they may: labels of one ideal have the same work behind them, so
+    /// that is what transfers cost.  Less weight has how far the busiest device is ahead of an even share for the chunks
+    /// that it has; and the same of what the fullest holds of its limit.
     [[nodiscard]] double score(const std::int64_t* loads, std::int32_t state) const {
         double worst = 0, fullest = 0, all = 0;
         const auto below = static_cast<double>(question_.below);
@@ -270,7 +286,7 @@ class Rounds {
             const auto limit = static_cast<double>(std::max<Bytes>(1, rounds_.limit[owner]));
             fullest = std::max(fullest, held / (limit * static_cast<double>(chunks)));
         }
-        return worst / below + fullest + 1e-3 * all / (below * static_cast<double>(devices_));
+        return (all / static_cast<double>(devices_) + kAhead * worst) / below + fullest;
     }
 
     void finish(InterleavingPlan& plan) const {
@@ -312,6 +328,7 @@ class Rounds {
     std::vector<Picoseconds> to_go_;   // per state, ideal and part
     std::vector<std::int64_t> loads_;  // of all labels
     std::vector<Came> came_;
+    std::vector<std::int32_t> free_;  // labels whose place another one may take
     std::vector<std::vector<std::int32_t>> layer_, next_;  // per ideal: labels
     bool complete_ = true;
 };
@@ -337,7 +354,7 @@ InterleavingPlan best_interleaving(const Placement& placement, const Interleavin
                 "devices that take turns expected");
     for (const auto& t : placement.transitions)
         require(t.to == t.from + 1, "transitions to the next state expected");
-    if (question.below <= 0) {
+    if (std::min(question.below, question.stage_below) <= 0) {
         InterleavingPlan none;
         none.answer = Answer::no;
         return none;

@@ -19,7 +19,8 @@ struct Interleaving {
 };
 
 struct InterleavingQuestion {
-    Picoseconds below = 0;  // the load of every device
+    Picoseconds below = 0;        // the load of every device
+    Picoseconds stage_below = 0;  // what each stage takes
     std::int64_t width =
         0;  // labels kept per stage and ideal; with none, only the least sum is found
     std::int64_t most_labels = 0;  // in all; more count as not kept
@@ -34,8 +35,8 @@ struct InterleavingPlan {
     std::int64_t labels = 0;
 };
 
-/// A plan of exactly one block per stage with all loads < `below`: yes with the best one kept, no if there is
-/// none at all, unknown if labels were left out or it was stopped.  Of a complete search the plan is the best of all.
+/// A plan of exactly one block per stage with all loads < `below` and all stages < `stage_below`: yes with the best
+/// one kept, no if there is none at all, unknown if labels were left out or it was stopped.  Of a complete search the plan is the best of all.
 ///
 /// Transitions lead from a state to the next one.  A device holds at least the state of all its chunks and what
 /// rests of the microbatches in flight at one moment, which is what is held against its limit.

@@ -134,8 +134,9 @@ void bind_placement(nb::module_& m) {
             "interleave",
             [](sw::Placement& self, const sw::IdealGraph& ideals, std::int32_t devices,
                const Int32Array& owner, const Int32Array& resting, const Int32Array& runs,
-               const Int64Array& limit, std::int64_t below, std::int64_t width,
-               std::int64_t most_labels, double seconds, const Cancel* cancel, std::int64_t work) {
+               const Int64Array& limit, std::int64_t below, std::int64_t stage_below,
+               std::int64_t width, std::int64_t most_labels, double seconds, const Cancel* cancel,
+               std::int64_t work) {
                 sw::check_placement(self);
                 const auto now = as_span(runs);
                 const sw::Interleaving rounds{devices,
@@ -143,7 +144,7 @@ void bind_placement(nb::module_& m) {
                                               as_vector(resting),
                                               {now.begin(), now.end()},
                                               as_vector(limit)};
-                const sw::InterleavingQuestion question{below, width, most_labels};
+                const sw::InterleavingQuestion question{below, stage_below, width, most_labels};
                 sw::InterleavingPlan plan;
                 Signals signals(cancel, work);
                 {
@@ -158,9 +159,10 @@ void bind_placement(nb::module_& m) {
                                        plan.labels, signals.interrupted());
             },
             "ideals"_a, "devices"_a, "owner"_a.noconvert(), "resting"_a.noconvert(),
-            "runs"_a.noconvert(), "limit"_a.noconvert(), "below"_a, "width"_a, "most_labels"_a,
-            "seconds"_a = 1e9, "cancel"_a = nb::none(), "work"_a = kEndless,
-            "A plan whose devices take turns and all stay < `below` ps: ('yes' | 'no' | "
+            "runs"_a.noconvert(), "limit"_a.noconvert(), "below"_a, "stage_below"_a, "width"_a,
+            "most_labels"_a, "seconds"_a = 1e9, "cancel"_a = nb::none(), "work"_a = kEndless,
+            "A plan whose devices take turns, all < `below` ps and each stage < `stage_below`: "
+            "('yes' | 'no' | "
             "'unknown', load of\n"
             "the busiest ps, block of each node, transition of each block, whether no label was "
             "left out, labels,\n"

@@ -28,7 +28,7 @@ SMALL = {
     "robust": "--only zfnet --stages 4 --samples 4",
     "search": "--synthetic 80 --stages 4 --seconds 0.1 --nodes 80 --parts time speed",
     "wide": "--instances layered-n50 --k 16 --seconds 1",
-    "training": "--width 32 --rows 16 --blocks 3 --steps 1 --runs 1 --microbatches 2 --only gnmt --exhaustive 0.01",
+    "training": "--width 256 --rows 64 --blocks 3 --steps 1 --runs 1 --only gnmt --time-limit 1 --exhaustive 0.01",
     "wide_bound": "--only layered-n50 --stages 16 --seconds 1",
 }
 

@@ -80,8 +80,11 @@ def assignments(count: int, after: set[tuple[int, int]], stages: int) -> Iterato
     yield from extend(0)
 
 
-def brute_force(workload: Workload, fleet: Fleet) -> int | None:
-    """Return the least period of all plans, every stage in its order of least peak; None without any."""
+def brute_force(workload: Workload, fleet: Fleet) -> tuple[int, int] | None:
+    """Return the least period of all plans, and the shortest longest chunk of those with it; None without any.
+
+    Every stage runs in its order of least peak.
+    """
     n, schedule = workload.graph.num_nodes, fleet.schedule
     assert schedule is not None
     stages = fleet.stages * schedule.chunks
@@ -111,7 +114,7 @@ def brute_force(workload: Workload, fleet: Fleet) -> int | None:
         [s for s, seat in enumerate(fleet.seats) if seat.kind == fleet.kind_of[d]]
         for d in owners(fleet, stages)
     ]
-    best: int | None = None
+    best: tuple[int, int] | None = None
     for block in assignments(len(units), after, stages):
         rows = [tuple(v for v in range(n) if block[home[v]] == s) for s in range(stages)]
         for row in itertools.product(*seats):
@@ -120,9 +123,10 @@ def brute_force(workload: Workload, fleet: Fleet) -> int | None:
             if len(costs) < stages:
                 continue
             period = max(c.total for c in loads_of(fleet, owners(fleet, stages), costs).values())
-            if best is not None and period >= best:
+            value = period, max(cost.total for cost in costs)
+            if best is not None and value >= best:
                 continue
             held = zip(held_of(fleet, costs), fleet.kind_of, strict=True)
             if all(fleet.kinds[q].fits(size) for size, q in held):
-                best = period
+                best = value
     return best

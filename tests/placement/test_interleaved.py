@@ -45,9 +45,12 @@ def compare(mode: str, seeds: range) -> Counter[str]:
         assert right is not None, (mode, seed)
         assert not problems_of(workload, fleet, found.plan), (mode, seed)
         assert period_of(workload, fleet, found.plan) == found.bottleneck, (mode, seed)
-        assert found.lower_bound <= right <= found.bottleneck, (mode, seed, right, found.bounds)
+        period, longest = right
+        assert found.lower_bound <= period <= found.bottleneck, (mode, seed, right, found.bounds)
         if mode != "limit":
             assert found.lower_bound == found.bottleneck, (mode, seed)
+            costs = evaluate(workload, fleet, found.plan)
+            assert max(cost.total for cost in costs) == longest, (mode, seed)
         met["optimal"] += found.lower_bound == found.bottleneck
         seats = [fleet.seat_at(device) for device in found.plan.devices]
         met["recomputed"] += any(seat.recompute for seat in seats)

@@ -9,6 +9,9 @@ where every label is left out for such a reason: so below the threshold at which
 all devices.  Numbers grow until the gap is closed or time is over.
 
 Where there are too many ideals, orders of the classes stand for them, and bounds are those of a formula.
+
+As a step begins and ends, all devices wait for the longest chunk.  So the last part of the time goes into thresholds
+for single chunks, at the least period if that is proven, and otherwise at one that is a little longer.
 """
 
 from __future__ import annotations
@@ -39,15 +42,29 @@ from .workload import PlacedPlan, Workload, costs_of, problems_of
 __all__ = ["period_of", "solve_interleaved"]
 
 _WIDTHS: Final = (0, 4, 32, 256, 2048, 2**40)
+_FEW_LABELS: Final = 32
+"""Labels that rarely prove a period, so that thresholds need not be narrowed down to a picosecond with them."""
+
 _MOST_LABELS: Final = 2_000_000
 _MOST_IDEALS: Final = 30_000
+_FEW_IDEALS: Final = 200
+"""Ideals among which plans are found at once; where there are more, orders of the classes come first."""
+
 _EXACT_IDEALS: Final = 3_000
-"""Ideals that are listed in full, and among which thresholds are narrowed down to a picosecond."""
+"""Ideals that are listed in full, and among which thresholds are narrowed down to a picosecond in the end."""
 
 _GRAINS: Final = (256, 4096)
-"""Parts of a period to which thresholds are narrowed down among more ideals, without labels and with them."""
+"""Parts of a period to which thresholds are narrowed down before that: without labels among more ideals, and else."""
 
 _ATTEMPTS: Final = 8
+_PERIOD_SHARE: Final = 0.75
+"""Of the time, for the period; the rest is for shorter chunks, in `_STEPS` parts of a chunk."""
+
+_STEPS: Final = 256
+_SLACK: Final = 200
+"""One part in so many that a period may be longer than the least known one, where that is not proven, for shorter
+chunks."""
+
 _NO_LIMIT: Final = 2**62
 
 
@@ -80,7 +97,7 @@ def solve_interleaved(
     objective
         The period and no limits: that is the only one here.
     time_limit
-        Seconds; the first plan of all is not held to it.
+        Seconds; the first plan of all may take twice as long, and 10 seconds in any case.
     seed
         Of the search for the order that is tried first where there are too many ideals.
 
@@ -105,13 +122,8 @@ def solve_interleaved(
             f"{run.stages} chunks ({fleet.stages} devices with {run.schedule.chunks} each) need as many parts "
             f"that can be cut apart; '{names[0]}' and the others have {run.task.size}"
         )
-    listed = Listed(run.task, run.effort.until(time.perf_counter() + time_limit / 3))
-    whole = listed.complete and listed.count <= _MOST_IDEALS
-    if not whole or listed.count > _EXACT_IDEALS:
-        run.search_orders(longest=time_limit / 3 if whole else time_limit)
-    if whole:
-        run.ideals = listed.count
-        run.search(listed, proof=True)
+    run.best_period()
+    run.shorten_chunks()
     return run.finish()
 
 
@@ -127,7 +139,11 @@ class _Run:
         self.task = compile_task(workload, fleet)
         self.stages = fleet.stages * self.schedule.chunks
         self.bounds = [simple_bound(self.task)]
-        self.best: tuple[int, PlacedPlan] | None = None
+        self.best: tuple[int, int, PlacedPlan] | None = None  # period, longest chunk
+        self.even: tuple[int, int, PlacedPlan] | None = (
+            None  # the same, of that with shorter chunks
+        )
+        self.listed: Listed | None = None  # the ideals among which the best plan was found
         self.nothing_above = ceiling(self.task) * self.schedule.chunks + 1
         self.ideals: int | None = None
         self.interrupted = False
@@ -152,12 +168,46 @@ class _Run:
         return self.best[0] if self.best else self.nothing_above
 
     def open(self) -> bool:
-        """Whether there is a gap, and time to close it; the first plan takes what time it needs."""
+        """Whether there is a gap, and time to close it; the first plan may take longer."""
         over = self.effort.over() and (self.best is not None or self._late())
         return self.upper > self.lower and not self.interrupted and not over
 
     def _late(self) -> bool:
-        return time.perf_counter() > self.start + max(60.0, 4 * self.limit)
+        return time.perf_counter() > self.start + self._for_a_plan()
+
+    def _for_a_plan(self) -> float:
+        return max(10.0, 2 * self.limit)
+
+    def best_period(self) -> None:
+        """Search for the least period, and prove bounds of it."""
+        whole, limit = self.effort, _PERIOD_SHARE * self.limit
+        self.effort = whole.until(self.start + limit)
+        listed = Listed(self.task, whole.until(self.start + limit / 3))
+        complete = listed.complete and listed.count <= _MOST_IDEALS
+        order = self._first_plan()
+        if not complete or listed.count > _FEW_IDEALS:
+            self.search_orders(order, longest=limit / 3 if complete else limit)
+        if complete:
+            self.ideals, self.listed = listed.count, listed
+            self.search(listed, proof=True)
+        self.effort = whole
+
+    def shorten_chunks(self) -> None:
+        """Look for plans of about the same period whose longest chunk is shorter, with more and more labels."""
+        if self.best is None or self.listed is None:
+            return
+        self.even = self.best
+        most = self.upper if self.upper <= self.lower else self.upper + self.upper // _SLACK
+        least = self.bounds[0].value // self.schedule.chunks
+        for width in _WIDTHS[1:]:
+            low, grain = least, self.even[1] // _STEPS
+            while low + grain < self.even[1] and not self.effort.over() and not self.interrupted:
+                middle = (low + self.even[1] + 1) // 2
+                answer = self._ask(self.listed, most + 1, width, middle)
+                if answer.said != "yes" or self.even[1] >= middle:
+                    low = middle
+                if answer.said == "no":
+                    least = middle
 
     def search(self, listed: Listed, *, proof: bool) -> None:
         """Halve the range of the period again and again, each time with more labels.
@@ -169,7 +219,7 @@ class _Run:
         for width in _WIDTHS[0 if proof else 1 :]:
             high = self.upper
             small = proof and listed.count <= _EXACT_IDEALS
-            grain = 0 if small else least // _GRAINS[width > 0]
+            grain = 0 if small and width > _FEW_LABELS else least // _GRAINS[small or width > 0]
             while least + grain < high and self.open():
                 middle = (least + high + 1) // 2
                 answer = self._ask(listed, middle, width)
@@ -186,15 +236,19 @@ class _Run:
             if not self.open() or least >= self.upper:
                 return
 
-    def _ask(self, listed: Listed, below: int, width: int) -> _Answer:
+    def _ask(
+        self, listed: Listed, below: int, width: int, stage_below: int | None = None
+    ) -> _Answer:
         """Look for a plan whose devices all take less than `below` picoseconds, and keep it if it is the best.
+
+        No chunk takes `stage_below` or more, if that is given.
 
         What a device truly holds may exceed what the program counts; then its memory is made smaller by as
         much, a few times over, and "none" says nothing.
         """
         margin = 0
         for _ in range(_ATTEMPTS):
-            answer = self._program(listed, below, width, margin)
+            answer = self._program(listed, below, stage_below or below, width, margin)
             if answer.plan is None:
                 return answer if not margin else answer._replace(said="unknown")
             excess = self._judge(answer.plan)
@@ -203,7 +257,9 @@ class _Run:
             margin = max(2 * margin, margin + excess)
         return _Answer("unknown", None, complete=False)
 
-    def _program(self, listed: Listed, below: int, width: int, margin: int) -> _Answer:
+    def _program(
+        self, listed: Listed, below: int, stage_below: int, width: int, margin: int
+    ) -> _Answer:
         transitions = list(self.fleet.transitions())
         native = native_task(self.task, transitions, margin)
         kinds = [self.fleet.kinds[q] for q in self.fleet.kind_of]
@@ -211,8 +267,7 @@ class _Run:
             _NO_LIMIT if kind.memory_limit is None else max(-1, kind.memory_limit - margin)
             for kind in kinds
         ]
-        # The first plan of all takes what time it needs.
-        effort = self.effort if self.best else Effort.within(max(60.0, 4 * self.limit))
+        effort = self.effort if self.best else Effort.within(self._for_a_plan())
         said, _, block, taken, complete, _, interrupted = native.interleave(
             listed.native,
             self.fleet.stages,
@@ -222,6 +277,7 @@ class _Run:
             (np.arange(self.stages) < self.fleet.stages).astype(np.int32),
             np.array(limits, np.int64),
             below,
+            stage_below,
             width,
             _MOST_LABELS,
             **effort.native(),
@@ -253,12 +309,15 @@ class _Run:
 
     def _judge(self, plan: PlacedPlan) -> int:
         """Keep a plan if it is better; return by how many bytes a device holds more than it may."""
+        costs = costs_of(self.workload, self.fleet, plan)
         if not problems_of(self.workload, self.fleet, plan):
             value = period_of(self.workload, self.fleet, plan)
-            if self.best is None or value < self.best[0]:
-                self.best = value, plan
+            longest = max(cost.total for cost in costs)
+            if self.best is None or (value, longest) < self.best[:2]:
+                self.best = value, longest, plan
+            if self.even is not None and (longest, value) < (self.even[1], self.even[0]):
+                self.even = value, longest, plan
             return 0
-        costs = costs_of(self.workload, self.fleet, plan)
         kinds = [self.fleet.kinds[q] for q in self.fleet.kind_of]
         over = [
             held - kind.memory_limit
@@ -272,14 +331,14 @@ class _Run:
         ]
         return max(1, *over, 0)
 
-    def search_orders(self, longest: float) -> None:
-        """Search along orders of the classes: that of a plan of as many stages, wider each time."""
+    def search_orders(self, order: list[int], longest: float) -> None:
+        """Search along orders of the classes: the given one, then that of the best plan, wider each time."""
         whole, self.effort = self.effort, self.effort.until(time.perf_counter() + longest)
-        self._search_orders()
+        self._search_orders(order)
         self.effort = whole
 
-    def _search_orders(self) -> None:
-        order, width = self._first_order(), 1
+    def _search_orders(self, order: list[int]) -> None:
+        width = 1
         while self.open() and width < self.task.size:
             listed = Listed(
                 self.task,
@@ -288,13 +347,17 @@ class _Run:
             )
             if not listed.complete or listed.count > 4 * max(_MOST_IDEALS, self.task.size):
                 return
+            self.listed = listed
             self.search(listed, proof=False)
             if self.best is not None:
-                order = self._order_of(self.best[1])
+                order = self._order_of(self.best[2])
             width *= 2
 
-    def _first_order(self) -> list[int]:
-        """Return the classes in the order of a plan with a stage per chunk on as many devices."""
+    def _first_plan(self) -> list[int]:
+        """Plan with a device of its own for each chunk, keep that where it fits, and return the order of its classes.
+
+        Its longest chunk is the shortest that there is, but for what devices do not hold together.
+        """
         apart = replace(
             self.fleet,
             kinds=tuple(replace(k, count=k.count * self.schedule.chunks) for k in self.fleet.kinds),
@@ -307,6 +370,8 @@ class _Run:
         except (InfeasibleError, LimitError, InputError):
             return list(range(self.task.size))
         self.interrupted = found.stopped_because == "interrupted"
+        if len(found.plan.stages) == self.stages:
+            self._judge(found.plan)
         return self._order_of(found.plan)
 
     def _order_of(self, plan: PlacedPlan) -> list[int]:
@@ -322,7 +387,7 @@ class _Run:
         """Return the solution, or say why there is none."""
         if self.best is None:
             raise no_plan(shown=self.lower >= self.nothing_above, interrupted=self.interrupted)
-        value, plan = self.best
+        value, _, plan = self.even or self.best
         rest = "there are too many ways to fill the devices"
         if self.ideals is None:
             rest = "there are too many ideals"
