@@ -67,6 +67,10 @@ COLUMNS = KEYS | {
 """The columns with their SQL types; `upper` and `lower` are picoseconds, `close_seconds` until the gap was 2 %,
 `details` JSON."""
 
+_MEASURED = ("seconds", "peak_mib", "close_seconds")
+_DIGITS = 4
+"""Digits that are kept of what is measured: no clock says more twice, and the rest is half of a file."""
+
 
 def database() -> Any:
     """Return a connection to an empty database in memory.
@@ -180,6 +184,7 @@ class Results:
         """Keep a run, on disk too, and return its row."""
         now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         row = dict.fromkeys(COLUMNS) | dict(key) | dict(answer) | self.made_by | {"finished": now}
+        row = _rounded(row)
         if unknown := set(row) - set(COLUMNS):
             raise ValueError(f"expected columns of {list(COLUMNS)}, got {sorted(unknown)}")
         with self.journal.open("a+b") as file:
@@ -196,7 +201,7 @@ class Results:
         for row in rows:
             known = self._rows.get(_name(row))
             if known is None or known["finished"] <= row["finished"]:
-                self._rows[_name(row)] = dict(row)
+                self._rows[_name(row)] = _rounded(row)
 
     def keep(self, wanted: Callable[[Row], bool]) -> int:
         """Leave out the rows that are not wanted; return how many they are."""
@@ -226,6 +231,18 @@ class Results:
             lines.unlink(missing_ok=True)
             whole.unlink(missing_ok=True)
         self.journal.unlink(missing_ok=True)
+
+
+def _rounded(row: Row) -> Row:
+    """Return the row without digits of its measurements that say nothing."""
+
+    def short(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: short(inner) for name, inner in value.items()}
+        return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
+
+    details = row["details"] and json.dumps(short(json.loads(row["details"])))
+    return row | {name: short(row[name]) for name in _MEASURED} | {"details": details}
 
 
 def _rows_of(opened: Any, path: Path) -> list[Row]:
