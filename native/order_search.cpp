@@ -35,13 +35,18 @@ class OrderSearch {
         best_.block = block;
         best_order_ = order_;
         improve_on(order_);
+        drawn_ = 1;
     }
 
     void restart(Stop& stop) {
         static constexpr OrderKind kKinds[] = {OrderKind::depth_first,
                                                OrderKind::reversed_depth_first, OrderKind::random};
-        maker_.make(kKinds[best_.evaluations % 3], random_, order_);
-        improve_on(order_);
+        maker_.make(kKinds[drawn_++ % 3], random_, order_);
+        slice(order_, stop);
+    }
+
+    void slice(const std::vector<Node>& order, Stop& stop) {
+        improve_on(order);
         account(stop);
     }
 
@@ -100,7 +105,7 @@ class OrderSearch {
     OrderMaker maker_;
     Slicer slicer_;
     Incumbent best_{kForever, {}, 0};
-    std::int64_t passes_ = 0;
+    std::int64_t passes_ = 0, drawn_ = 0;
     std::vector<Node> order_, best_order_;
     std::vector<std::int32_t> block_;
 };
@@ -109,14 +114,16 @@ class OrderSearch {
 
 Incumbent search_orders(const Instance& instance, std::int32_t k, Picoseconds lower,
                         const std::vector<std::int32_t>& start, const OrderSearchLimits& limits,
-                        Stop& stop) {
+                        Stop& stop, const std::vector<Node>& own) {
     OrderSearch search(instance, k, lower, limits.seed);
     if (!start.empty())
         search.start_from(start);
     else
         search.restart(stop);
-    for (std::int64_t i = 1; i < limits.restarts && !search.done() && !stop.now(); ++i)
+    for (std::int64_t i = 1; i < limits.restarts && !search.done() && !stop.now(); ++i) {
         search.restart(stop);
+        if (i == 1 && !own.empty() && !search.done() && !stop.now()) search.slice(own, stop);
+    }
     if (instance.n > 1)
         for (std::int64_t i = 0; i < limits.local_moves && !search.done() && !stop.now(); ++i)
             search.local_move(stop);

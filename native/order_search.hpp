@@ -24,9 +24,9 @@ struct Incumbent {
 };
 
 /// The best plan found; stops early when it reaches `lower`.  `start` may be empty or hold block
-/// numbers of a valid plan to improve on.
+/// numbers of a valid plan to improve on; `own` may be empty or hold a topological order to slice after the first one.
 Incumbent search_orders(const Instance& instance, std::int32_t k, Picoseconds lower,
                         const std::vector<std::int32_t>& start, const OrderSearchLimits& limits,
-                        Stop& stop);
+                        Stop& stop, const std::vector<Node>& own = {});
 
 }  // namespace stagewright

@@ -73,27 +73,33 @@ void bind_slicing(nb::module_& m) {
     m.def(
         "search_orders",
         [](const sw::Instance& g, std::int32_t k, std::int64_t lower,
-           const std::optional<Int32Array>& start, std::int64_t restarts, std::int64_t local_moves,
-           std::uint64_t seed, double seconds, const Cancel* cancel, std::int64_t work) {
+           const std::optional<Int32Array>& start, const std::optional<Int32Array>& order,
+           std::int64_t restarts, std::int64_t local_moves, std::uint64_t seed, double seconds,
+           const Cancel* cancel, std::int64_t work) {
             if (g.n == 0) throw std::invalid_argument("instance: no nodes");
             sw::Incumbent best;
             Signals signals(cancel, work);
             const auto from = start ? as_vector(*start) : std::vector<std::int32_t>{};
             if (start && from.size() != static_cast<std::size_t>(g.n))
                 throw std::invalid_argument("start: expected one block number per node");
+            const auto own = order ? as_vector(*order) : std::vector<sw::Node>{};
+            if (order && own.size() != static_cast<std::size_t>(g.n))
+                throw std::invalid_argument("order: expected each node once");
             {
                 nb::gil_scoped_release release;
                 auto stop = signals.stop(seconds);
-                best = sw::search_orders(g, k, lower, from, {restarts, local_moves, seed}, stop);
+                best =
+                    sw::search_orders(g, k, lower, from, {restarts, local_moves, seed}, stop, own);
             }
             return std::make_tuple(best.bottleneck, as_array(std::move(best.block)),
                                    best.evaluations, signals.interrupted());
         },
-        "instance"_a, "k"_a, "lower"_a, "start"_a.noconvert() = nb::none(), "restarts"_a = 64,
-        "local_moves"_a = 4000, "seed"_a = 0, "seconds"_a = 1e9, "cancel"_a = nb::none(),
-        "work"_a = kEndless,
+        "instance"_a, "k"_a, "lower"_a, "start"_a.noconvert() = nb::none(),
+        "order"_a.noconvert() = nb::none(), "restarts"_a = 64, "local_moves"_a = 4000, "seed"_a = 0,
+        "seconds"_a = 1e9, "cancel"_a = nb::none(), "work"_a = kEndless,
         "Search over topological orders: (bottleneck ps, block of each node, evaluations, "
-        "interrupted).");
+        "interrupted).\n"
+        "order: int32[n], a topological order to slice beside those that are drawn.");
     m.def(
         "search_windows",
         [](const sw::Instance& g, std::int32_t k, std::int64_t lower, const Int32Array& start,

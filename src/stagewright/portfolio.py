@@ -35,7 +35,7 @@ from .search.corridor import Corridor, search_corridor
 from .search.genetic import Genetic, search_genetic
 from .search.local import LocalSearch, search_locally
 from .search.multilevel import Multilevel, search_levels
-from .search.orders import Found, OrderSearch, search_orders
+from .search.orders import Found, OrderSearch, model_order, search_orders
 from .search.windows import WindowSearch, search_windows
 
 __all__ = ["Known", "Outcome", "Portfolio", "Settings", "Shared"]
@@ -313,10 +313,13 @@ class Portfolio:
         return _native.block_costs(self.reduced.instance, found.block)
 
     def _first_look(self, known: Known, effort: Effort) -> Outcome:
-        """Draw some orders."""
+        """Draw some orders, beside the model's own."""
         settings = self.settings.first_look
         settings = replace(settings, seed=settings.seed + self.settings.seed)
-        found = search_orders(self.reduced, known.lower, known.relaxed, settings, effort=effort)
+        order = model_order(self.reduced, self.pricing.graph)
+        found = search_orders(
+            self.reduced, known.lower, known.relaxed, settings, effort=effort, order=order
+        )
         return self._searched("search", found, known, effort)
 
     def _evolve(self, known: Known, effort: Effort) -> Outcome:

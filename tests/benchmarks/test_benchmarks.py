@@ -22,7 +22,7 @@ from tests.solver.random_graphs import random_case
 
 from stagewright.benching.families import FAMILIES
 from stagewright.benching.methods import blocks_of
-from stagewright.benching.splits import SPLITS, contiguous, model_order, repair
+from stagewright.benching.splits import SPLITS, contiguous, repair
 from stagewright.bound.formulations import exact_model_and_ideals
 from stagewright.bound.solvers import SOLVERS, solve_models
 from stagewright.exact.pricing import Pricing
@@ -31,6 +31,7 @@ from stagewright.machine import Machine
 from stagewright.plans import problems_of
 from stagewright.problem import compile_problem
 from stagewright.reduce import reduce_problem
+from stagewright.search.orders import model_order
 
 
 def needs(module: str) -> pytest.MarkDecorator:
@@ -85,14 +86,14 @@ def test_any_parts_are_made_acyclic() -> None:
         graph, machine = random_case(seed)
         problem = compile_problem(graph, machine)
         parts = [rng.randrange(machine.stages) for _ in range(problem.num_nodes)]
-        blocks = repair(problem, model_order(problem, graph), parts)
+        blocks = repair(problem, model_order(problem, graph).tolist(), parts)
         plan = Pricing(graph, machine, problem).plan(np.array(blocks, np.int32))
         assert problems_of(graph, machine, plan) == [], seed
 
 
 def test_parts_that_are_acyclic_stay() -> None:
     problem = compile_problem(random_dag("layered", 60, seed=3), Machine(4))
-    order = model_order(problem, random_dag("layered", 60, seed=3))
+    order = model_order(problem, random_dag("layered", 60, seed=3)).tolist()
     blocks = contiguous(order, problem.work, 4)
     assert repair(problem, order, [3 - b for b in blocks]) == blocks
 

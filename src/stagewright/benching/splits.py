@@ -8,7 +8,6 @@ node such that every edge goes to the same or a later block.
 from __future__ import annotations
 
 import contextlib
-import heapq
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from itertools import accumulate
 from ..errors import MissingDependencyError
 from ..graph import CostGraph
 from ..problem import Problem
-from ..search.orders import priced, slice_along
+from ..search.orders import model_order, priced, slice_along
 
 __all__ = [
     "SPLITS",
@@ -25,34 +24,11 @@ __all__ = [
     "equal_parameters",
     "equal_work",
     "metis",
-    "model_order",
     "one_order",
     "repair",
 ]
 
 Blocks = list[int]
-
-
-def model_order(problem: Problem, graph: CostGraph) -> list[int]:
-    """Return the problem's nodes in the order of the model: topological, ties by first node."""
-    place = {v: i for i, v in enumerate(graph.topological_order.tolist())}
-    first = [min(place[v] for v in nodes) for nodes in problem.members]
-    successors = problem.successors()
-    missing = [0] * problem.num_nodes
-    for row in successors:
-        for v in row:
-            missing[v] += 1
-    ready = [(first[v], v) for v in range(problem.num_nodes) if not missing[v]]
-    heapq.heapify(ready)
-    order: list[int] = []
-    while ready:
-        _, u = heapq.heappop(ready)
-        order.append(u)
-        for v in successors[u]:
-            missing[v] -= 1
-            if not missing[v]:
-                heapq.heappush(ready, (first[v], v))
-    return order
 
 
 def contiguous(order: Sequence[int], weight: Sequence[int], stages: int) -> Blocks:
@@ -77,7 +53,7 @@ def contiguous(order: Sequence[int], weight: Sequence[int], stages: int) -> Bloc
 def equal_layers(problem: Problem, graph: CostGraph) -> Blocks:
     """Put as many nodes of the model into each stage, along the model's order."""
     weight = [len(nodes) for nodes in problem.members]
-    return contiguous(model_order(problem, graph), weight, problem.machine.stages)
+    return contiguous(model_order(problem, graph).tolist(), weight, problem.machine.stages)
 
 
 def equal_parameters(problem: Problem, graph: CostGraph) -> Blocks | None:
@@ -89,12 +65,12 @@ def equal_parameters(problem: Problem, graph: CostGraph) -> Blocks | None:
     if not any(held):
         return None
     weight = [sum(held[v] for v in nodes) for nodes in problem.members]
-    return contiguous(model_order(problem, graph), weight, problem.machine.stages)
+    return contiguous(model_order(problem, graph).tolist(), weight, problem.machine.stages)
 
 
 def equal_work(problem: Problem, graph: CostGraph) -> Blocks:
     """Return the best balance of work along the model's order, communication left out."""
-    return contiguous(model_order(problem, graph), problem.work, problem.machine.stages)
+    return contiguous(model_order(problem, graph).tolist(), problem.work, problem.machine.stages)
 
 
 def metis(problem: Problem, graph: CostGraph) -> Blocks | None:
@@ -138,7 +114,7 @@ def metis(problem: Problem, graph: CostGraph) -> Blocks | None:
             eweights=[weights[a, b] for a, row in enumerate(rows) for b in row],
             recursive=stages <= 8,
         )
-    return repair(problem, model_order(problem, graph), parts)
+    return repair(problem, model_order(problem, graph).tolist(), parts)
 
 
 @contextlib.contextmanager
