@@ -15,7 +15,7 @@ __all__ = ["PICTURES", "draw"]
 # Colours that stay apart for the colour-blind (Okabe and Ito), in a fixed order.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#222222")
 PICTURES = {
-    "testbed_bounds": "Geometric mean of bounds over the best plan, by the number of stages; dots are k = 16 alone.",
+    "testbed_bounds": "Geometric mean of bounds over the best plan, by the number of stages.",
     "testbed_proven": "Share of instances proven optimal within so many seconds, k = 16.",
     "testbed_parts": "Seconds of the parts of planning against nodes, synthetic models.",
 }
@@ -77,7 +77,7 @@ def _bounds(ask: Ask) -> Any:
 def _proven(ask: Ask) -> Any:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 3))
+    figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.add_subplot()
     rows = ask("""
         SELECT label, seconds, lower >= upper AS proven, count(*) OVER (PARTITION BY label) AS n FROM answers
@@ -93,7 +93,8 @@ def _proven(ask: Ask) -> Any:
         points = [(max(1e-3, proven[i - 1]), i / own[0]["n"]) for i in steps]
         axes.step(*_columns(points), where="post", label=label)
     axes.set(xscale="log", xlabel="seconds, search and proof together", ylabel="proven optimal", ylim=(0, 1.02))  # fmt: skip
-    axes.legend(frameon=False, loc="lower right")
+    # Beside the curves: they end wherever a set is hard.
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
