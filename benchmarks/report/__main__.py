@@ -107,9 +107,10 @@ def _missing(ask: Ask, wanted: Path | None) -> Iterator[str]:
     """Yield, for each grid, how much of it was run, and what all of it would take."""
     counts = json.loads(wanted.read_text()) if wanted and wanted.exists() else []
     have = {
-        (r["set"], r["machine"], r["k"], r["method"]): (r["n"], r["s"])
+        (r["set"], r["machine"], r["k"], r["method"]): (r["n"], r["none"], r["s"])
         for r in ask("""SELECT "set", machine, k, method, count(DISTINCT (instance, seed)) AS n,
-            avg(seconds) AS s FROM results WHERE NOT coalesce(stopped LIKE 'skipped%', false) GROUP BY ALL""")
+            count(DISTINCT (instance, seed)) FILTER (stopped LIKE 'skipped%') AS none,
+            avg(seconds) FILTER (NOT coalesce(stopped LIKE 'skipped%', false)) AS s FROM results GROUP BY ALL""")
     }
     known = {
         (r["set"], r["method"]): r["s"]
@@ -118,16 +119,24 @@ def _missing(ask: Ask, wanted: Path | None) -> Iterator[str]:
     }
     table, rest = [], []
     for grid, entries in counts:
-        total, done, hours = 0, 0, 0.0
+        total, done, without, hours = 0, 0, 0, 0.0
         open_methods: Counter[str] = Counter()
         for own_set, machine, k, method, n in entries:
             elsewhere = known.get((own_set, method), known.get((None, method), 1.0))
-            there, each = have.get((own_set, machine, k, method), (0, elsewhere))
-            total, done, hours = total + n, done + min(n, there), hours + n * each / 3600
+            there, none, each = have.get((own_set, machine, k, method), (0, 0, elsewhere))
+            none, each = min(n, none), each or 0.0
+            total, done, without = total + n, done + min(n, there) - none, without + none
+            hours += n * each / 3600
             if there < n:
                 open_methods[f"`{method}`"] += n - there
         table.append(
-            [f"`benchmarks/grids/{grid}.toml`", total, done, f"{hours / 2:.1f}" if done else "-"]
+            [
+                f"`benchmarks/grids/{grid}.toml`",
+                total,
+                done,
+                without,
+                f"{hours / 2:.1f}" if done else "-",
+            ]
         )
         if open_methods:
             most = [f"{what} ({n:,})" for what, n in open_methods.most_common(_NAMED)]
@@ -139,10 +148,12 @@ def _missing(ask: Ask, wanted: Path | None) -> Iterator[str]:
         "The grids hold the whole experiment; a grid runs its most telling parts first and goes on where it was stopped. "
         "Hours are of the whole grid on two cores, by the mean seconds of its methods so far (longer runs of open cases left out)."
     )
-    yield markdown(["grid", "runs", "done", "hours, two cores"], table)
+    yield markdown(["grid", "runs", "done", "fewer nodes than stages", "hours, two cores"], table)
     if rest:
         yield "Not run yet, by method:"
         yield "\n".join(rest)
+    else:
+        yield "All of it has run."
     yield "How to repeat, and to go on:"
     commands = [
         f"$ stagewright bench benchmarks/grids/{name}.toml -o {name}.parquet --any-code"

@@ -101,7 +101,7 @@ def _proven(ask: Ask) -> Any:
 def _parts(ask: Ask) -> Any:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 3))
+    figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.add_subplot()
     found: dict[str, dict[int, list[float]]] = {}
     for row in parts(ask):
@@ -112,7 +112,7 @@ def _parts(ask: Ask) -> Any:
         axes.plot(*_columns(points), marker="o", markersize=3, label=part)
     axes.set(xscale="log", yscale="log", xlabel="nodes", ylabel="seconds")
     if found:
-        axes.legend(frameon=False, fontsize=7)
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 

@@ -219,12 +219,16 @@ def test_times_are_fitted_to_nodes_and_stages(tmp_path: Path) -> None:
 
 
 def test_what_was_not_run_is_named_with_its_cost(tmp_path: Path) -> None:
-    path = filled(tmp_path, [row("plan", upper=9, lower=9, seconds=36.0)])
+    small = row("plan", "b", stopped="skipped: 9 nodes for 16 stages", seconds=0.0)
+    path = filled(tmp_path, [row("plan", upper=9, lower=9, seconds=36.0), small])
     wanted = tmp_path / "wanted.json"
     wanted.write_text(json.dumps([["testbed", [["testbed", "fast", 16, "plan", 400]]]]))
     text = report.page([path], wanted)
-    assert ["benchmarks/grids/testbed.toml", "400", "1", "2.0"] in table_of(text, "grid")
-    assert "- testbed: `plan` (399)" in text
+    assert ["benchmarks/grids/testbed.toml", "400", "1", "1", "2.0"] in table_of(text, "grid")
+    assert "- testbed: `plan` (398)" in text
+    assert "All of it has run." not in text
+    wanted.write_text(json.dumps([["testbed", [["testbed", "fast", 16, "plan", 2]]]]))
+    assert "All of it has run." in report.page([path], wanted)
     assert not [line for line in text.splitlines() if "nan" in line]
 
 
