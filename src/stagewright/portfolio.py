@@ -35,7 +35,7 @@ from .search.corridor import Corridor, search_corridor
 from .search.genetic import Genetic, search_genetic
 from .search.local import LocalSearch, search_locally
 from .search.multilevel import Multilevel, search_levels
-from .search.orders import Found, OrderSearch, model_order, search_orders
+from .search.orders import Found, OrderSearch, model_order, search_orders, slice_along
 from .search.windows import WindowSearch, search_windows
 
 __all__ = ["Known", "Outcome", "Portfolio", "Settings", "Shared"]
@@ -314,13 +314,16 @@ class Portfolio:
 
     def _first_look(self, known: Known, effort: Effort) -> Outcome:
         """Draw some orders, beside the model's own."""
-        settings = self.settings.first_look
+        problem, settings = self.reduced, self.settings.first_look
         settings = replace(settings, seed=settings.seed + self.settings.seed)
-        order = model_order(self.reduced, self.pricing.graph)
-        found = search_orders(
-            self.reduced, known.lower, known.relaxed, settings, effort=effort, order=order
-        )
-        return self._searched("search", found, known, effort)
+        order = model_order(problem, self.pricing.graph)
+        found = search_orders(problem, known.lower, known.relaxed, settings, 0, effort, order)
+        outcome = self._searched("search", found, known, effort)
+        if problem.memory_binds and problem.num_nodes <= _BRIEF and outcome.best:
+            # Searches underrate overflow, so that what one would cut by hand may be the better plan.
+            own = self.pricing.true_cost(slice_along(problem, order), effort)
+            outcome = replace(outcome, best=min(outcome.best, own, key=lambda f: f.bottleneck))
+        return outcome
 
     def _evolve(self, known: Known, effort: Effort) -> Outcome:
         """Let islands of orders evolve, fewer generations on large graphs."""
@@ -330,9 +333,8 @@ class Portfolio:
         generations = min(settings.generations, effort.work // generation)
         if generations < 2:
             return Outcome("evolve")
-        settings = replace(
-            settings, generations=generations, seed=settings.seed + self.settings.seed
-        )
+        seed = settings.seed + self.settings.seed
+        settings = replace(settings, generations=generations, seed=seed)
         found = search_genetic(self.reduced, settings, known.lower, known.relaxed, effort=effort)
         return self._searched("evolve", found, known, effort)
 
