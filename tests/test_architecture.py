@@ -42,6 +42,7 @@ LAYERS = [
     "exact",
     "bound",
     "certificate",
+    "settings",
     "portfolio",
     "standing",
     "solve",

@@ -28,17 +28,17 @@ from .exact.pricing import Pricing
 from .exact.program import ExactLimits, Listing, Prover
 from .exact.thinning import Thinning
 from .graph import CostGraph
-from .plans import Plan
 from .problem import Problem
 from .rounds import Ends, Task
 from .search.corridor import Corridor, search_corridor
 from .search.genetic import Genetic, search_genetic
 from .search.local import LocalSearch, search_locally
-from .search.multilevel import Multilevel, search_levels
-from .search.orders import Found, OrderSearch, model_order, search_orders, slice_along
-from .search.windows import WindowSearch, search_windows
+from .search.multilevel import search_levels
+from .search.orders import Found, model_order, search_orders, slice_along
+from .search.windows import search_windows
+from .settings import Settings
 
-__all__ = ["Known", "Outcome", "Portfolio", "Settings", "Shared"]
+__all__ = ["Known", "Outcome", "Portfolio", "Shared"]
 
 _SECOND = 10**9  # units of work
 _LARGE_BLOCK = 600  # nodes of a block from which on windows pay less than levels
@@ -50,73 +50,6 @@ _QUICK_SHARE = (
 )
 _BETTER = 0.98  # of an incumbent: below it an exact proof that failed may need much less work
 _MOST_DECODED = 200  # work per node and tensor of an order that the genetic search decodes
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How long and how hard to try; the defaults suit most models.
-
-    Amounts of work are given in seconds of one core, roughly; they are counted, not measured, so that
-    equal seeds give equal results.
-
-    Attributes
-    ----------
-    time_limit
-        Seconds for everything.
-    seed
-        Seed of the random choices.  Equal seeds give equal results, at any number of threads, unless
-        time runs out.
-    first_look
-        The short search before the bounds.
-    windows
-        The search by windows that improves the incumbent; moves of nodes follow it.
-    levels
-        The search on several levels, which starts afresh.
-    max_rounds
-        Rounds of search and proof; None for as many as there is time for.  What is limited by rounds is
-        the same on every machine.
-    first_round
-        Work of each search in the first round of search and proof; each further round has twice as much.
-    quick
-        Limits of the first attempt at a proof: beyond it, a better incumbent is looked for first.
-    exact
-        Limits of the exact method.
-    brief
-        Limits of an attempt before that, where memory binds.
-    quick_work, brief_work, anchor_work, average_work, evolve_work
-        Work of the first attempt at a proof, of the one before it and the bound for wide graphs that follows it,
-        of the anchor and the average-communication bound and of the genetic search.
-    max_relaxed_nodes
-        The skeleton relaxation and the average-communication bound are left out for reduced problems beyond this size.
-    threads
-        Threads for searches and proofs side by side, all cores by default.
-    start
-        A plan of at most as many stages to start from.
-    bounds
-        Lower bounds that are known to hold; those for more stages hold for fewer.
-    """
-
-    time_limit: float = 60.0
-    seed: int = 0
-    first_look: OrderSearch = field(
-        default_factory=lambda: OrderSearch(restarts=24, local_moves=200)
-    )
-    windows: WindowSearch = field(default_factory=lambda: WindowSearch(rounds=10**9))
-    levels: Multilevel = field(default_factory=lambda: Multilevel(cycles=10**9, windows=700))
-    max_rounds: int | None = None
-    first_round: float = 0.25
-    quick: ExactLimits = field(default_factory=ExactLimits)
-    exact: ExactLimits = field(default_factory=ExactLimits)
-    brief: ExactLimits = field(default_factory=lambda: ExactLimits(max_ideals=10_000))
-    quick_work: float = 4.0
-    brief_work: float = 0.5
-    anchor_work: float = 1.0
-    average_work: float = 1.0
-    evolve_work: float = 3.0
-    max_relaxed_nodes: int = 5_000
-    threads: int | None = None
-    start: Plan | None = None
-    bounds: tuple[Bound, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from .exact.pricing import Pricing
 from .graph import CostGraph
 from .machine import Machine
 from .plans import Plan, problems_of
-from .portfolio import Settings
 from .problem import Problem, compile_problem
 from .reduce import reduce_problem
 from .rounds import Rounds
+from .settings import Settings
 from .standing import Progress, Solution, Standing, infeasible
 
 __all__ = ["Prepared", "Progress", "Settings", "Solution", "solve"]

@@ -19,10 +19,11 @@ from .exact.optima import Optimum
 from .exact.pricing import Pricing
 from .machine import Machine
 from .plans import Plan
-from .portfolio import Known, Outcome, Portfolio, Settings, Shared
+from .portfolio import Known, Outcome, Portfolio, Shared
 from .problem import Problem
 from .rounds import Rounds
 from .search.orders import Found, nearest, one_stage, slice_again
+from .settings import Settings
 from .units import format_bytes
 
 __all__ = ["Progress", "Solution", "Standing", "infeasible"]

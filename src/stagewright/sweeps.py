@@ -183,7 +183,7 @@ def sweep(
     InputError
         If something given cannot be used.
     """
-    from .portfolio import Settings
+    from .settings import Settings
     from .sweeping import pareto, sweep_machines
 
     require_time_limit(time_limit)

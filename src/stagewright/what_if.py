@@ -12,8 +12,8 @@ from .errors import InfeasibleError, LimitError
 from .graph import CostGraph
 from .machine import Machine
 from .plans import Plan, evaluate_all
-from .portfolio import Settings
 from .reserved import solve_reserved
+from .settings import Settings
 
 __all__ = ["stages_around", "what_if"]
 

@@ -24,9 +24,9 @@ from stagewright.benching.tables import contradictions, query, summary
 from stagewright.errors import InputError
 from stagewright.graph import GraphBuilder
 from stagewright.machine import Machine
-from stagewright.portfolio import Settings
 from stagewright.problem import compile_problem
 from stagewright.search.orders import random_order
+from stagewright.settings import Settings
 from stagewright.solve import solve
 
 pytest.importorskip("duckdb")

@@ -11,8 +11,8 @@ from tests.solver.test_rounds import wide_graph
 from stagewright.graph import GraphBuilder
 from stagewright.machine import Machine
 from stagewright.plans import problems_of, tensor_costs
-from stagewright.portfolio import Settings
 from stagewright.problem import compile_problem
+from stagewright.settings import Settings
 from stagewright.solve import solve
 
 

@@ -25,13 +25,14 @@ from stagewright.exact.program import ExactLimits, Proof, Prover
 from stagewright.graph import CostGraph, GraphBuilder
 from stagewright.machine import Machine
 from stagewright.plans import problems_of
-from stagewright.portfolio import Known, Portfolio, Settings
+from stagewright.portfolio import Known, Portfolio
 from stagewright.problem import Problem, compile_problem
 from stagewright.readers.graph_writer import write_graph_file
 from stagewright.reduce import reduce_problem
 from stagewright.rounds import Ends, Rounds, Task
 from stagewright.search.orders import Found, one_stage, search_orders
 from stagewright.search.windows import search_windows
+from stagewright.settings import Settings
 from stagewright.solve import Progress, Solution, solve
 
 

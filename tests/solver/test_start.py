@@ -14,10 +14,10 @@ import stagewright as sw
 from stagewright.errors import InputError
 from stagewright.machine import Machine
 from stagewright.plans import Plan, evaluate_all, problems_of
-from stagewright.portfolio import Settings
 from stagewright.problem import compile_problem
 from stagewright.reduce import reduce_problem
 from stagewright.search.orders import nearest
+from stagewright.settings import Settings
 from stagewright.solve import solve
 
 

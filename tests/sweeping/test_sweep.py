@@ -15,8 +15,8 @@ from tests.solver.test_rounds import wide_graph
 from stagewright.graph import CostGraph
 from stagewright.machine import Machine
 from stagewright.plans import evaluate, problems_of
-from stagewright.portfolio import Settings
 from stagewright.search.multilevel import Multilevel
+from stagewright.settings import Settings
 from stagewright.solve import solve
 from stagewright.sweeping import Point, PointProgress, devices_for, pareto, sweep_machines
 

@@ -101,7 +101,7 @@ def solved(graph: CostGraph, machine: Machine, job: Job, other: Costs | None = N
 
 def _planned(graph: CostGraph, machine: Machine, job: Job, other: Costs | None) -> Answer:
     from ..plans import evaluate_all, problems_of
-    from ..portfolio import Settings
+    from ..settings import Settings
     from ..solve import solve
 
     settings = Settings(time_limit=job.time_limit, seed=job.seed, threads=job.threads)

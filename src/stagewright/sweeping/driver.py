@@ -27,9 +27,10 @@ from ..exact.optima import Optimum, optima
 from ..exact.program import ExactLimits, list_ideals
 from ..graph import CostGraph
 from ..machine import Machine
-from ..portfolio import Settings, Shared
+from ..portfolio import Shared
 from ..rounds import Rounds
 from ..search.orders import OrderSearch, nearest
+from ..settings import Settings
 from ..solve import Prepared
 from ..standing import Progress, Solution, Standing, infeasible
 from .points import Point
