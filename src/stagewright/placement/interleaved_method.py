@@ -17,6 +17,7 @@ for single chunks, at the least period if that is proven, and otherwise at one t
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -37,7 +38,7 @@ from .schedule import Schedule
 from .sharing import loads_of
 from .solution import PlacedSolution, no_plan, why_stopped
 from .task import compile_task
-from .workload import PlacedPlan, Workload, costs_of, problems_of
+from .workload import PlacedPlan, PlacedStage, Workload, costs_of, problems_of
 
 __all__ = ["period_of", "solve_interleaved"]
 
@@ -78,7 +79,10 @@ class _Answer(NamedTuple):
 
 def period_of(workload: Workload, fleet: Fleet, plan: PlacedPlan) -> int:
     """Return the picoseconds of the busiest device, all its chunks together."""
-    costs = costs_of(workload, fleet, plan)
+    return _period(fleet, costs_of(workload, fleet, plan))
+
+
+def _period(fleet: Fleet, costs: Sequence[PlacedStage]) -> int:
     return max(load.total for load in loads_of(fleet, owners(fleet, len(costs)), costs).values())
 
 
@@ -127,6 +131,14 @@ def solve_interleaved(
     return run.finish()
 
 
+class _Best(NamedTuple):
+    """A plan with its period and its longest chunk, picoseconds."""
+
+    period: int
+    longest: int
+    plan: PlacedPlan
+
+
 class _Run:
     """The state of one call."""
 
@@ -139,10 +151,8 @@ class _Run:
         self.task = compile_task(workload, fleet)
         self.stages = fleet.stages * self.schedule.chunks
         self.bounds = [simple_bound(self.task)]
-        self.best: tuple[int, int, PlacedPlan] | None = None  # period, longest chunk
-        self.even: tuple[int, int, PlacedPlan] | None = (
-            None  # the same, of that with shorter chunks
-        )
+        self.best: _Best | None = None  # of least period
+        self.even: _Best | None = None  # with shorter chunks
         self.listed: Listed | None = None  # the ideals among which the best plan was found
         self.nothing_above = ceiling(self.task) * self.schedule.chunks + 1
         self.ideals: int | None = None
@@ -165,7 +175,7 @@ class _Run:
     @property
     def upper(self) -> int:
         """The period of the best plan, or what no plan reaches."""
-        return self.best[0] if self.best else self.nothing_above
+        return self.best.period if self.best else self.nothing_above
 
     def open(self) -> bool:
         """Whether there is a gap, and time to close it; the first plan may take longer."""
@@ -200,11 +210,13 @@ class _Run:
         most = self.upper if self.upper <= self.lower else self.upper + self.upper // _SLACK
         least = self.bounds[0].value // self.schedule.chunks
         for width in _WIDTHS[1:]:
-            low, grain = least, self.even[1] // _STEPS
-            while low + grain < self.even[1] and not self.effort.over() and not self.interrupted:
-                middle = (low + self.even[1] + 1) // 2
+            low, grain = least, self.even.longest // _STEPS
+            while (
+                low + grain < self.even.longest and not self.effort.over() and not self.interrupted
+            ):
+                middle = (low + self.even.longest + 1) // 2
                 answer = self._ask(self.listed, most + 1, width, middle)
-                if answer.said != "yes" or self.even[1] >= middle:
+                if answer.said != "yes" or self.even.longest >= middle:
                     low = middle
                 if answer.said == "no":
                     least = middle
@@ -311,12 +323,12 @@ class _Run:
         """Keep a plan if it is better; return by how many bytes a device holds more than it may."""
         costs = costs_of(self.workload, self.fleet, plan)
         if not problems_of(self.workload, self.fleet, plan):
-            value = period_of(self.workload, self.fleet, plan)
-            longest = max(cost.total for cost in costs)
-            if self.best is None or (value, longest) < self.best[:2]:
-                self.best = value, longest, plan
-            if self.even is not None and (longest, value) < (self.even[1], self.even[0]):
-                self.even = value, longest, plan
+            period = _period(self.fleet, costs)
+            found = _Best(period, max(cost.total for cost in costs), plan)
+            if self.best is None or found[:2] < self.best[:2]:
+                self.best = found
+            if self.even is not None and found[1::-1] < self.even[1::-1]:
+                self.even = found
             return 0
         kinds = [self.fleet.kinds[q] for q in self.fleet.kind_of]
         over = [
@@ -350,7 +362,7 @@ class _Run:
             self.listed = listed
             self.search(listed, proof=False)
             if self.best is not None:
-                order = self._order_of(self.best[2])
+                order = self._order_of(self.best.plan)
             width *= 2
 
     def _first_plan(self) -> list[int]:
